@@ -1,0 +1,104 @@
+"""Features and Encoder: what every adapter gives and every probe takes.
+
+Shapes: B images, C channels (= encoder.dim), H x W the patch grid, row-major, top-left first; N, T as named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from rice_core.spec import EncoderSpec
+
+
+@dataclass(frozen=True)
+class Features:
+    """The output of one forward pass. Prefix tokens (CLS, registers) are already gone from the grids."""
+
+    dense_BCHW: torch.Tensor
+    cls_BC: torch.Tensor | None = None
+    """None where the model has no class token (SigLIP, AIMv2); the probe says what it does then."""
+    levels: tuple[torch.Tensor, ...] = ()
+    """Every layer of `spec.layers` on the same grid, shallow to deep; the last is `dense_BCHW`. Empty for one layer."""
+
+    def __post_init__(self) -> None:
+        if self.dense_BCHW.ndim != 4:
+            raise ValueError(f"dense features are B, C, H, W; got shape {tuple(self.dense_BCHW.shape)}")
+        B, _, H, W = self.dense_BCHW.shape
+        if self.cls_BC is not None and (self.cls_BC.ndim != 2 or self.cls_BC.shape[0] != B):
+            raise ValueError(f"class features are B, C; got shape {tuple(self.cls_BC.shape)} for {B} images")
+        for level in self.levels:
+            if level.ndim != 4 or (level.shape[0], *level.shape[2:]) != (B, H, W):
+                raise ValueError(f"a level has shape {tuple(level.shape)}, not the grid of {(B, H, W)}")
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A frozen vision model behind one face. Adapters are built by `rice_core.encoders.load_encoder(spec)`."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The spec it was loaded from, with `resolution` filled in."""
+
+    @property
+    def dim(self) -> int:
+        """C of `dense_BCHW`."""
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels."""
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters of the vision model alone."""
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """Of "dense", "cls", "levels", "grad" (encode is differentiable), "multires" (any multiple of the patch)."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def to(self, device: torch.device | str) -> Encoder:
+        """Move the weights; returns self."""
+
+    def preprocess(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """RGB images of any size -> (B, 3, H, W) in model space, by the model's own resize, crop, mean and std."""
+
+    def normalize(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
+        """Pixels in [0, 1] -> model space by mean and std alone. For probes that own the geometry."""
+
+    def encode(self, pixels_B3HW: torch.Tensor) -> Features:
+        """Model space (B, 3, H, W) -> Features. Differentiable where "grad" is provided; the caller chooses no_grad.
+
+        Raises:
+            UserError: H or W is no multiple of the patch, or a size the model cannot take.
+        """
+
+    def weights_digest(self) -> str:
+        """sha256 over the sorted (name, dtype, shape, bytes) of all weights and buffers; independent of the file."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known about one image, in the geometry of the pixels that the encoder is about to see."""
+
+    labels_HW: npt.NDArray[np.int64] | None
+    """Category of each input pixel, -1 background; None where the data set has no masks or boxes."""
+    label: int | None
+    """Class of the whole image."""
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """An encoder that is told the truth before it encodes: `synthetic:oracle`, the ceiling. No real encoder is one."""
+
+    def observe(self, truths: Sequence[Truth]) -> None:
+        """The truth of the images of the next `encode` call, in order."""

@@ -1,0 +1,104 @@
+"""Probe and Work: a probe is one class in one file; `Work` is its only handle on the outside.
+
+A probe never opens a data set, a cache or a path of its own, so it cannot write where it should not, and a test passes
+a fake `Work`. Shapes: N items, C channels, H x W the patch grid, G x G a grid that all encoders share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rice_core.features import Encoder
+from rice_core.record import Artifact, Outcome
+from rice_core.spec import ProbeSpec
+
+SplitName = Literal["train", "val"]
+View = Literal["items", "dense"]
+
+
+@dataclass(frozen=True)
+class Items:
+    """One row a labelled thing: an object of a COCO-format set, or a whole image of a folder-per-class set.
+
+    Features are the mean of the patch tokens that the object's mask (else its box) covers, weighted by coverage; the mean
+    of all tokens for a whole image.
+    """
+
+    x_NC: npt.NDArray[np.float32]
+    y_N: npt.NDArray[np.int64]
+    """Index into `classes`; -1 where the data set has no labels."""
+    ids: tuple[str, ...]
+    """Unique: the image id, then `#k` for its k-th object."""
+    clusters: tuple[str, ...]
+    """The image id of each row: the error is clustered by it."""
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DenseBatch:
+    """Patch tokens of a few images, squashed to the encoder's resolution, with the truth in the same geometry."""
+
+    ids: tuple[str, ...]
+    dense_NCHW: npt.NDArray[np.float32]
+    labels_NHW: npt.NDArray[np.int64] | None
+    """Category of each *input pixel* (encoder resolution), -1 background; None where the data set has no regions."""
+    pixels_NHW3: npt.NDArray[np.uint8]
+    """The images the encoder saw, before normalisation."""
+
+
+class Work(Protocol):
+    """A probe's handle on data, cache, progress and files."""
+
+    classes: tuple[str, ...]
+    limit: int | None
+
+    def items(self, encoder: Encoder, split: SplitName) -> Items:
+        """All labelled items of a split with their pooled features (cached)."""
+
+    def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
+        """Patch tokens of a split in a fixed order (cached), shard by shard; at most `most` images."""
+
+    def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
+        """Iterate under a progress bar with an ETA (plain lines on a pipe)."""
+
+    def artifact_json(self, name: str, body: Any) -> Artifact:
+        """Keep numbers for a figure; `name` ends in .json. NaN is refused."""
+
+    def artifact_png(self, name: str, pixels_HW3: npt.NDArray[np.uint8]) -> Artifact:
+        """Keep a picture; `name` ends in .png."""
+
+
+class Probe(Protocol):
+    """One downstream measurement. Written as a frozen dataclass whose fields are its parameters.
+
+    Class variables are read by `list` and `show` without building one; so a probe's module imports torch, sklearn and
+    the like inside its functions.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Rises when the same parameters come to mean another number."""
+    summary: ClassVar[str]
+    """One line for `ricebench list probes`."""
+    needs: ClassVar[frozenset[str]]
+    """Of the encoder: "dense", "cls", "levels", "grad", "multires"."""
+    data: ClassVar[frozenset[str]]
+    """Of the data set: "labels" (items with a class), "regions" (boxes or masks)."""
+    views: ClassVar[frozenset[View]]
+    """What it reads through `work`, so that one forward pass can serve several probes."""
+
+    @property
+    def spec(self) -> ProbeSpec:
+        """Name, version, recipe and parameters."""
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        """Measure.
+
+        Raises:
+            NotApplicable: nothing can be said (one class, no val items); the sentence says why.
+        """

@@ -1,0 +1,164 @@
+"""Cell, Record and what they hold: one unit of work, and the one JSON file that says how it came out.
+
+A cell is a request; its id is the hash of its canonical JSON. Digests of weights, data and code are evidence in the
+record: a record is reused only while they still match. The schema is append-only: new fields have defaults.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from rice_core.digest import json_digest
+from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, ProbeSpec
+
+SCHEMA_VERSION = 1
+
+
+class Cell(Frozen):
+    """(encoder, probe + recipe, data set, seed): the unit of work."""
+
+    encoder: EncoderSpec
+    probe: ProbeSpec
+    dataset: DatasetSpec
+    seed: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    """Images of each split; None is all. A limit taints the record."""
+
+    @property
+    def id(self) -> str:
+        """20 hex digits of the sha256 of the request without display names."""
+        body = self.model_dump(mode="json", exclude={"encoder": {"name"}})
+        return json_digest(body)[:20]
+
+    @property
+    def comparable(self) -> str:
+        """Two records may be ranked together only where this is equal: everything but the encoder and the seed."""
+        body = self.model_dump(mode="json", exclude={"encoder": True, "seed": True})
+        return json_digest(body)[:20]
+
+
+class Metric(Frozen):
+    """One number with what is needed to read it. Direction is declared, never inferred."""
+
+    name: str = Field(min_length=1)
+    value: float
+    unit: str = ""
+    better: Literal["higher", "lower", "neither"] = "higher"
+    n: int = Field(ge=0)
+    """Samples the value is over."""
+    stderr: float | None = Field(default=None, ge=0)
+    """Standard error, in the unit of the value."""
+    ci95: tuple[float, float] | None = None
+    method: str = ""
+    """How the error was found: "clustered by image", "bootstrap over images (1000)"."""
+    chance: float | None = None
+    """What features independent of the image score, in expectation; None where it is not defined."""
+    ceiling: float | None = None
+
+    @field_validator("value", "stderr", "chance", "ceiling")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError("must be finite")
+        return value
+
+
+class Scores(Frozen):
+    """Per-sample values in columns, so that two encoders can be compared sample by sample.
+
+    `values[metric][i]` belongs to `sample[i]`, in the metric's unit, such that the metric is their plain mean.
+    `cluster[i]` (an image, document, video) is what the error is clustered by.
+    """
+
+    sample: tuple[str, ...]
+    cluster: tuple[str, ...]
+    values: dict[str, tuple[float, ...]]
+
+    @model_validator(mode="after")
+    def _columns(self) -> Scores:
+        if len(set(self.sample)) != len(self.sample):
+            raise ValueError("sample ids must be unique")
+        for name, column in {"cluster": self.cluster, **self.values}.items():
+            if len(column) != len(self.sample):
+                raise ValueError(f"column {name!r} has {len(column)} rows for {len(self.sample)} samples")
+        return self
+
+
+class Artifact(Frozen):
+    """A file that a probe left beside its record: numbers for a figure, or a picture."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    sha256: str
+    kind: Literal["json", "png"]
+
+
+class Outcome(Frozen):
+    """What a probe returns."""
+
+    metrics: tuple[Metric, ...]
+    scores: Scores | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    """What the paper or the data set does not say and the probe decided: one sentence each."""
+
+
+class Evidence(Frozen):
+    """What the number was made from."""
+
+    weights: str
+    data: str
+    code: str
+    commit: str | None = None
+    dirty: bool | None = None
+    libraries: dict[str, str] = {}
+    device: str = ""
+    n_params: int = 0
+    dim: int = 0
+    patch: int = 0
+    resolution: tuple[int, int] = (0, 0)
+    encoder_facts: dict[str, str] = {}
+    """Training tags of the encoder, as its own file gives them."""
+
+    def reuse_key(self) -> tuple[str, str, str]:
+        return self.weights, self.data, self.code
+
+
+class Skipped(Frozen):
+    """An input that was left out, with the reason; counted, never silent."""
+
+    item: str
+    reason: str
+
+
+class Record(Frozen):
+    """One finished cell."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell: Cell
+    status: Literal["done", "failed", "not_applicable"]
+    metrics: tuple[Metric, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    scores_sha256: str | None = None
+    error: str | None = None
+    evidence: Evidence | None = None
+    taints: tuple[str, ...] = ()
+    """Why this number must not stand in a paper table: "limit 64", "uncommitted code"."""
+    skipped: tuple[Skipped, ...] = ()
+    seconds: float = 0.0
+    images_per_second: float | None = None
+    created: str = ""
+    """UTC, ISO 8601."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version(cls, body: Any) -> Any:
+        if isinstance(body, dict) and body.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
+            raise ValueError("was written by a newer ricebench")
+        return body
+
+    def metric(self, name: str) -> Metric | None:
+        return next((metric for metric in self.metrics if metric.name == name), None)

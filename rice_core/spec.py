@@ -1,0 +1,204 @@
+"""What a user asks for: which encoder, which probe, which data set. Frozen values that parse from one short string.
+
+Encoder shorthand   [name=]source:model[@revision][?key=value&...]
+
+    hf:DeepGlint-AI/rice-vit-large-patch14-560@main?res=560&layers=-2
+    timm:vit_base_patch16_siglip_512        open_clip:ViT-L-14-336/openai
+    rice:runs/mini/encoder                  synthetic:noise
+
+    keys: res (560 or 448x560, height first), layers (-1 or -2,-1), norm (0 | 1), dtype (fp32 | bf16 | fp16), pad (0 | 1)
+
+Probe shorthand     name[?param=value&...]        knn   knn?k=20   linear-seg?grid=12
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import parse_qsl, quote, unquote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rice_core.errors import UserError
+
+Source = Literal["hf", "timm", "open_clip", "rice", "synthetic"]
+SOURCES: tuple[str, ...] = ("hf", "timm", "open_clip", "rice", "synthetic")
+DType = Literal["float32", "bfloat16", "float16"]
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+Param = bool | int | float | str
+
+
+class Frozen(BaseModel):
+    """The law at every boundary: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderSpec(Frozen):
+    """One encoder, as asked for. `name` is for display and never part of the identity."""
+
+    name: str = ""
+    source: Source
+    model: str = Field(min_length=1)
+    revision: str | None = None
+    resolution: tuple[int, int] | None = None
+    """Input height and width in pixels; None is the model's own."""
+    pad_to_patch: bool = False
+    """Grow a size that is no multiple of the patch to the next multiple, instead of refusing it."""
+    layers: tuple[int, ...] = Field(default=(-1,), min_length=1)
+    """Blocks whose output becomes `Features`, shallow to deep; -1 is the last. The last one listed is `dense_BCHW`."""
+    norm_last: bool | None = None
+    """Whether the final norm is applied to the tokens; None is what the model's own forward does."""
+    dtype: DType = "float32"
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int) else value
+
+    @field_validator("resolution")
+    @classmethod
+    def _positive(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and min(value) < 1:
+            raise ValueError("a resolution is at least 1 pixel")
+        return value
+
+    @property
+    def title(self) -> str:
+        """The display name: the given one, or the shorthand."""
+        return self.name or self.shorthand
+
+    @property
+    def shorthand(self) -> str:
+        """The string that parses back to this spec, without the display name."""
+        query: list[str] = []
+        if self.resolution:
+            h, w = self.resolution
+            query.append(f"res={h}" if h == w else f"res={h}x{w}")
+        if self.layers != (-1,):
+            query.append("layers=" + ",".join(map(str, self.layers)))
+        if self.norm_last is not None:
+            query.append(f"norm={int(self.norm_last)}")
+        if self.dtype != "float32":
+            query.append("dtype=" + {v: k for k, v in _DTYPES.items()}[self.dtype])
+        if self.pad_to_patch:
+            query.append("pad=1")
+        model = quote(self.model, safe="/:.-_~+ ()[]{},!$&'*;#")
+        return f"{self.source}:{model}" + (f"@{self.revision}" if self.revision else "") + ("?" + "&".join(query) if query else "")
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes the features: all fields but the display name."""
+        return self.model_dump(mode="json", exclude={"name"})
+
+    @classmethod
+    def parse(cls, text: str) -> EncoderSpec:
+        """Read the shorthand of this file's docstring.
+
+        Raises:
+            UserError: the string is not of that form; the message says which part.
+        """
+        given, text = text, text.strip()
+        name = ""
+        if "=" in text.split(":", 1)[0]:
+            name, text = text.split("=", 1)
+        source, colon, rest = text.partition(":")
+        if not colon or source not in SOURCES:
+            raise UserError(
+                f"{given!r} names no encoder: write source:model with source one of {', '.join(SOURCES)}, or a name from `ricebench list encoders`."
+            )
+        rest, _, query = rest.partition("?")
+        revision = None
+        # An @ before the last slash belongs to a path; write a literal one as %40.
+        if "@" in rest.rsplit("/", 1)[-1]:
+            rest, revision = rest.rsplit("@", 1)
+        fields: dict[str, Any] = {"name": name.strip(), "source": source, "model": unquote(rest), "revision": revision or None}
+        for key, value in _query(query, given):
+            fields |= _encoder_field(key, value, given)
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            raise UserError(f"{given!r} is no encoder: {_first(error)}; see `ricebench list encoders` for examples.") from None
+
+
+def _encoder_field(key: str, value: str, given: str) -> dict[str, Any]:
+    try:
+        match key:
+            case "res":
+                sides = tuple(int(side) for side in value.lower().split("x"))
+                return {"resolution": sides[0] if len(sides) == 1 else sides}
+            case "layers":
+                return {"layers": tuple(int(layer) for layer in value.split(","))}
+            case "norm" | "pad":
+                return {{"norm": "norm_last", "pad": "pad_to_patch"}[key]: {"0": False, "1": True}[value]}
+            case "dtype":
+                return {"dtype": _DTYPES.get(value, value)}
+    except (ValueError, KeyError):
+        raise UserError(f"{given!r}: {key}={value} cannot be read; examples: res=448x560, layers=-2,-1, norm=1, dtype=bf16.") from None
+    raise UserError(f"{given!r}: {key!r} is no setting of an encoder; use res, layers, norm, dtype or pad.")
+
+
+class ProbeSpec(Frozen):
+    """One probe and the settings that change what its number means.
+
+    `version` rises when the same settings come to mean another number. `recipe` is part of the comparability key.
+    """
+
+    name: str = Field(min_length=1)
+    version: int = Field(ge=1)
+    recipe: str = "standard"
+    params: dict[str, Param] = {}
+
+    @property
+    def shorthand(self) -> str:
+        """`name?param=value&...`, parameters sorted."""
+        query = "&".join(f"{key}={value}" for key, value in sorted(self.params.items()))
+        return self.name + (f"?{query}" if query else "")
+
+
+class ProbeRequest(Frozen):
+    """A probe as typed, before its class is known."""
+
+    name: str
+    params: dict[str, Param] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> ProbeRequest:
+        """Read `name[?param=value&...]`; values are read as bool, int, float, else text."""
+        name, _, query = text.strip().partition("?")
+        return cls(name=name, params={key: _scalar(value) for key, value in _query(query, text)})
+
+
+class DatasetSpec(Frozen):
+    """One data set by its name, its on-disk layout, and a fingerprint of what is listed in it (no machine's paths).
+
+    `fingerprint` covers annotations, relative file names and sizes: what was asked for. The digest of the files' bytes is
+    evidence and lives in the record.
+    """
+
+    name: str = Field(min_length=1)
+    layout: Literal["coco", "class-folders", "photos"]
+    fingerprint: str
+
+
+def _query(query: str, given: str) -> list[tuple[str, str]]:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if len(pairs) != len([part for part in query.split("&") if part]):
+        raise UserError(f"{given!r}: write settings as ?key=value&key=value.")
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise UserError(f"{given!r}: a setting is given twice; keep one.")
+    return pairs
+
+
+def _scalar(text: str) -> Param:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"
