@@ -9,7 +9,13 @@ class MissingExtra(UserError):
     """A library behind an optional extra is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an optional library that is not installed; run: pip install "ricebench[{extra}]"')
+        super().__init__(
+            f'{what} needs an optional library that is not installed; run: pip install "ricebench[{extra}]"'
+        )
+
+
+class StoreError(UserError):
+    """The store cannot be written (full disk, no permission): the run stops, and what was finished is safe."""
 
 
 class NotApplicable(Exception):

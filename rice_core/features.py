@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from rice_core.spec import EncoderSpec
+
+if TYPE_CHECKING:  # `list` and `show` read probes and their needs without torch
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class Encoder(Protocol):
 
     def weights_digest(self) -> str:
         """sha256 over the sorted (name, dtype, shape, bytes) of all weights and buffers; independent of the file."""
+
+    def architecture_digest(self) -> str:
+        """Over all that shapes the features besides the weights: configuration, mean and std, resize, library version."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,16 @@ class DenseBatch:
     """The images the encoder saw, before normalisation."""
 
 
+@dataclass(frozen=True)
+class Read:
+    """What a probe reads through `work`; declared so that one forward pass can serve several probes."""
+
+    split: SplitName
+    view: View
+    most: int | None = None
+    """Images at most; None is all."""
+
+
 class Work(Protocol):
     """A probe's handle on data, cache, progress and files."""
 
@@ -89,12 +99,14 @@ class Probe(Protocol):
     """Of the encoder: "dense", "cls", "levels", "grad", "multires"."""
     data: ClassVar[frozenset[str]]
     """Of the data set: "labels" (items with a class), "regions" (boxes or masks)."""
-    views: ClassVar[frozenset[View]]
-    """What it reads through `work`, so that one forward pass can serve several probes."""
 
     @property
     def spec(self) -> ProbeSpec:
         """Name, version, recipe and parameters."""
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """All that `run` will ask of `work`."""
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """Measure.

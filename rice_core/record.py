@@ -109,6 +109,7 @@ class Evidence(Frozen):
     """What the number was made from."""
 
     weights: str
+    architecture: str = ""
     data: str
     code: str
     commit: str | None = None
@@ -122,8 +123,8 @@ class Evidence(Frozen):
     encoder_facts: dict[str, str] = {}
     """Training tags of the encoder, as its own file gives them."""
 
-    def reuse_key(self) -> tuple[str, str, str]:
-        return self.weights, self.data, self.code
+    def reuse_key(self) -> tuple[str, ...]:
+        return self.weights, self.architecture, self.data, self.code
 
 
 class Skipped(Frozen):

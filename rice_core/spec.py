@@ -83,7 +83,11 @@ class EncoderSpec(Frozen):
         if self.pad_to_patch:
             query.append("pad=1")
         model = quote(self.model, safe="/:.-_~+ ()[]{},!$&'*;#")
-        return f"{self.source}:{model}" + (f"@{self.revision}" if self.revision else "") + ("?" + "&".join(query) if query else "")
+        return (
+            f"{self.source}:{model}"
+            + (f"@{self.revision}" if self.revision else "")
+            + ("?" + "&".join(query) if query else "")
+        )
 
     def identity(self) -> dict[str, Any]:
         """Everything that changes the features: all fields but the display name."""
@@ -110,13 +114,20 @@ class EncoderSpec(Frozen):
         # An @ before the last slash belongs to a path; write a literal one as %40.
         if "@" in rest.rsplit("/", 1)[-1]:
             rest, revision = rest.rsplit("@", 1)
-        fields: dict[str, Any] = {"name": name.strip(), "source": source, "model": unquote(rest), "revision": revision or None}
+        fields: dict[str, Any] = {
+            "name": name.strip(),
+            "source": source,
+            "model": unquote(rest),
+            "revision": revision or None,
+        }
         for key, value in _query(query, given):
             fields |= _encoder_field(key, value, given)
         try:
             return cls(**fields)
         except ValidationError as error:
-            raise UserError(f"{given!r} is no encoder: {_first(error)}; see `ricebench list encoders` for examples.") from None
+            raise UserError(
+                f"{given!r} is no encoder: {_first(error)}; see `ricebench list encoders` for examples."
+            ) from None
 
 
 def _encoder_field(key: str, value: str, given: str) -> dict[str, Any]:
@@ -132,7 +143,9 @@ def _encoder_field(key: str, value: str, given: str) -> dict[str, Any]:
             case "dtype":
                 return {"dtype": _DTYPES.get(value, value)}
     except (ValueError, KeyError):
-        raise UserError(f"{given!r}: {key}={value} cannot be read; examples: res=448x560, layers=-2,-1, norm=1, dtype=bf16.") from None
+        raise UserError(
+            f"{given!r}: {key}={value} cannot be read; examples: res=448x560, layers=-2,-1, norm=1, dtype=bf16."
+        ) from None
     raise UserError(f"{given!r}: {key!r} is no setting of an encoder; use res, layers, norm, dtype or pad.")
 
 

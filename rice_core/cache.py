@@ -1,0 +1,137 @@
+"""The feature cache: safetensors shards under a key that names all that went into them.
+
+A shard holds the features of some consecutive images. Its key is the digest of (weights, encoder request without its
+name, code and library versions, geometry, view, the images' bytes): so two encoders that differ by one weight bit share
+nothing, and the same weights under another name share everything. Each shard carries a checksum of its arrays; a damaged
+one is quarantined and computed again. The least recently used shards leave first when the cache is over its size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from rice_core.digest import canonical_json
+from rice_core.files import write_atomically
+from rice_core.store import Store
+
+Arrays = dict[str, npt.NDArray[Any]]
+_KEY = re.compile(r"[0-9a-f]{64}")
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Arrays of some images, and what is not an array (ids left out, with reasons)."""
+
+    arrays: Arrays
+    notes: dict[str, Any]
+
+
+class FeatureCache:
+    """Shards below `store.root/cache`.
+
+    Args:
+        store: where damaged shards are quarantined.
+        max_bytes: the size above which least recently used shards are removed; 50 GiB unless told.
+    """
+
+    def __init__(self, store: Store, *, max_bytes: int = 50 * _GIB) -> None:
+        self.root = store.root / "cache"
+        self.hits = 0
+        self.misses = 0
+        self._store = store
+        self._max_bytes = max_bytes
+        self._size: int | None = None
+
+    def get(self, key: str) -> Shard | None:
+        """The shard of a key, verified; None where there is none or it is damaged."""
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if metadata.get("sha256") != _digest(arrays, metadata.get("notes", "")):
+                raise ValueError("its arrays do not match its checksum")
+            shard = Shard(arrays, json.loads(metadata["notes"]))
+        except FileNotFoundError:
+            self.misses += 1
+            return None
+        except (SafetensorError, ValueError, OSError) as error:
+            self._store.quarantine(path, str(error))
+            self.misses += 1
+            return None
+        os.utime(path)
+        self.hits += 1
+        return shard
+
+    def put(self, key: str, shard: Shard) -> None:
+        """Keep a shard.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        arrays = {name: np.ascontiguousarray(array) for name, array in shard.arrays.items()}
+        notes = canonical_json(shard.notes)
+        data = save(arrays, metadata={"sha256": _digest(arrays, notes), "notes": notes})
+        write_atomically(self._path(key), data)
+        self._size = self.size() if self._size is None else self._size + len(data)
+        if self._size > self._max_bytes:
+            self._evict()
+
+    def size(self) -> int:
+        """Bytes of all shards."""
+        return sum(path.stat().st_size for path in self.root.glob("*/*.safetensors"))
+
+    def clear(self) -> int:
+        """Remove every shard; returns the bytes freed."""
+        freed = 0
+        for path in self.root.glob("*/*.safetensors"):
+            freed += path.stat().st_size
+            path.unlink(missing_ok=True)
+        self._size = 0
+        return freed
+
+    def verify(self) -> tuple[int, int]:
+        """Read every shard; damaged ones are quarantined. Returns (sound, damaged)."""
+        keys = sorted(path.stem for path in self.root.glob("*/*.safetensors"))
+        sound = sum(self.get(key) is not None for key in keys)
+        return sound, len(keys) - sound
+
+    def _evict(self) -> None:
+        # Down to nine tenths, so that a full cache does not evict at every write.
+        entries = [(path.stat(), path) for path in self.root.glob("*/*.safetensors")]
+        size = sum(stat.st_size for stat, _ in entries)
+        newest = time.time() - 60
+        for stat, path in sorted(entries, key=lambda entry: entry[0].st_mtime):
+            if size <= 0.9 * self._max_bytes or stat.st_mtime > newest:
+                break
+            path.unlink(missing_ok=True)
+            size -= stat.st_size
+        self._size = size
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"a cache key is 64 hex digits, not {key!r}")
+        return self.root / key[:2] / f"{key}.safetensors"
+
+
+def _digest(arrays: Mapping[str, npt.NDArray[Any]], notes: str) -> str:
+    digest = hashlib.sha256(notes.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(canonical_json([name, str(array.dtype), list(array.shape)]).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+    return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""The command `ricebench`. Commands import what they need when they run, so that `--help` and `list` stay fast.
+
+Exit codes: 0 done, 1 nothing usable, 2 a mistake in the command or the input, 3 partly done, 130 interrupted.
+Packages add commands through the entry-point group `ricebench.commands` (a function that takes the typer app).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+
+import click
+import typer
+
+from rice_core import __version__
+from rice_core.cli import look, measure
+from rice_core.errors import UserError
+
+
+def build_app() -> typer.Typer:
+    """The whole command line."""
+    app = typer.Typer(
+        name="ricebench",
+        help="How good is this vision encoder, really? Run the RICE paper's probes over any encoder.",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def _root(
+        version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+    ) -> None:
+        if version:
+            typer.echo(__version__)
+            raise typer.Exit
+
+    measure.register(app)
+    look.register(app)
+    for point in sorted(entry_points(group="ricebench.commands"), key=lambda point: point.name):
+        point.load()(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the command; never shows a traceback for a mistake that the user can mend."""
+    try:
+        code = typer.main.get_command(build_app()).main(arguments, prog_name="ricebench", standalone_mode=False)
+    except UserError as error:
+        typer.echo(f"ricebench: {error}", err=True)
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("\nricebench: stopped. Finished cells are safe; run the same command again to go on.", err=True)
+        code = 130
+    except BrokenPipeError:
+        # The reader of a pipe left (`| head`); what it wanted has been written.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

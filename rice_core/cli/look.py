@@ -1,0 +1,184 @@
+"""Commands that look: list, show, status, verify, doctor, cache."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rice_core.cli.options import DEFAULT_STORE, StoreOption
+from rice_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rice_core.record import Record
+
+
+class Kind(StrEnum):
+    """What `list` lists."""
+
+    encoders = "encoders"
+    probes = "probes"
+    all = "all"
+
+
+class CacheAction(StrEnum):
+    """What `cache` does."""
+
+    show = "show"
+    clear = "clear"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("list")(list_)
+    app.command()(show)
+    app.command()(status)
+    app.command()(verify)
+    app.command()(doctor)
+    app.command()(cache)
+
+
+def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")] = Kind.all) -> None:
+    """List the encoders of the catalogue and the installed probes."""
+    if what is not Kind.probes:
+        from rice_core.catalogue import entries
+
+        typer.echo("encoders (any other by its string: hf:ID_OR_PATH, timm:NAME, open_clip:NAME/TAG, rice:FOLDER)")
+        rows = [(entry.id, entry.spec, "gated" if entry.gated else "") for entry in entries()]
+        width = max(len(name) for name, _, _ in rows)
+        for name, spec, note in rows:
+            typer.echo(f"  {name:<{width}}  {spec}  {note}".rstrip())
+    if what is not Kind.encoders:
+        from rice_core.config import probe_entry_points
+
+        typer.echo("probes (`ricebench show NAME` for parameters)")
+        for name, point in sorted(probe_entry_points().items()):
+            typer.echo(f"  {name:<12}  {point.value}")
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A probe, an encoder of the catalogue, or a cell id.")],
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Show one probe, catalogue entry or record."""
+    from rice_core.catalogue import entries
+    from rice_core.config import probe_entry_points
+    from rice_core.store import Store
+
+    points = probe_entry_points()
+    if name in points:
+        _show_probe(points[name].load())
+        return
+    for entry in entries():
+        if entry.id == name:
+            for key, value in entry.model_dump(exclude_none=True).items():
+                typer.echo(f"{key:<16}{value}")
+            return
+    if re.fullmatch(r"[0-9a-f]{20}", name):
+        record = Store(store).get(name)
+        if record is None:
+            raise UserError(f"There is no record {name} in {store}; `ricebench status` lists what there is.")
+        _show_record(record)
+        return
+    raise UserError(f"{name!r} is no probe, catalogue entry or cell id; see `ricebench list` and `ricebench status`.")
+
+
+def _show_probe(kind: type) -> None:
+    import dataclasses
+
+    typer.echo(f"{kind.name} (version {kind.version}): {kind.summary}")  # type: ignore[attr-defined]
+    typer.echo(inspect.cleandoc(inspect.getmodule(kind).__doc__ or ""))  # type: ignore[union-attr]
+    typer.echo("\nparameters")
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        typer.echo(f"  {field.name} = {field.default}")
+
+
+def _show_record(record: Record) -> None:
+    cell = record.cell
+    typer.echo(
+        f"{cell.encoder.title} / {cell.probe.shorthand} / {cell.dataset.name} / seed {cell.seed}: {record.status}"
+    )
+    if record.error:
+        typer.echo(record.error)
+    for m in record.metrics:
+        error = f" +- {m.stderr:.3f} ({m.method})" if m.stderr is not None else ""
+        yard = "".join(f", {k} {v:.2f}" for k, v in (("chance", m.chance), ("ceiling", m.ceiling)) if v is not None)
+        typer.echo(f"  {m.name:<22}{m.value:.3f}{m.unit}{error}, n {m.n}{yard}")
+    for label, sentences in (("assumptions", record.assumptions), ("marks", record.taints)):
+        if sentences:
+            typer.echo(f"{label}: " + "; ".join(sentences))
+    if record.skipped:
+        typer.echo(f"left out: {len(record.skipped)} ({record.skipped[0].item}: {record.skipped[0].reason})")
+    if record.evidence:
+        for key, value in record.evidence.model_dump(exclude={"libraries"}).items():
+            typer.echo(f"  {key:<16}{value}")
+
+
+def status(store: StoreOption = DEFAULT_STORE) -> None:
+    """List the cells of the store and how they stand."""
+    from rice_core.store import Store
+
+    opened = Store(store)
+    records, problems = opened.scan()
+    if not records and not problems:
+        typer.echo(f"{store} holds no records; `ricebench demo` or `ricebench run` makes some.")
+        raise typer.Exit(1)
+    for r in sorted(
+        records, key=lambda r: (r.cell.dataset.name, r.cell.probe.shorthand, r.cell.encoder.title, r.cell.seed)
+    ):
+        first = f"{r.metrics[0].name} {r.metrics[0].value:.2f}{r.metrics[0].unit}" if r.metrics else (r.error or "")
+        marks = f"  [{', '.join(r.taints)}]" if r.taints else ""
+        typer.echo(
+            f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.name} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {first}{marks}"
+        )
+    for problem in problems:
+        typer.echo(
+            f"quarantined: {problem.file}: {problem.reason}; run its command again to measure it anew.", err=True
+        )
+
+
+def verify(store: StoreOption = DEFAULT_STORE) -> None:
+    """Read every record, score, artifact and feature shard; what is damaged is quarantined and named."""
+    from rice_core.cache import FeatureCache
+    from rice_core.store import Store
+
+    opened = Store(store)
+    records, problems = opened.scan()
+    broken = [record for record in records if not opened.intact(record)]
+    sound, damaged = FeatureCache(opened).verify()
+    typer.echo(f"{len(records) - len(broken)} records and {sound} feature shards are sound.")
+    for problem in problems:
+        typer.echo(f"quarantined: {problem.file}: {problem.reason}")
+    for record in broken:
+        typer.echo(f"quarantined: a file of {record.cell.id} ({record.cell.encoder.title} / {record.cell.probe.name})")
+    if damaged:
+        typer.echo(f"quarantined: {damaged} feature shards")
+    if problems or broken or damaged:
+        typer.echo("The next run of the same command measures these again.")
+        raise typer.Exit(1)
+
+
+def doctor(store: StoreOption = DEFAULT_STORE) -> None:
+    """Say what this machine has: libraries, device, disk, hub access."""
+    from rice_core.cli.doctor import findings
+
+    for line in findings(store):
+        typer.echo(line)
+
+
+def cache(
+    action: Annotated[CacheAction, typer.Argument(help="show or clear.")] = CacheAction.show,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Show or empty the feature cache; records are never touched."""
+    from rice_core.cache import FeatureCache
+    from rice_core.store import Store
+
+    features = FeatureCache(Store(store))
+    if action is CacheAction.clear:
+        typer.echo(f"{features.clear() / 1e6:.1f} MB freed.")
+    else:
+        typer.echo(f"{features.size() / 1e6:.1f} MB of features in {features.root}.")

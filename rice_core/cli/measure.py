@@ -1,0 +1,219 @@
+"""Commands that measure: demo, plan, run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rice_core.cli.options import (
+    DEFAULT_STORE,
+    DataOption,
+    DebugOption,
+    LimitOption,
+    QuietOption,
+    SeedsOption,
+    StoreOption,
+    open_data,
+    parse_seeds,
+    split_list,
+)
+from rice_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rice_core.config import RunConfig
+    from rice_core.run import Plan, Summary
+    from rice_core.store import Store
+
+EncodersOption = Annotated[
+    list[str] | None,
+    typer.Option("--encoders", "-e", help="As in hf:PATH,timm:NAME,rice:FOLDER or names of `ricebench list`."),
+]
+ProbesOption = Annotated[list[str] | None, typer.Option("--probes", "-p", help="As in knn,linear?folds=3,tokens.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(demo)
+    app.command()(plan)
+    app.command()(run)
+
+
+def demo(
+    ctx: typer.Context,
+    store: StoreOption = DEFAULT_STORE,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Draw the miniature world, probe four encoders, print a table and write a report. No GPU, data or hub."""
+    from rice_core.world.mini import DEMO_ENCODERS, DEMO_PROBES, MINI
+
+    began = time.monotonic()
+    typer.echo(
+        f"The miniature world: {MINI.train} + {MINI.val} drawn images in COCO format. Its numbers are not paper numbers."
+    )
+    config = _config(None, list(DEMO_ENCODERS), list(DEMO_PROBES), "mini", "0", None)
+    summary = _execute(_plan(config, _store(store)), _store(store), quiet=quiet, debug=debug)
+    _invoke(ctx, "table", store=store)
+    _invoke(ctx, "report", store=store)
+    if summary.counts["reused"] and not summary.counts["done"]:
+        typer.echo("Every cell was reused: weights, data and code are as they were.")
+    typer.echo(f"{time.monotonic() - began:.0f} s. Next, your own encoder and photographs:\n")
+    typer.echo("  ricebench run --encoders timm:NAME,hf:PATH_OR_ID --probes knn,linear,tokens --data FOLDER")
+    typer.echo("  ricebench list encoders          ricebench run --help")
+    _exit(summary)
+
+
+def plan(
+    encoders: EncodersOption = None,
+    probes: ProbesOption = None,
+    data: DataOption = "",
+    seeds: SeedsOption = "0",
+    limit: LimitOption = None,
+    config: ConfigOption = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Show the cells that a run would measure, and what they cost."""
+    from rice_core.bill import bill
+
+    opened = _store(store)
+    wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
+    for line in bill(wanted, opened):
+        typer.echo(line)
+
+
+def run(
+    encoders: EncodersOption = None,
+    probes: ProbesOption = None,
+    data: DataOption = "",
+    seeds: SeedsOption = "0",
+    limit: LimitOption = None,
+    config: ConfigOption = None,
+    only: Annotated[str, typer.Option("--only", help="missing, failed or all.")] = "missing",
+    rerun: Annotated[
+        str, typer.Option("--rerun", help='Measure again the cells that match "encoder/probe", as in "*/knn".')
+    ] = "",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a forward pass.")] = 32,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding threads.")] = 4,
+    cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.01, help="Size of the feature cache.")] = 50.0,
+    store: StoreOption = DEFAULT_STORE,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run probes over encoders on a data set. The same command again resumes and reuses."""
+    if only not in ("missing", "failed", "all"):
+        raise UserError(f"--only {only} is not known; use missing, failed or all.")
+    opened = _store(store)
+    wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
+    summary = _execute(
+        wanted,
+        opened,
+        quiet=quiet,
+        debug=debug,
+        only=only,  # type: ignore[arg-type]
+        rerun=rerun,
+        device=device,
+        batch=batch,
+        workers=workers,
+        cache_bytes=int(cache_gb * (1 << 30)),
+    )
+    counts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(summary.counts.items()))
+    typer.echo(f"{counts or 'nothing to do'}. Records are in {store}; see `ricebench table` and `ricebench report`.")
+    for error in summary.errors:
+        typer.echo(f"  failed: {error}", err=True)
+    _exit(summary)
+
+
+def _config(
+    path: Path | None, encoders: list[str] | None, probes: list[str] | None, data: str, seeds: str, limit: int | None
+) -> RunConfig:
+    from rice_core.config import RunConfig, load_config
+
+    if path is not None:
+        if encoders or probes or data:
+            raise UserError("Give either --config or --encoders, --probes and --data, not both.")
+        return load_config(path)
+    for flag, value in (("--encoders", encoders), ("--probes", probes), ("--data", data)):
+        if not value:
+            raise UserError(
+                f"{flag} is missing; an example: ricebench run --encoders timm:NAME --probes knn --data FOLDER."
+            )
+    return RunConfig(
+        encoders=tuple(split_list(encoders or [])),
+        probes=tuple(split_list(probes or [])),
+        data=data,
+        seeds=parse_seeds(seeds),
+        limit=limit,
+    )
+
+
+def _plan(config: RunConfig, store: Store) -> Plan:
+    from rice_core.catalogue import resolve
+    from rice_core.config import build_probes
+    from rice_core.run import Plan
+
+    # What is cheap to check comes first: names before data, data before weights.
+    encoders = tuple(resolve(text) for text in config.encoders)
+    probes = build_probes(config.probe_requests())
+    dataset = open_data(config.data, store, limit=config.limit)
+    return Plan(encoders, probes, dataset, config.seeds, config.limit)
+
+
+def _execute(
+    wanted: Plan,
+    store: Store,
+    *,
+    quiet: bool,
+    debug: bool,
+    only: Literal["missing", "failed", "all"] = "missing",
+    rerun: str = "",
+    device: str = "auto",
+    batch: int = 32,
+    workers: int = 4,
+    cache_bytes: int = 50 << 30,
+) -> Summary:
+    from rice_core.progress import Progress
+    from rice_core.run import Runner, Settings, pick_device
+
+    settings = Settings(
+        device=pick_device(device),
+        batch=batch,
+        workers=workers,
+        only=only,
+        rerun=rerun,
+        cache_bytes=cache_bytes,
+        debug=debug,
+    )
+    with Progress(quiet=quiet) as progress:
+        for skipped in wanted.dataset.skipped[:5]:
+            progress.say(f"left out: {skipped.item}: {skipped.reason}")
+        if len(wanted.dataset.skipped) > 5:
+            progress.say(f"left out: {len(wanted.dataset.skipped) - 5} more; the records list them all")
+        return Runner(store, settings, progress).run(wanted)
+
+
+def _store(path: Path) -> Store:
+    from rice_core.store import Store
+
+    return Store(path)
+
+
+def _invoke(ctx: typer.Context, name: str, **options: object) -> None:
+    """Run another command of the app, where a package has registered it."""
+    import click
+
+    group = ctx.parent.command if ctx.parent else None
+    command = group.get_command(ctx, name) if isinstance(group, click.Group) else None
+    if command is not None:
+        ctx.invoke(command, **options)
+
+
+def _exit(summary: Summary) -> None:
+    bad = summary.counts["failed"]
+    good = summary.counts["done"] + summary.counts["reused"]
+    if bad or (not good and summary.counts["not_applicable"]):
+        raise typer.Exit(3 if good else 1)

@@ -1,0 +1,68 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rice_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rice_core.datasets import Dataset
+    from rice_core.store import Store
+
+StoreOption = Annotated[
+    Path,
+    typer.Option(
+        "--store", envvar="RICEBENCH_STORE", help="Folder of records, features and reports.", show_default=True
+    ),
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks of unexpected errors.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data", help='Folder: COCO format, folder per class, or plain photos; "mini" draws the miniature world.'
+    ),
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]
+SeedsOption = Annotated[str, typer.Option("--seeds", help="Probe seeds, as in 0,1,2.")]
+
+DEFAULT_STORE = Path("ricebench-runs")
+
+
+def split_list(values: list[str]) -> list[str]:
+    """Comma-separated and repeated options as one list; a comma inside settings (layers=-2,-1) does not separate."""
+    return [part.strip() for value in values for part in re.split(r",(?=\s*[A-Za-z_])", value) if part.strip()]
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds in the order given, without repeats."""
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UserError(f"--seeds {text} cannot be read; write whole numbers, as in 0,1,2.") from None
+    if min(seeds) < 0:
+        raise UserError(f"--seeds {text}: a seed is zero or more.")
+    return seeds
+
+
+def open_data(text: str, store: Store, *, limit: int | None) -> Dataset:
+    """The data set behind --data.
+
+    Raises:
+        UserError: the folder is not there or holds no layout that can be read.
+    """
+    from rice_core.datasets import limit as limited
+    from rice_core.datasets import open_dataset
+
+    if text == "mini" and not Path(text).is_dir():
+        from rice_core.world.mini import MINI, draw
+
+        dataset = open_dataset(draw(MINI, store.root / "worlds"), name=MINI.name)
+    else:
+        dataset = open_dataset(Path(text).expanduser())
+    return dataset if limit is None else limited(dataset, limit)

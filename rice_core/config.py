@@ -1,0 +1,121 @@
+"""Run configurations and probe requests become values here, and nowhere can they become code.
+
+A configuration is YAML or JSON, read by the safe loader and validated by pydantic. mmengine's Registry imports and calls
+whatever dotted path stands in `type` (`{"type": "os.system", ...}` runs a command), so an allow-list of the installed
+probes stands before it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from rice_core.errors import UserError
+from rice_core.probe import Probe
+from rice_core.spec import Frozen, Param, ProbeRequest
+
+
+class RunConfig(Frozen):
+    """The file behind `ricebench run --config FILE`; the same words as the flags.
+
+    A probe is a shorthand ("knn?k=20") or a mapping ({type: knn, k: 20}).
+    """
+
+    encoders: tuple[str, ...] = Field(min_length=1)
+    probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)
+    data: str
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+
+    def probe_requests(self) -> tuple[ProbeRequest, ...]:
+        return tuple(_request(probe) for probe in self.probes)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a run configuration.
+
+    Raises:
+        UserError: no such file, not YAML or JSON, or a key or value that does not belong.
+    """
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        raise UserError(f"{path} is no configuration: write a .yaml or .json file (a Python file would run code).")
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return RunConfig.model_validate(body)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not valid YAML: {' '.join(str(error).split())}; see docs/usage.md for an example."
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}; see docs/usage.md for an example.") from None
+
+
+def probe_entry_points() -> dict[str, EntryPoint]:
+    """The installed probes by name; nothing is imported."""
+    return {point.name: point for point in entry_points(group="ricebench.probes")}
+
+
+def build_probes(requests: Sequence[ProbeRequest]) -> tuple[Probe, ...]:
+    """Probe objects for what was asked.
+
+    Raises:
+        UserError: no such probe, no such parameter, or a value of the wrong kind.
+    """
+    return tuple(build_probe(request) for request in requests)
+
+
+def build_probe(request: ProbeRequest) -> Probe:
+    """One probe; see `build_probes`."""
+    allowed = probe_entry_points()
+    if request.name not in allowed:
+        near = difflib.get_close_matches(request.name, allowed, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the installed probes are {', '.join(sorted(allowed))}."
+        raise UserError(f"There is no probe {request.name!r}; {hint}")
+    kind = allowed[request.name].load()
+    params = _validated(request, kind)
+
+    from mmengine import Registry
+
+    registry = Registry("probe", locations=[])
+    registry.register_module(name=request.name, module=kind)
+    try:
+        probe: Probe = registry.build({"type": request.name, **params})
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{request.name}: {error}; see `ricebench show {request.name}`.") from error
+    return probe
+
+
+def _validated(request: ProbeRequest, kind: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    params = {}
+    for name, value in request.params.items():
+        if name not in fields:
+            raise UserError(f"{request.name} has no parameter {name!r}; it has {', '.join(sorted(fields)) or 'none'}.")
+        try:
+            params[name] = TypeAdapter(fields[name]).validate_python(value)
+        except ValidationError as error:
+            raise UserError(f"{request.name}: {name}={value}: {error.errors()[0]['msg']}.") from None
+    return params
+
+
+def _request(probe: str | dict[str, Param]) -> ProbeRequest:
+    if isinstance(probe, str):
+        return ProbeRequest.parse(probe)
+    name = probe.get("type")
+    if not isinstance(name, str):
+        raise UserError("A probe in a configuration needs a type, as in {type: knn, k: 20}.")
+    return ProbeRequest(name=name, params={key: value for key, value in probe.items() if key != "type"})

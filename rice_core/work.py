@@ -1,0 +1,102 @@
+"""CellWork: the `Work` that the runner hands to a probe."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from rice_core.datasets import Dataset, label_map
+from rice_core.digest import canonical_json
+from rice_core.errors import NotApplicable
+from rice_core.extract import Extractor
+from rice_core.features import Encoder
+from rice_core.probe import DenseBatch, Items, SplitName
+from rice_core.progress import Progress
+from rice_core.record import Artifact, Cell, Skipped
+from rice_core.store import Store
+
+
+class CellWork:
+    """Data, cache, progress and files of one cell; see `rice_core.probe.Work`."""
+
+    def __init__(self, cell: Cell, dataset: Dataset, extractor: Extractor, store: Store, progress: Progress) -> None:
+        self.classes = dataset.classes
+        self.limit = cell.limit
+        self.skipped: dict[str, Skipped] = {}
+        """Images and regions that were left out, by item."""
+        self._cell = cell
+        self._dataset = dataset
+        self._extractor = extractor
+        self._store = store
+        self._progress = progress
+
+    def items(self, encoder: Encoder, split: SplitName) -> Items:
+        samples = self._samples(split)
+        x, y, ids, clusters = [], [], [], []
+        for start in self.progress(self._extractor.starts(split), f"{encoder.spec.title}: {split} features"):
+            shard = self._extractor.shard(split, "items", start)
+            self._note(shard.notes)
+            if not shard.arrays:
+                continue
+            kept = shard.arrays["region_N"] >= 0
+            x.append(shard.arrays["x_NC"][kept])
+            for row, k in zip(shard.arrays["row_N"], shard.arrays["region_N"], strict=True):
+                sample = samples[start + row]
+                if k < 0:
+                    self.skipped[f"{sample.id}#"] = Skipped(item=sample.id, reason="a region covers no patch")
+                    continue
+                regions = "regions" in self._dataset.provides
+                label = sample.regions[k].label if regions else sample.label
+                y.append(-1 if label is None else label)
+                ids.append(f"{sample.id}#{k}" if regions else sample.id)
+                clusters.append(sample.id)
+        x_NC = np.concatenate(x) if x else np.zeros((0, encoder.dim), np.float32)
+        return Items(x_NC, np.array(y, dtype=np.int64), tuple(ids), tuple(clusters), self.classes)
+
+    def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
+        samples = self._samples(split)
+        starts = self._extractor.starts(split, most)
+        for start in self.progress(starts, f"{encoder.spec.title}: {split} patch tokens"):
+            shard = self._extractor.shard(split, "dense", start)
+            self._note(shard.notes)
+            if not shard.arrays:
+                continue
+            chosen = shard.arrays["row_N"] < (most or len(samples)) - start
+            rows = shard.arrays["row_N"][chosen]
+            batch = [samples[start + row] for row in rows]
+            pixels = shard.arrays["pixels_NHW3"][chosen]
+            labels = None
+            if "regions" in self._dataset.provides:
+                sizes = shard.arrays["image_N2"][chosen]
+                size_hw = (pixels.shape[1], pixels.shape[2])
+                labels = np.stack(
+                    [label_map(s, size_hw, (int(h), int(w))) for s, (h, w) in zip(batch, sizes, strict=True)]
+                )
+            dense = shard.arrays["dense_NCHW"][chosen].astype(np.float32)
+            yield DenseBatch(tuple(s.id for s in batch), dense, labels, pixels)
+
+    def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
+        return self._progress.track(sequence, what)
+
+    def artifact_json(self, name: str, body: Any) -> Artifact:
+        return self._store.put_artifact(self._cell.id, name, canonical_json(body).encode())
+
+    def artifact_png(self, name: str, pixels_HW3: npt.NDArray[np.uint8]) -> Artifact:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels_HW3).save(buffer, format="PNG", optimize=True)
+        return self._store.put_artifact(self._cell.id, name, buffer.getvalue())
+
+    def _samples(self, split: SplitName) -> tuple[Any, ...]:
+        samples = self._dataset.splits.get(split, ())
+        if not samples:
+            raise NotApplicable(f"the data set {self._dataset.spec.name} has no images in its split {split!r}")
+        return samples
+
+    def _note(self, notes: dict[str, Any]) -> None:
+        for entry in notes.get("skipped", ()):
+            self.skipped[entry["item"]] = Skipped(**entry)

@@ -1,0 +1,77 @@
+"""Configurations and probe requests are inert: they are read, checked against an allow-list, and never run."""
+
+from pathlib import Path
+
+import pytest
+
+from rice_core.config import build_probe, load_config
+from rice_core.errors import UserError
+from rice_core.spec import ProbeRequest
+
+
+def test_a_dotted_path_in_type_is_refused_before_the_registry_sees_it(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    for name in ("os.system", "subprocess.call", "rice_core.files.write_atomically", "builtins.exec"):
+        with pytest.raises(UserError, match="no probe"):
+            build_probe(ProbeRequest(name=name, params={"command": f"touch {witness}"}))
+    assert not witness.exists()
+
+
+def test_the_registry_itself_would_have_run_it(tmp_path: Path) -> None:
+    """Why the allow-list is there; if this ever fails, mmengine has become safer."""
+    from mmengine import Registry
+
+    witness = tmp_path / "witness"
+    Registry("anything", locations=[]).build({"type": "os.system", "command": f"touch {witness}"})
+    assert witness.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['touch WITNESS']",
+        "encoders: !!python/name:os.system\nprobes: [knn]\ndata: x",
+        "encoders: [a]\nprobes: [{type: !!python/object/apply:os.system ['touch WITNESS']}]\ndata: x",
+        "{{ __import__('os').system('touch WITNESS') }}: 1",
+        "_base_: other.py\nencoders: [a]\nprobes: [knn]\ndata: x",
+        "custom_imports: {imports: [antigravity]}\nencoders: [a]\nprobes: [knn]\ndata: x",
+        "",
+        "[1, 2",
+        "encoders: []\nprobes: [knn]\ndata: x",
+    ],
+)
+def test_a_hostile_or_wrong_configuration_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text.replace("WITNESS", str(tmp_path / "witness")))
+    with pytest.raises(UserError):
+        load_config(path)
+    assert not (tmp_path / "witness").exists()
+
+
+def test_python_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.py"
+    path.write_text("raise SystemExit(1)")
+    with pytest.raises(UserError, match="would run code"):
+        load_config(path)
+
+
+def test_a_configuration_reads_both_forms_of_a_probe(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("encoders: [synthetic:noise]\nprobes: ['knn?k=20', {type: knn, k: 5}]\ndata: photos\nseeds: [0, 1]\n")
+    config = load_config(path)
+    assert [request.params["k"] for request in config.probe_requests()] == [20, 5]
+    assert build_probe(config.probe_requests()[0]).spec.params["k"] == 20
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (ProbeRequest(name="knm"), "did you mean 'knn'"),
+        (ProbeRequest(name="knn", params={"kk": 3}), "no parameter 'kk'"),
+        (ProbeRequest(name="knn", params={"k": "many"}), "k=many"),
+        (ProbeRequest(name="knn", params={"k": 0}), "k"),
+    ],
+)
+def test_a_wrong_probe_request_says_what_is_wrong(request_: ProbeRequest, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        build_probe(request_)

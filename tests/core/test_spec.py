@@ -1,0 +1,71 @@
+"""Shorthands parse, print and refuse."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rice_core.errors import UserError
+from rice_core.record import Cell
+from rice_core.spec import DatasetSpec, EncoderSpec, ProbeRequest, ProbeSpec
+
+MODELS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf:DeepGlint-AI/rice-vit-large-patch14-560@a1b2?res=560&layers=-2",
+        "timm:vit_base_patch16_siglip_512",
+        "open_clip:ViT-L-14-336/openai?res=448x560&layers=-2,-1&norm=1&dtype=bf16&pad=1",
+        "rice:runs/mini/encoder",
+        "hf:/data/a folder/with%40at/model",
+    ],
+)
+def test_shorthand_round_trip(text: str) -> None:
+    spec = EncoderSpec.parse(text)
+    assert EncoderSpec.parse(spec.shorthand) == spec
+    assert spec.shorthand == text
+
+
+@given(MODELS, st.sampled_from(["hf", "timm", "open_clip", "rice", "synthetic"]))
+def test_any_model_name_survives_the_round_trip(model: str, source: str) -> None:
+    spec = EncoderSpec(source=source, model=model)
+    assert EncoderSpec.parse(spec.shorthand).identity() == spec.identity()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nonsense", "source:model"),
+        ("ftp:model", "source:model"),
+        ("hf:", "model"),
+        ("hf:a?res=big", "res=big"),
+        ("hf:a?res=0", "at least 1 pixel"),
+        ("hf:a?layer=-2", "'layer'"),
+        ("hf:a?res=2&res=3", "twice"),
+        ("hf:a?norm=yes", "norm=yes"),
+        ("hf:a?dtype=int8", "dtype"),
+        ("hf:a?layers=", "layers"),
+    ],
+)
+def test_a_wrong_string_is_refused_with_its_reason(text: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        EncoderSpec.parse(text)
+
+
+def test_the_display_name_is_no_part_of_the_identity() -> None:
+    def cell(name: str, layers: str = "-1") -> Cell:
+        return Cell(
+            encoder=EncoderSpec.parse(f"{name}=timm:x?layers={layers}"),
+            probe=ProbeSpec(name="knn", version=1, params={"k": 10}),
+            dataset=DatasetSpec(name="d", layout="photos", fingerprint="f"),
+        )
+
+    assert cell("a").id == cell("b").id
+    assert cell("a").id != cell("a", "-2").id
+    assert cell("a").comparable == cell("a", "-2").comparable
+
+
+def test_probe_values_are_read_as_what_they_are() -> None:
+    assert ProbeRequest.parse("p?a=1&b=0.5&c=true&d=x").params == {"a": 1, "b": 0.5, "c": True, "d": "x"}
+    assert ProbeSpec(name="p", version=1, params={"b": 2, "a": 1}).shorthand == "p?a=1&b=2"
