@@ -1,9 +1,135 @@
-"""Commands that report: table, compare, report, reference."""
+"""Commands that report: table, compare, report, reference. They read records; none imports torch."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from rice_core.errors import UserError
+
+if TYPE_CHECKING:
+    from reports.table import Table
+    from rice_core.store import Store
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", envvar="RICEBENCH_STORE", help="Folder of records, features and reports.")
+]
+_DEFAULT_STORE = Path("ricebench-runs")
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    terminal = "terminal"
+    md = "md"
+    tex = "tex"
+    csv = "csv"
+    html = "html"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How the table is written.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
+    app.command()(table)
+    app.command()(compare)
+    app.command()(report)
+    app.command()(reference)
+
+
+def table(
+    format_: FormatOption = Format.terminal,
+    all_: Annotated[bool, typer.Option("--all", help="Every metric of every probe, not the headlines alone.")] = False,
+    store: StoreOption = _DEFAULT_STORE,
+) -> None:
+    """Print the records as tables: one overview a data set, with errors, chance and ceiling."""
+    from reports.board import boards, group_table, groups, overview_table
+    from reports.judge import Judge
+
+    opened = _opened(store)
+    for board in boards(groups(opened.records())):
+        judges = {group.key: Judge(group, opened) for group in board.groups}
+        _print(overview_table(board, judges), format_)
+        if all_:
+            for judge in judges.values():
+                _print(group_table(judge), format_)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="An encoder's name as tables show it.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    format_: FormatOption = Format.terminal,
+    store: StoreOption = _DEFAULT_STORE,
+) -> None:
+    """Compare two encoders sample by sample: difference, 95 % interval, and what could have been detected."""
+    from reports.compare import compare as compare_records
+
+    opened = _opened(store)
+    records = opened.records()
+    mine, theirs = ([r for r in records if name in (r.cell.encoder.title, r.cell.encoder.shorthand)] for name in (a, b))
+    for name, found in ((a, mine), (b, theirs)):
+        if not found:
+            known = ", ".join(sorted({record.cell.encoder.title for record in records}))
+            raise UserError(f"There is no record of {name!r} in {store}; there is {known}.")
+    comparison = compare_records(mine, theirs, opened)
+    if format_ is Format.terminal:
+        typer.echo(comparison.text())
+    else:
+        _print(comparison.table(), format_)
+
+
+def report(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the site; STORE/report unless given.")] = None,
+    title: Annotated[str, typer.Option("--title", help="Heading of the report.")] = "ricebench report",
+    store: StoreOption = _DEFAULT_STORE,
+) -> None:
+    """Write the report: a static site that opens from disk."""
+    from reports.site import build_site
+
+    opened = _opened(store)
+    index = build_site(opened, out or store / "report", title=title)
+    typer.echo(f"The report: {index}")
+
+
+def reference(
+    number: Annotated[int | None, typer.Argument(min=1, max=5, help="A table of the paper, 1 to 5.")] = None,
+    format_: FormatOption = Format.terminal,
+) -> None:
+    """Print a table of the RICE paper as printed, or, without a number, what does not add up in them."""
+    from reports.reference.tables import findings_table, reference_table
+
+    _print(findings_table() if number is None else reference_table(number), format_)
+
+
+def _opened(path: Path) -> Store:
+    from rice_core.store import Store
+
+    opened = Store(path)
+    if not (path / "records").is_dir() or not any((path / "records").glob("*.json")):
+        typer.echo(f"ricebench: {path} holds no records; `ricebench demo` or `ricebench run` makes some.", err=True)
+        raise typer.Exit(1)
+    return opened
+
+
+def _print(made: Table, format_: Format) -> None:
+    import shutil
+    import sys
+
+    from reports import render
+
+    match format_:
+        case Format.terminal:
+            width = shutil.get_terminal_size((120, 24)).columns
+            typer.echo(render.to_terminal(made, width=width, colour=sys.stdout.isatty()))
+        case Format.md:
+            typer.echo(render.to_markdown(made))
+        case Format.tex:
+            typer.echo(render.to_latex(made))
+        case Format.csv:
+            typer.echo(render.to_csv(made), nl=False)
+        case Format.html:
+            typer.echo(render.to_html(made))

@@ -99,7 +99,7 @@ class Runner:
         self._store = store
         self._settings = settings
         self._progress = progress
-        self._cache = FeatureCache(store, max_bytes=settings.cache_bytes)
+        self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
 
     def run(self, plan: Plan) -> Summary:
         """Measure what is missing; every record is on disk when its cell is finished.
@@ -146,7 +146,7 @@ class Runner:
         extractor = Extractor(
             encoder,
             plan.dataset,
-            self._cache,
+            self.cache,
             files=files,
             code=feature_code(),
             batch=self._settings.batch,

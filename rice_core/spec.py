@@ -162,8 +162,9 @@ class ProbeSpec(Frozen):
 
     @property
     def shorthand(self) -> str:
-        """`name?param=value&...`, parameters sorted."""
-        query = "&".join(f"{key}={value}" for key, value in sorted(self.params.items()))
+        """`name?param=value&...`, parameters sorted; the recipe is said where it is not the standard one."""
+        settings = self.params | ({} if self.recipe == "standard" else {"recipe": self.recipe})
+        query = "&".join(f"{key}={value}" for key, value in sorted(settings.items()))
         return self.name + (f"?{query}" if query else "")
 
 

@@ -1,0 +1,118 @@
+"""One way to read an image file: RGB, upright, whole, or an `ImageError` that says why not.
+
+What is decided here, so that no two parts of the project see different pixels of one file:
+
+transparent     laid on white, as a page would show it; the colour stored under transparency is arbitrary, often black
+16-bit          scaled to 8 bits by 257; Pillow's own conversion would clip nearly every pixel to white
+rotated         turned as its EXIF orientation says; a broken EXIF block counts as none
+animated        the first frame
+CMYK, palette   Pillow's conversion; colour profiles are not applied, as in the training pipelines of the encoders
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+"""Lower-case endings of the files that a folder is searched for."""
+
+MAX_PIXELS = 89_478_485
+"""Pillow's own warning threshold: a quarter of a gigabyte as RGB."""
+
+# Only these decoders run. Pillow would hand an EPS file, whatever it is called, to Ghostscript.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(Exception):
+    """This file gives no image. The message is the reason alone, without the file's name."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the name ends like an image that is read here."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def load_image(path: Path, *, most_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a file to an RGB image of 8 bits a channel, upright, without touching Pillow's global settings.
+
+    Args:
+        most_pixels: a larger image is refused from its header alone, before anything is decoded.
+
+    Raises:
+        ImageError: empty, not an image, damaged or truncated, too large, or of unknown value range; the reason.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError("is empty (0 bytes)")
+        with path.open("rb") as file:
+            image = _open(file, most_pixels)
+            _decode(image)
+            return _upright(_rgb(image), image)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or type(error).__name__}") from error
+
+
+def _open(file: object, most_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(file, formats=_FORMATS)  # type: ignore[arg-type]
+    except UnidentifiedImageError as error:
+        raise ImageError("is no image in a known format, or its header is damaged") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError("has more pixels than Pillow's limit") from error
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        raise ImageError(f"has a damaged header: {_said(error)}") from error
+    width, height = image.size
+    if width * height > most_pixels:
+        raise ImageError(f"has {width} x {height} pixels, more than the limit of {most_pixels}")
+    return image
+
+
+def _decode(image: Image.Image) -> None:
+    try:
+        image.load()
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        raise ImageError(f"is truncated or damaged: {_said(error)}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow opens a 16-bit PNM as 32-bit integers and scales it to 65535.
+        pixels = np.asarray(image).astype(np.int64)
+        return Image.fromarray(((pixels + 128) // 257).clip(0, 255).astype(np.uint8), "L").convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ImageError("has 32-bit pixels, and the file does not say which value is white")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError as error:  # Lab, for one
+        raise ImageError(f"has colours ({image.mode}) that Pillow cannot turn into RGB") from error
+
+
+def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
+    try:
+        turn = _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block is no reason to lose the picture
+        turn = None
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _said(error: Exception) -> str:
+    """The decoder's words without a path, in one line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,0 +1,309 @@
+"""Error bars: what a mean over clustered samples, a difference of two encoders or a mean over seeds is worth.
+
+Objects of one image are not independent, so every error here is by cluster (image, document, video), never by sample.
+Two ways lead to one: means use the cluster-robust formula with Student's t; other statistics a bootstrap over clusters.
+Letters: N samples, G clusters, R bootstrap replicates, S seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rice_core.record import Metric, Scores
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Statistic = Callable[[Floats], Floats]
+"""Summed sufficient statistics [R, ...] -> the statistic [R]."""
+Better = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its error, in one unit. `stderr` and `ci95` are None where one cluster (or seed) is all there is."""
+
+    value: float
+    stderr: float | None
+    ci95: tuple[float, float] | None
+    n: int
+    clusters: int
+    method: str
+
+
+def mean_clustered(values: npt.ArrayLike, clusters: Sequence[str] | npt.ArrayLike) -> Estimate:
+    """The plain mean of N values with its cluster-robust standard error.
+
+    `stderr^2 = G/(G-1) * sum over clusters of (sum of the cluster's residuals)^2 / N^2` (CR1; Cameron and Miller 2015,
+    eq. 11, for a constant alone), and a t interval with G-1 degrees of freedom. Clusters of one sample each give the
+    textbook standard error.
+
+    Raises:
+        ValueError: no values, a value that is not finite, or another number of clusters than of values.
+    """
+    values_N = np.asarray(values, dtype=np.float64)
+    if values_N.ndim != 1 or not values_N.size or not np.isfinite(values_N).all():
+        raise ValueError("a mean needs at least one value, and finite ones")
+    cluster_N, G = codes(clusters, len(values_N))
+    mean, N = float(values_N.mean()), len(values_N)
+    if G == 1:
+        return Estimate(mean, None, None, N, 1, "one cluster: no error can be given")
+    sums_G = np.bincount(cluster_N, values_N - mean, minlength=G)
+    stderr = math.sqrt(G / (G - 1) * float(sums_G @ sums_G)) / N
+    if stderr < 1e-12 * float(np.abs(values_N).max()):
+        stderr = 0.0  # Rounding of equal values, not spread.
+    return Estimate(mean, stderr, _interval(mean, stderr, G - 1), N, G, f"clustered ({G}), t interval")
+
+
+def metric_of(
+    scores: Scores,
+    name: str,
+    *,
+    unit: str,
+    better: Better,
+    chance: float | None = None,
+    ceiling: float | None = None,
+    by: str = "image",
+) -> Metric:
+    """The mean of one column of `scores` as a Metric; `by` is the word for a cluster.
+
+    Raises:
+        ValueError: the column is empty.
+        KeyError: there is no such column.
+    """
+    found = mean_clustered(scores.values[name], scores.cluster)
+    return Metric(
+        name=name,
+        value=found.value,
+        unit=unit,
+        better=better,
+        n=found.n,
+        stderr=found.stderr,
+        ci95=found.ci95,
+        method=found.method.replace("clustered", f"clustered by {by}").replace("one cluster", f"one {by}"),
+        chance=chance,
+        ceiling=ceiling,
+    )
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The mean of a - b over the samples that both have, in the metric's unit."""
+
+    name: str
+    better: Better
+    value: float
+    stderr: float | None
+    ci95: tuple[float, float] | None
+    """None for one cluster, and where equal differences in few clusters would pass for certainty."""
+    n: int
+    clusters: int
+    only_a: int
+    only_b: int
+    """Samples in only one of the two: left out of everything above."""
+    pvalue: float | None
+    """Two-sided, against no difference; for `holm` where one is compared with many."""
+    mde: float | None
+    """The smallest true difference that this many clusters would have shown with 80 % power."""
+    decisive: bool
+    """The 95 % interval excludes zero."""
+
+    def sentence(self, a: str = "the first", b: str = "the second") -> str:
+        """What may be said, in words; `a` and `b` are the names of the two."""
+        left_out = self.only_a + self.only_b
+        aside = f" ({left_out} samples are in only one of the two and were left out)" if left_out else ""
+        if self.stderr is None:
+            return f"one cluster only: no error can be given{aside}"
+        if not self.decisive and self.ci95 is None:
+            return f"the same difference in all of only {self.clusters} clusters: not decisive{aside}"
+        if not self.decisive:
+            detectable = f"; a difference of {self.mde:.3g} would be detectable" if self.mde else ""
+            return f"interval includes zero: not decisive{detectable}{aside}"
+        word = "higher" if self.better == "neither" else "better"
+        a_leads = (self.value > 0) == (self.better != "lower")
+        low, high = sorted(abs(end) for end in self.ci95 or (0.0, 0.0))
+        interval = f"95 % interval {low:.3g} to {high:.3g}"
+        return f"{a if a_leads else b} is {word} by {abs(self.value):.3g} ({interval}){aside}"
+
+
+def paired(a: Scores, b: Scores, name: str, *, better: Better) -> Paired:
+    """Compare two encoders sample by sample on one metric. Pairing removes what makes a sample hard for both.
+
+    Raises:
+        ValueError: no sample in common, or a shared sample that lies in different clusters.
+        KeyError: one of them has no such metric.
+    """
+    row_a, row_b = ({sample: row for row, sample in enumerate(scores.sample)} for scores in (a, b))
+    shared = [sample for sample in a.sample if sample in row_b]
+    if not shared:
+        raise ValueError(f"no sample in common for {name!r}: the two were measured on different data")
+    clusters = [a.cluster[row_a[sample]] for sample in shared]
+    if clusters != [b.cluster[row_b[sample]] for sample in shared]:
+        raise ValueError(f"a sample of {name!r} lies in different clusters: the two were measured on different data")
+    columns = a.values[name], b.values[name]
+    difference_N = [columns[0][row_a[sample]] - columns[1][row_b[sample]] for sample in shared]
+    found = mean_clustered(difference_N, clusters)
+    pvalue = _pvalue(found)
+    # With no spread the interval has no width however few the clusters are; the sign test is what is left to ask.
+    trusted = found.stderr != 0 or pvalue is None or found.value == 0 or pvalue < 0.05
+    return Paired(
+        name=name,
+        better=better,
+        value=found.value,
+        stderr=found.stderr,
+        ci95=found.ci95 if trusted else None,
+        n=found.n,
+        clusters=found.clusters,
+        only_a=len(a.sample) - len(shared),
+        only_b=len(b.sample) - len(shared),
+        pvalue=pvalue,
+        mde=None if found.stderr is None else minimum_detectable_effect(found.stderr, found.clusters - 1),
+        decisive=pvalue is not None and pvalue < 0.05,
+    )
+
+
+def minimum_detectable_effect(stderr: float, dof: int, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The true difference, in the unit of `stderr`, that a two-sided t test finds, in its right direction, with `power`.
+
+    Exact (noncentral t), so also right for few clusters, where normal quantiles promise too much.
+
+    Raises:
+        ValueError: a negative error, no degree of freedom, or not 0 < alpha < power < 1.
+    """
+    if not (stderr >= 0 and dof >= 1 and 0 < alpha < power < 1):
+        raise ValueError("needs stderr >= 0, dof >= 1 and 0 < alpha < power < 1")
+    return stderr * _noncentrality(dof, power, alpha)
+
+
+def holm(pvalues: npt.ArrayLike) -> Floats:
+    """Holm's (1979) adjusted p-values, in the given order: below alpha with family-wise error alpha."""
+    p_N = np.asarray(pvalues, dtype=np.float64)
+    order_N = np.argsort(p_N, kind="stable")
+    stepped_N = np.maximum.accumulate(p_N[order_N] * np.arange(len(p_N), 0, -1))
+    adjusted_N = np.empty_like(p_N)
+    adjusted_N[order_N] = np.minimum(stepped_N, 1.0)
+    return adjusted_N
+
+
+def bootstrap(statistic: Statistic, sums_G: npt.ArrayLike, *, n_boot: int = 1000, seed: int = 0) -> Estimate:
+    """A statistic of sums over clusters (mIoU of counts), with the percentile interval of a bootstrap over clusters.
+
+    Args:
+        statistic: vectorised: sums [R, ...] -> [R].
+        sums_G: one row of sufficient statistics a cluster [G, ...].
+
+    Raises:
+        ValueError: no cluster, or a statistic that is not finite on a resample.
+    """
+    return _bootstrapped(statistic, (np.asarray(sums_G, dtype=np.float64),), n_boot, seed)
+
+
+def paired_bootstrap(
+    statistic: Statistic, a_G: npt.ArrayLike, b_G: npt.ArrayLike, *, n_boot: int = 1000, seed: int = 0
+) -> Estimate:
+    """`statistic(a) - statistic(b)` with the percentile interval of resamples that both share; row g is one cluster.
+
+    Raises:
+        ValueError: as `bootstrap`, or another number of clusters in a than in b.
+    """
+    arrays = np.asarray(a_G, dtype=np.float64), np.asarray(b_G, dtype=np.float64)
+    if len(arrays[0]) != len(arrays[1]):
+        raise ValueError("a paired bootstrap needs the same clusters in both, row by row")
+    return _bootstrapped(statistic, arrays, n_boot, seed)
+
+
+def across_seeds(metrics: Sequence[Metric]) -> Estimate:
+    """The mean of one metric over seeds; `clusters` of the result counts the seeds, `n` the samples of one of them.
+
+    A seed's value is mean + (luck of the validation images) + (luck of the seed). All seeds share the images, so their
+    luck does not average out: `stderr^2 = mean of the seeds' stderr^2 + s^2 / S`, s the spread between S seeds. The
+    interval joins the two half-widths, each from its own t, in quadrature (MOVER; Zou and Donner 2008).
+
+    Raises:
+        ValueError: no metric, or metrics that differ in name, unit or direction.
+    """
+    if len({(metric.name, metric.unit, metric.better) for metric in metrics}) != 1:
+        raise ValueError("a mean over seeds needs at least one metric, all of one name, unit and direction")
+    values_S, S = np.array([metric.value for metric in metrics]), len(metrics)
+    mean, n = float(values_S.mean()), min(metric.n for metric in metrics)
+    known = [(m.stderr, m.ci95) for m in metrics if m.stderr is not None and m.ci95 is not None]
+    if S == 1:
+        return Estimate(mean, metrics[0].stderr, metrics[0].ci95, n, 1, f"one seed; {metrics[0].method}")
+    between = float(values_S.std(ddof=1)) / math.sqrt(S)
+    half = between * _t_quantile(0.975, S - 1)
+    if len(known) < S:
+        return Estimate(mean, between, (mean - half, mean + half), n, S, f"between {S} seeds alone")
+    stderr = math.sqrt(sum(error**2 for error, _ in known) / S + between**2)
+    below = sum((m.value - ci[0]) ** 2 for m, (_, ci) in zip(metrics, known, strict=True)) / S
+    above = sum((m.value - ci[1]) ** 2 for m, (_, ci) in zip(metrics, known, strict=True)) / S
+    ci95 = mean - math.sqrt(below + half**2), mean + math.sqrt(above + half**2)
+    return Estimate(mean, stderr, ci95, n, S, f"{S} seeds: spread between them and sampling error")
+
+
+def codes(labels: Any, expected: int) -> tuple[Ints, int]:
+    """Labels as numbers from 0, and how many differ."""
+    unique, code_N = np.unique(np.asarray(labels), return_inverse=True)
+    if code_N.shape != (expected,):
+        raise ValueError(f"{len(code_N)} labels for {expected} values")
+    return code_N.astype(np.int64), len(unique)
+
+
+def _bootstrapped(statistic: Statistic, arrays: tuple[Floats, ...], n_boot: int, seed: int) -> Estimate:
+    G = len(arrays[0])
+    if not G:
+        raise ValueError("a bootstrap needs at least one cluster")
+
+    def difference(sums: list[Floats]) -> Floats:
+        first, *rest = (np.asarray(statistic(sums_R), dtype=np.float64) for sums_R in sums)
+        return first - rest[0] if rest else first
+
+    value = float(difference([array.sum(0, keepdims=True) for array in arrays])[0])
+    if G == 1:
+        return Estimate(value, None, None, 1, 1, "one cluster: no error can be given")
+    rng, parts = np.random.default_rng(seed), []
+    for start in range(0, n_boot, 100):  # A hundred resamples at a time bound the memory to 100 * G counts.
+        R = min(100, n_boot - start)
+        drawn_RG = rng.integers(G, size=(R, G)) + G * np.arange(R)[:, None]
+        times_RG = np.bincount(drawn_RG.ravel(), minlength=R * G).reshape(R, G).astype(np.float64)
+        parts.append(difference([np.tensordot(times_RG, array, axes=1) for array in arrays]))
+    replicate_R = np.concatenate(parts)
+    if not np.isfinite(replicate_R).all():
+        raise ValueError("the statistic is not finite on a resample; let it leave out what a resample lacks")
+    low, high = np.quantile(replicate_R, (0.025, 0.975))
+    method = f"bootstrap over clusters ({n_boot}), percentile interval"
+    return Estimate(value, float(replicate_R.std(ddof=1)), (float(low), float(high)), G, G, method)
+
+
+def _interval(value: float, stderr: float, dof: int) -> tuple[float, float]:
+    half = stderr * _t_quantile(0.975, dof)
+    return value - half, value + half
+
+
+def _pvalue(found: Estimate) -> float | None:
+    if found.stderr is None or found.value == 0:
+        return None if found.stderr is None else 1.0
+    if found.stderr == 0:
+        return 2.0 ** (1 - found.clusters)
+    from scipy.special import stdtr  # scipy.special loads in a tenth of the time of scipy.stats.
+
+    return float(2 * stdtr(found.clusters - 1, -abs(found.value) / found.stderr))
+
+
+@cache
+def _t_quantile(p: float, dof: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(dof, p))
+
+
+@cache
+def _noncentrality(dof: int, power: float, alpha: float) -> float:
+    from scipy.special import nctdtrinc
+
+    return float(nctdtrinc(dof, 1 - power, _t_quantile(1 - alpha / 2, dof)))

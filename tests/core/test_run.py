@@ -1,0 +1,209 @@
+"""The runner end to end on a small world: reuse by digests, failures kept apart, yardsticks where they must be."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from probes.knn import Knn
+from probes.linear import Linear
+from rice_core.cache import FeatureCache
+from rice_core.datasets import Dataset, limit, open_dataset
+from rice_core.encoders.rice import save_rice
+from rice_core.model.vit import ViT, ViTConfig
+from rice_core.probe import Probe
+from rice_core.progress import Progress
+from rice_core.record import Metric, Record
+from rice_core.run import Plan, Runner, Settings, Summary
+from rice_core.spec import EncoderSpec
+from rice_core.store import Store
+
+
+@pytest.fixture(scope="module")
+def dataset(small_world: Path) -> Dataset:
+    return open_dataset(small_world, name="mini")
+
+
+def execute(
+    dataset: Dataset, root: Path, encoders: list[str], probes: tuple[Probe, ...] = (Knn(k=3),), **settings: object
+) -> tuple[Summary, FeatureCache]:
+    runner = Runner(Store(root), Settings(**settings), Progress(quiet=True))  # type: ignore[arg-type]
+    summary = runner.run(Plan(tuple(EncoderSpec.parse(text) for text in encoders), probes, dataset))
+    return summary, runner.cache
+
+
+def metric(record: Record, name: str = "accuracy") -> Metric:
+    found = record.metric(name)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path / "vit"
+    save_rice(folder, ViT(ViTConfig(width=48, depth=2, heads=3, patch=8, resolution=96)), tags={"objective": "none"})
+    return folder
+
+
+def flip_one_weight_bit(folder: Path) -> None:
+    path = folder / "encoder.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_noise_is_at_chance_and_the_oracle_at_the_ceiling(dataset: Dataset, tmp_path: Path) -> None:
+    encoders = ["synthetic:noise", "synthetic:constant", "synthetic:oracle"]
+    summary, _ = execute(dataset, tmp_path, encoders, (Knn(k=3), Linear()))
+    assert summary.counts == {"done": 6}
+    for record in summary.records:
+        found = metric(record)
+        assert found.chance is not None
+        if record.cell.encoder.model == "noise":
+            assert found.stderr is not None
+            assert abs(found.value - found.chance) < 3 * found.stderr
+        elif record.cell.encoder.model == "oracle":
+            assert found.value >= 99
+        else:
+            assert found.value == pytest.approx(found.chance)
+
+
+def test_scores_fall_as_the_signal_is_destroyed(dataset: Dataset, tmp_path: Path) -> None:
+    shares = (0.0, 0.6, 0.8, 0.9, 1.0)
+    summary, _ = execute(dataset, tmp_path, [f"synthetic:oracle/{share}" for share in shares], (Knn(k=3), Linear()))
+    for probe in ("knn", "linear"):
+        values = [metric(r).value for r in summary.records if r.cell.probe.name == probe]
+        assert values == sorted(values, reverse=True)
+        assert values[0] - values[-1] > 80
+
+
+def test_the_same_command_again_reuses_every_cell(dataset: Dataset, tmp_path: Path) -> None:
+    first, _ = execute(dataset, tmp_path, ["synthetic:random-weights"])
+    second, cache = execute(dataset, tmp_path, ["synthetic:random-weights"])
+    assert second.counts == {"reused": 1}
+    assert second.records == first.records
+    assert (cache.hits, cache.misses) == (0, 0)
+
+
+def test_one_weight_bit_shares_nothing(dataset: Dataset, checkpoint: Path, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    first, _ = execute(dataset, root, [f"rice:{checkpoint}"])
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    flip_one_weight_bit(other)
+    second, cache = execute(dataset, root, [f"rice:{other}"])
+    assert cache.hits == 0
+    assert second.counts == {"done": 1}
+    weights = {r.evidence.weights for s in (first, second) for r in s.records if r.evidence}
+    assert len(weights) == 2
+
+
+def test_weights_changed_in_place_are_measured_again(dataset: Dataset, checkpoint: Path, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    execute(dataset, root, [f"rice:{checkpoint}"])
+    flip_one_weight_bit(checkpoint)
+    summary, cache = execute(dataset, root, [f"rice:{checkpoint}"])
+    assert summary.counts == {"done": 1}
+    assert cache.hits == 0
+
+
+def test_the_same_weights_under_another_name_or_path_share_every_feature(
+    dataset: Dataset, checkpoint: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "store"
+    execute(dataset, root, [f"first=rice:{checkpoint}"])
+    renamed, _ = execute(dataset, root, [f"second=rice:{checkpoint}"])
+    assert renamed.counts == {"reused": 1}
+    assert [r.cell.encoder.name for r in Store(root).records()] == ["second"]
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    _, cache = execute(dataset, root, [f"rice:{other}"])
+    assert cache.misses == 0
+    assert cache.hits > 0
+
+
+def test_a_changed_photograph_is_noticed(small_world: Path, tmp_path: Path) -> None:
+    world = shutil.copytree(small_world, tmp_path / "world")
+    execute(open_dataset(world, name="mini"), tmp_path / "store", ["synthetic:random-weights"])
+    first, second = sorted((world / "val").iterdir())[:2]
+    content, mtime = first.read_bytes(), first.stat().st_mtime_ns
+    shutil.copy(second, first)
+    os.utime(first, ns=(mtime, mtime))
+    summary, _ = execute(open_dataset(world, name="mini"), tmp_path / "store", ["synthetic:random-weights"])
+    assert summary.counts == {"done": 1}
+    first.write_bytes(content)
+
+
+def test_damage_is_recomputed_to_the_same_result(dataset: Dataset, tmp_path: Path) -> None:
+    first, _ = execute(dataset, tmp_path, ["synthetic:random-weights"])
+    for pattern in ("records/*.json", "cache/*/*.safetensors"):
+        path = sorted(tmp_path.glob(pattern))[0]
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(bytes(data))
+    second, _ = execute(dataset, tmp_path, ["synthetic:random-weights"])
+    assert second.counts == {"done": 1}
+    assert second.records[0].metrics == first.records[0].metrics
+    assert len(list((tmp_path / "quarantine").glob("*.reason"))) == 2
+
+
+def test_an_encoder_that_cannot_load_fails_alone(dataset: Dataset, tmp_path: Path) -> None:
+    summary, _ = execute(dataset, tmp_path, ["rice:nowhere", "synthetic:noise"])
+    assert summary.counts == {"failed": 1, "done": 1}
+    assert "nowhere" in summary.errors[0]
+    retried, _ = execute(dataset, tmp_path, ["rice:nowhere", "synthetic:noise"], only="failed")
+    assert retried.counts == {"failed": 1, "left": 1}
+
+
+def test_todays_failure_does_not_overwrite_a_finished_record(dataset: Dataset, checkpoint: Path, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    done, _ = execute(dataset, root, [f"rice:{checkpoint}"])
+    shutil.rmtree(checkpoint)
+    failed, _ = execute(dataset, root, [f"rice:{checkpoint}"])
+    assert failed.counts == {"failed": 1}
+    assert Store(root).records() == done.records
+
+
+def test_a_limit_taints_and_is_another_cell(dataset: Dataset, tmp_path: Path) -> None:
+    runner = Runner(Store(tmp_path), Settings(), Progress(quiet=True))
+    spec = EncoderSpec.parse("synthetic:random-weights")
+    whole = runner.run(Plan((spec,), (Knn(k=3),), dataset)).records[0]
+    part = runner.run(Plan((spec,), (Knn(k=3),), limit(dataset, 20), limit=20)).records[0]
+    assert "limit 20" in part.taints
+    assert "limit 20" not in whole.taints
+    assert part.cell.comparable != whole.cell.comparable
+
+
+def test_a_broken_probe_is_a_failed_cell_not_a_lost_run(dataset: Dataset, tmp_path: Path) -> None:
+    class Broken(Knn):
+        def run(self, *_: object, **__: object) -> None:  # type: ignore[override]
+            raise ZeroDivisionError("division by zero")
+
+    summary, _ = execute(dataset, tmp_path, ["synthetic:noise"], (Broken(k=2), Knn(k=3)))
+    assert summary.counts == {"failed": 1, "done": 1}
+    assert "--debug" in summary.errors[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small disk needs root on Linux")
+def test_a_disk_that_fills_up_leaves_a_readable_store(small_world: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", disk], capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        code = (
+            "from rice_core.cli import main; main(['run', '--encoders', 'synthetic:noise,synthetic:random-weights',"
+            f"'--probes', 'knn', '--data', {str(small_world)!r}, '--store', {str(disk / 'store')!r}, '--quiet'])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "disk is full" in done.stderr
+        assert "Traceback" not in done.stderr
+        _, problems = Store(disk / "store").scan()
+        assert problems == []
+        assert not list(disk.rglob("*.tmp"))
+    finally:
+        subprocess.run(["umount", disk], check=False)
