@@ -124,12 +124,12 @@ def _print(made: Table, format_: Format) -> None:
     match format_:
         case Format.terminal:
             width = shutil.get_terminal_size((120, 24)).columns
-            typer.echo(render.to_terminal(made, width=width, colour=sys.stdout.isatty()))
+            typer.echo(render.to_terminal(made, width=width, colour=sys.stdout.isatty()), nl=False)
         case Format.md:
-            typer.echo(render.to_markdown(made))
+            typer.echo(render.to_markdown(made), nl=False)
         case Format.tex:
-            typer.echo(render.to_latex(made))
+            typer.echo(render.to_latex(made), nl=False)
         case Format.csv:
             typer.echo(render.to_csv(made), nl=False)
         case Format.html:
-            typer.echo(render.to_html(made))
+            typer.echo(render.to_html(made), nl=False)

@@ -20,7 +20,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Value:
-    """One entry. An entry with neither `value` nor `text` is missing and printed as a dot."""
+    """One entry. An entry with neither `value` nor `text` is missing and printed as a dot.
+
+    Where both are given, `text` is what people see ("+9.79") and `value` is what sorts and goes into the CSV.
+    """
 
     value: float | None = None
     stderr: float | None = None

@@ -1,0 +1,13 @@
+"""One `Table`, five renderers. Each is a pure function of its arguments: the same table gives the same bytes.
+
+Names in a table come from other people's folders and checkpoints, so every renderer treats every string as hostile:
+`reports.render.text.visible` disarms what no output can show safely, then each renderer escapes for its own language.
+"""
+
+from reports.render.fragment import to_html
+from reports.render.latex import to_latex
+from reports.render.markdown import to_markdown
+from reports.render.spreadsheet import to_csv
+from reports.render.terminal import to_terminal
+
+__all__ = ["to_csv", "to_html", "to_latex", "to_markdown", "to_terminal"]

@@ -1,0 +1,83 @@
+"""HTML: one `<table>` element for a page of the site. Every string is escaped by jinja2; no name can become markup."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from reports.render.text import exact, groups, head, is_number, sections, shown, visible
+from reports.table import Column, Row, Table, Value
+
+
+def to_html(table: Table) -> str:
+    """A `<table>` fragment, readable without CSS or JavaScript.
+
+    `data-value` holds the number at full precision for sorting, `data-better` the direction of a column. Sections are
+    `<tbody>` elements with a heading row, yardsticks have the class `muted`, notes are the `<tfoot>`.
+    """
+    names = groups(table.columns)
+    return _template().render(
+        id=re.sub(r"[^A-Za-z0-9-]", "-", table.key),
+        title=visible(table.title),
+        grouped=any(name for name, _ in names),
+        groups=names,
+        columns=[{"key": visible(c.key), "better": c.better, "head": head(c)} for c in table.columns],
+        sections=[_Section(name, tuple(_row(row, table) for row in rows)) for name, rows in sections(table.rows)],
+        notes=[visible(note) for note in table.notes],
+    )
+
+
+def relative(href: str) -> str:
+    """The link if it stays inside the site, else nothing: no scheme, no host, no root, no character browsers drop."""
+    unsafe = href.startswith("/") or "\\" in href or any(ord(char) <= 0x20 or ord(char) == 0x7F for char in href)
+    path = re.split(r"[/?#]", href, maxsplit=1)[0]  # a colon is a scheme only before the first of these
+    return "" if unsafe or ":" in path else href
+
+
+@dataclass(frozen=True)
+class _Cell:
+    words: str
+    sort: str
+    mark: str
+    href: str
+    hint: str
+    bold: bool
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    cells: tuple[_Cell, ...]
+    muted: bool
+
+
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    rows: tuple[_Row, ...]
+
+
+def _row(row: Row, table: Table) -> _Row:
+    cells = tuple(_cell(value, column) for value, column in zip(row.values, table.columns, strict=True))
+    return _Row(label=visible(row.label), cells=cells, muted=row.muted)
+
+
+def _cell(value: Value, column: Column) -> _Cell:
+    entry = shown(value, column)
+    return _Cell(
+        words=entry.number + entry.error,
+        sort=exact(value.value) if value.value is not None and is_number(value) else "",
+        mark=entry.mark,
+        href=visible(relative(value.href)),
+        hint=visible(value.hint),
+        bold=value.bold,
+    )
+
+
+@cache
+def _template() -> Template:
+    loader = PackageLoader("reports", "render")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("table.html.j2")
