@@ -23,7 +23,7 @@ MAX_PIXELS = 89_478_485
 """Pillow's own warning threshold: a quarter of a gigabyte as RGB."""
 
 # Only these decoders run. Pillow would hand an EPS file, whatever it is called, to Ghostscript.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -99,10 +99,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    try:
-        return image.convert("RGB")
-    except ValueError as error:  # Lab, for one
-        raise ImageError(f"has colours ({image.mode}) that Pillow cannot turn into RGB") from error
+    return image.convert("RGB")
 
 
 def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:

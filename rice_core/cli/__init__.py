@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from importlib.metadata import entry_points
 
-import click
 import typer
 
 from rice_core import __version__
@@ -47,18 +46,11 @@ def build_app() -> typer.Typer:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the command; never shows a traceback for a mistake that the user can mend."""
     try:
-        code = typer.main.get_command(build_app()).main(arguments, prog_name="ricebench", standalone_mode=False)
+        build_app()(arguments, prog_name="ricebench")
     except UserError as error:
         typer.echo(f"ricebench: {error}", err=True)
-        code = 2
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("\nricebench: stopped. Finished cells are safe; run the same command again to go on.", err=True)
-        code = 130
+        sys.exit(2)
     except BrokenPipeError:
         # The reader of a pipe left (`| head`); what it wanted has been written.
         sys.stderr.close()
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(0)

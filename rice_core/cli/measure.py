@@ -193,7 +193,11 @@ def _execute(
             progress.say(f"left out: {skipped.item}: {skipped.reason}")
         if len(wanted.dataset.skipped) > 5:
             progress.say(f"left out: {len(wanted.dataset.skipped) - 5} more; the records list them all")
-        return Runner(store, settings, progress).run(wanted)
+        try:
+            return Runner(store, settings, progress).run(wanted)
+        except KeyboardInterrupt:
+            progress.say("Stopped. Finished cells are safe; run the same command again to go on.")
+            raise typer.Exit(130) from None
 
 
 def _store(path: Path) -> Store:
@@ -204,12 +208,9 @@ def _store(path: Path) -> Store:
 
 def _invoke(ctx: typer.Context, name: str, **options: object) -> None:
     """Run another command of the app, where a package has registered it."""
-    import click
-
-    group = ctx.parent.command if ctx.parent else None
-    command = group.get_command(ctx, name) if isinstance(group, click.Group) else None
-    if command is not None:
-        ctx.invoke(command, **options)
+    commands = getattr(ctx.parent.command if ctx.parent else None, "commands", {})
+    if name in commands:
+        ctx.invoke(commands[name], **options)
 
 
 def _exit(summary: Summary) -> None:

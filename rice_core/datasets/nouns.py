@@ -1,0 +1,47 @@
+"""Region, Sample, Dataset: what a data set on disk is read into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rice_core.record import Skipped
+from rice_core.spec import DatasetSpec
+
+
+@dataclass(frozen=True)
+class Region:
+    """One annotated object. Coordinates are pixels of the upright image (after EXIF rotation)."""
+
+    box_xywh: tuple[float, float, float, float]
+    label: int
+    """Index into the data set's classes."""
+    segmentation: Any = None
+    """COCO polygons (list of lists), a COCO RLE dict, or None for a box alone."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and what is known about it. `id` is the relative path without any machine's prefix."""
+
+    id: str
+    path: Path
+    label: int | None = None
+    regions: tuple[Region, ...] = ()
+    size_hw: tuple[int, int] | None = None
+    """As annotated; checked when the image is decoded."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples by split ("train", "val"), in a fixed order that depends on the ids alone."""
+
+    spec: DatasetSpec
+    classes: tuple[str, ...]
+    splits: Mapping[str, tuple[Sample, ...]]
+    provides: frozenset[str]
+    """Of "labels" (items with a class) and "regions" (boxes or masks)."""
+    skipped: tuple[Skipped, ...] = ()
+    """What the reader left out, with reasons."""

@@ -1,0 +1,61 @@
+"""Which image is in which split, and which images stay when only a few may: by hashed ids, so no random state is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from rice_core.datasets.nouns import Dataset, Sample
+
+TRAIN_NAMES = ("train", "training")
+VAL_NAMES = ("val", "valid", "validation")
+TEST_NAMES = ("test", "testing")
+
+
+def role(split: str) -> str | None:
+    """The name of a split as a file or folder gives it -> "train", "val", "test" or None: `val2017` is "val"."""
+    plain = split.lower().rstrip("0123456789_-")
+    for name, known in (("train", TRAIN_NAMES), ("val", VAL_NAMES), ("test", TEST_NAMES)):
+        if plain in known:
+            return name
+    return None
+
+
+def divide(samples: Iterable[Sample]) -> dict[str, tuple[Sample, ...]]:
+    """Every fifth image by the order of the hashed ids is `val`; image classes are gone through one after the other.
+
+    Going class by class puts val images into every class that has five, and the first image into val, so that even a
+    set of one has something to measure on.
+    """
+    ordered = sorted(samples, key=lambda sample: (-1 if sample.label is None else sample.label, _hashed(sample)))
+    return {"train": by_id(s for k, s in enumerate(ordered) if k % 5), "val": by_id(ordered[::5])}
+
+
+def limit(dataset: Dataset, n: int) -> Dataset:
+    """At most `n` images of each split, the first by hashed ids; classes of images take turns, so that few cover many.
+
+    The spec is left as it is: a cell carries its limit itself.
+    """
+    splits = {name: by_id(_in_turns(samples)[:n]) for name, samples in dataset.splits.items()}
+    return dataclasses.replace(dataset, splits=splits)
+
+
+def by_id(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """The order of every split."""
+    return tuple(sorted(samples, key=lambda sample: sample.id))
+
+
+def _in_turns(samples: Sequence[Sample]) -> list[Sample]:
+    of_class: defaultdict[int | None, int] = defaultdict(int)
+    turns: list[tuple[int, str, Sample]] = []
+    for sample in sorted(samples, key=_hashed):
+        # Without image labels everything has turn 0 and the hash alone decides.
+        turns.append((of_class[sample.label] if sample.label is not None else 0, _hashed(sample), sample))
+        of_class[sample.label] += 1
+    return [sample for *_, sample in sorted(turns, key=lambda turn: turn[:2])]
+
+
+def _hashed(sample: Sample) -> str:
+    return hashlib.sha256(sample.id.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The miniature world on disk, one module a data set's layout."""

@@ -1,0 +1,329 @@
+"""COCO-format folders: every bad entry is named with its reason and costs no other one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools.coco import COCO
+
+from rice_core.datasets import Dataset, label_map, open_dataset, region_mask
+from rice_core.errors import UserError
+
+SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]
+
+
+def instances(n: int = 5, start: int = 0) -> dict[str, Any]:
+    """n images of 30 x 20 pixels with one good object each."""
+    images = [{"id": k, "file_name": f"{k}.png", "width": 30, "height": 20} for k in range(start, start + n)]
+    annotations = [
+        {"id": 10 * k, "image_id": k, "category_id": 7, "bbox": [2, 3, 10, 10], "segmentation": [SQUARE], "iscrowd": 0}
+        for k in range(start, start + n)
+    ]
+    categories = [{"id": 9, "name": "cat"}, {"id": 7, "name": "dog"}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write(folder: Path, body: dict[str, Any], annotation: str, images: str) -> None:
+    (folder / annotation).parent.mkdir(parents=True, exist_ok=True)
+    (folder / annotation).write_text(json.dumps(body))
+    (folder / images).mkdir(parents=True, exist_ok=True)
+    for image in body["images"]:
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if isinstance(name, str) and name.strip() and ".." not in name and not name.startswith("/"):
+            Image.new("RGB", (30, 20)).save(folder / images / Path(name).name)
+
+
+def read(folder: Path, body: dict[str, Any]) -> Dataset:
+    write(folder, body, "annotations/instances_train.json", "train")
+    return open_dataset(folder)
+
+
+def samples(dataset: Dataset) -> dict[str, Any]:
+    return {sample.id: sample for split in dataset.splits.values() for sample in split}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images"),
+    [
+        (("annotations/instances_train2017.json", "annotations/instances_val2017.json"), ("train2017", "val2017")),
+        (("annotations/instances_train.json", "annotations/instances_val.json"), ("train2017", "val2017")),
+        (("annotations/instances_train2017.json", "annotations/instances_val2017.json"), ("train", "val")),
+        (("annotations/instances_train.json", "annotations/instances_val.json"), ("images/train", "images/val")),
+        (("annotations/instances_train.json", "annotations/instances_val.json"), ("images", "images")),
+        (("train/_annotations.coco.json", "valid/_annotations.coco.json"), ("train", "valid")),
+        (("train/_annotations.coco.json", "test/_annotations.coco.json"), ("train", "test")),
+    ],
+)
+def test_the_places_where_annotations_and_images_are(
+    tmp_path: Path, annotations: tuple[str, str], images: tuple[str, str]
+) -> None:
+    for start, annotation, folder in zip((0, 50), annotations, images, strict=True):
+        write(tmp_path, instances(3, start), annotation, folder)
+    dataset = open_dataset(tmp_path)
+    assert dataset.spec.layout == "coco"
+    assert dataset.skipped == ()
+    assert [s.id for s in dataset.splits["train"]] == [f"{images[0]}/{k}.png" for k in range(3)]
+    assert [s.id for s in dataset.splits["val"]] == [f"{images[1]}/{k}.png" for k in range(50, 53)]
+    assert dataset.provides == {"labels", "regions"}
+
+
+def test_classes_go_by_category_id_and_are_joined_by_name(tmp_path: Path) -> None:
+    write(tmp_path, instances(2), "annotations/instances_train.json", "train")
+    other = instances(2, 50)
+    other["categories"] = [{"id": 1, "name": "emu"}, {"id": 7, "name": "cat"}]
+    write(tmp_path, other, "annotations/instances_val.json", "val")
+    dataset = open_dataset(tmp_path)
+    assert dataset.classes == ("dog", "cat", "emu")
+    assert dataset.splits["train"][0].regions[0].label == 0
+    assert dataset.splits["val"][0].regions[0].label == 1
+
+
+def test_a_test_split_beside_val_is_left_out_and_listed(tmp_path: Path) -> None:
+    for start, split in enumerate(("train", "valid", "test", "extra")):
+        write(tmp_path, instances(2, 10 * start), f"{split}/_annotations.coco.json", split)
+    dataset = open_dataset(tmp_path)
+    assert {s.item.split("/")[0]: s.reason for s in dataset.skipped} == {
+        "test": "is a test split beside a val split",
+        "extra": "is neither train nor val",
+    }
+    assert [s.id for s in dataset.splits["val"]] == ["valid/10.png", "valid/11.png"]
+
+
+def test_two_train_sets_are_refused(tmp_path: Path) -> None:
+    for split in ("train2014", "train2017"):
+        write(tmp_path, instances(2), f"annotations/instances_{split}.json", split)
+    with pytest.raises(UserError, match="two train sets, train2014 and train2017"):
+        open_dataset(tmp_path)
+
+
+def test_one_file_is_divided(tmp_path: Path) -> None:
+    write(tmp_path, instances(20), "annotations/instances_default.json", "images")
+    dataset = open_dataset(tmp_path)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 16, "val": 4}
+
+
+# What is changed in annotation 0, and the words of the reason.
+BAD_ANNOTATIONS: list[tuple[dict[str, Any], str]] = [
+    ({"bbox": [40, 3, 5, 5]}, "box outside the image"),
+    ({"bbox": [-50, 3, 5, 5]}, "box outside the image"),
+    ({"bbox": [27, 3, 10, 5]}, "mostly outside"),
+    ({"bbox": [2, 3, 0, 5]}, "without area"),
+    ({"bbox": [2, 3, 5, -1]}, "without area"),
+    ({"bbox": [2, 3, float("nan"), 5]}, "not finite"),
+    ({"bbox": [2, float("-inf"), 5, 5]}, "not finite"),
+    ({"bbox": [2, 3, 5]}, "four numbers"),
+    ({"bbox": [2, 3, 5, "5"]}, "four numbers"),
+    ({"bbox": [2, 3, 5, 10**400]}, "four numbers"),
+    ({"bbox": None}, "four numbers"),
+    ({"category_id": 8}, "unknown category"),
+    ({"category_id": [7]}, "unknown category"),
+    ({"image_id": 99}, "no image of the file"),
+    ({"image_id": None}, "no image of the file"),
+    ({"id": 10}, "id of an earlier annotation"),
+    ({"segmentation": [SQUARE[:7]]}, "three or more"),
+    ({"segmentation": [SQUARE[:4]]}, "three or more"),
+    ({"segmentation": SQUARE}, "three or more"),
+    ({"segmentation": [[*SQUARE[:6], "x", 1]]}, "three or more"),
+    ({"segmentation": [[*SQUARE[:6], float("nan"), 1]]}, "not finite"),
+    ({"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]}, "far outside"),
+    ({"segmentation": [[1, 1, 5, 5, 9, 9]]}, "without area"),
+    ({"segmentation": "mask.png"}, "neither polygons nor run lengths"),
+    ({"segmentation": {"counts": [600]}}, "without a size"),
+    ({"segmentation": {"size": [30, 20], "counts": [0, 600]}}, "20 x 30 pixels"),
+    ({"segmentation": {"size": [20, 30], "counts": [0, 5]}}, "do not fill"),
+    ({"segmentation": {"size": [20, 30], "counts": "0"}}, "do not fill"),
+    ({"segmentation": {"size": [20, 30], "counts": "P"}}, "cannot be read"),
+    ({"segmentation": {"size": [20, 30], "counts": [-1, 601]}}, "cannot be read"),
+    ({"segmentation": {"size": [20, 30], "counts": [600]}}, "cover no pixel"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), BAD_ANNOTATIONS)
+def test_a_bad_annotation_is_listed_and_costs_no_other(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    body = instances(3)
+    body["annotations"][2] |= change
+    dataset = read(tmp_path, body)
+    (skipped,) = dataset.skipped
+    assert reason in skipped.reason
+    assert skipped.item.startswith("annotations/instances_train.json: annotation")
+    assert sorted(len(s.regions) for s in samples(dataset).values()) == [0, 1, 1]
+
+
+BAD_IMAGES: list[tuple[dict[str, Any], str]] = [
+    ({"file_name": "../train/2.png"}, "leaves the folder"),
+    ({"file_name": "a/../../2.png"}, "leaves the folder"),
+    ({"file_name": "/etc/passwd"}, "leaves the folder"),
+    ({"file_name": "..\\2.png"}, "leaves the folder"),
+    ({"file_name": "C:\\2.png"}, "leaves the folder"),
+    ({"file_name": "2.png\0"}, "leaves the folder"),
+    ({"file_name": "\udc80.png"}, "no valid Unicode"),
+    ({"file_name": "none/9.png"}, "has no file"),
+    ({"file_name": "."}, "has no file"),
+    ({"file_name": ""}, "no file_name"),
+    ({"file_name": 5}, "no file_name"),
+    ({"file_name": "1.png"}, "as an earlier image does"),
+    ({"id": 1}, "id of an earlier image"),
+    ({"id": None}, "no usable id"),
+    ({"width": 0}, "no usable size"),
+    ({"width": "30"}, "no usable size"),
+    ({"height": float("nan")}, "no usable size"),
+    ({"width": 10**6, "height": 10**6}, "more than the limit"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), BAD_IMAGES)
+def test_a_bad_image_is_listed_and_costs_no_other(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    write(tmp_path, instances(3), "annotations/instances_train.json", "train")
+    body = instances(3)
+    body["images"][2] |= change
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(body))
+    dataset = open_dataset(tmp_path)
+    assert any(reason in skipped.reason for skipped in dataset.skipped)
+    assert sorted(samples(dataset)) == ["train/0.png", "train/1.png"]
+
+
+def test_annotations_of_a_left_out_image_are_not_listed_again(tmp_path: Path) -> None:
+    write(tmp_path, instances(3), "annotations/instances_train.json", "train")
+    (tmp_path / "train/0.png").unlink()
+    dataset = open_dataset(tmp_path)
+    assert [skipped.item.split(": ")[1] for skipped in dataset.skipped] == ["image 0"]
+
+
+def test_entries_that_are_no_objects(tmp_path: Path) -> None:
+    body = instances(3)
+    body["images"].append("x")
+    body["annotations"].append(None)
+    body["categories"] += [[], {"id": 7, "name": "again"}, {"id": 3}]
+    dataset = read(tmp_path, body)
+    assert len(dataset.skipped) == 5
+    assert dataset.classes == ("dog", "cat")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"images": 3, "annotations": [], "categories": []}',
+        '{"images": [], "annotations": {}, "categories": []}',
+        "[" * 100_000,
+    ],
+)
+def test_a_file_that_is_not_coco_is_a_user_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_train.json").write_text(text)
+    with pytest.raises(UserError, match="export it again"):
+        open_dataset(tmp_path)
+
+
+def test_no_image_left_names_the_first_reason(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(instances(2)))
+    with pytest.raises(UserError, match=r"image 0: has no file '0\.png'"):
+        open_dataset(tmp_path)
+
+
+def test_a_symbolic_link_to_another_disk_is_followed(tmp_path: Path) -> None:
+    write(tmp_path / "disk", instances(2), "annotations/instances_train.json", "train")
+    (tmp_path / "set").mkdir()
+    for name in ("annotations", "train"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "disk" / name)
+    assert len(samples(open_dataset(tmp_path / "set"))) == 2
+
+
+def test_crowds_are_left_out(tmp_path: Path) -> None:
+    body = instances(2)
+    body["annotations"][0]["iscrowd"] = 1
+    dataset = read(tmp_path, body)
+    assert dataset.skipped == ()
+    assert sorted(len(s.regions) for s in samples(dataset).values()) == [0, 1]
+
+
+def test_a_box_over_the_border_is_cut(tmp_path: Path) -> None:
+    body = instances(2)
+    body["annotations"][0]["bbox"] = [-2.5, 15, 10, 6]
+    dataset = read(tmp_path, body)
+    assert samples(dataset)["train/0.png"].regions[0].box_xywh == (0, 15, 7.5, 5)
+    assert samples(dataset)["train/1.png"].regions[0].box_xywh == (2, 3, 10, 10)
+
+
+def test_a_box_without_mask_and_an_image_without_size(tmp_path: Path) -> None:
+    body = instances(2)
+    del body["images"][0]["width"], body["images"][0]["height"]
+    body["annotations"][0]["segmentation"] = []
+    del body["annotations"][1]["segmentation"]
+    found = samples(read(tmp_path, body))
+    assert found["train/0.png"].size_hw is None
+    assert found["train/1.png"].size_hw == (20, 30)
+    assert all(sample.regions[0].segmentation is None for sample in found.values())
+
+
+def test_ids_may_be_strings_and_whole_floats(tmp_path: Path) -> None:
+    body = instances(2)
+    body["images"][0]["id"], body["annotations"][0]["image_id"] = "a", "a"
+    body["annotations"][1]["image_id"] = 1.0
+    dataset = read(tmp_path, body)
+    assert dataset.skipped == ()
+    assert all(len(sample.regions) == 1 for sample in samples(dataset).values())
+
+
+def test_no_objects_at_all_provides_nothing(tmp_path: Path) -> None:
+    body = instances(2)
+    body["annotations"] = []
+    assert read(tmp_path, body).provides == frozenset()
+
+
+def test_masks_agree_with_pycocotools_over_a_whole_file(tmp_path: Path) -> None:
+    body = instances(2)
+    # Rows 4 to 8 of columns 5 to 24, down the columns.
+    counts = [104, *([5, 15] * 19), 5, 111]
+    body["annotations"][1]["segmentation"] = {"size": [20, 30], "counts": counts}
+    dataset = read(tmp_path, body)
+    oracle = COCO(str(tmp_path / "annotations/instances_train.json"))
+    for number, annotation in enumerate(oracle.loadAnns(oracle.getAnnIds())):
+        sample = samples(dataset)[f"train/{number}.png"]
+        want = oracle.annToMask(annotation).astype(bool)
+        np.testing.assert_array_equal(region_mask(sample.regions[0], (20, 30)), want)
+        np.testing.assert_array_equal(label_map(sample, (20, 30), (20, 30)) >= 0, want)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 40) | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["size", "counts", "id"]), inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(["images", "annotations", "categories"]),
+    st.sampled_from(["id", "file_name", "width", "height", "image_id", "category_id", "bbox", "segmentation", "name"]),
+    json_values,
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_in_any_field_is_read_or_listed(tmp_path: Path, part: str, field: str, value: Any) -> None:
+    body = copy.deepcopy(GOOD)
+    body[part][0][field] = value
+    (tmp_path / "annotations").mkdir(exist_ok=True)
+    (tmp_path / "train").mkdir(exist_ok=True)
+    for k in range(2):
+        (tmp_path / f"train/{k}.png").touch()
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(body))
+    dataset = open_dataset(tmp_path)
+    for sample in samples(dataset).values():
+        assert label_map(sample, (4, 4), (20, 30)).shape == (4, 4)
+    assert "train/1.png" in samples(dataset)
+
+
+GOOD = instances(2)

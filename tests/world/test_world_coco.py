@@ -1,0 +1,129 @@
+"""The miniature world on disk in COCO format, through the reader that real data goes through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from rice_core.datasets import data_digest, open_dataset, region_mask
+from rice_core.errors import UserError
+from rice_core.images import load_image
+from rice_core.world.layouts.coco import VAL_START, Request, read_manifest, write_coco
+from rice_core.world.scenes import draw_scene
+from rice_core.world.shapes import CATEGORIES
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_coco(tmp_path_factory.mktemp("worlds") / "mini", seed=0, train=12, val=6)
+
+
+def test_the_reader_gives_back_what_was_drawn(world: Path) -> None:
+    dataset = open_dataset(world)
+    assert dataset.skipped == ()
+    assert dataset.spec.layout == "coco"
+    assert dataset.classes == CATEGORIES
+    assert dataset.provides == {"labels", "regions"}
+    for split, start, n in (("train", 0, 12), ("val", VAL_START, 6)):
+        assert len(dataset.splits[split]) == n
+        for index, sample in enumerate(dataset.splits[split], start=start):
+            scene = draw_scene(0, index)
+            np.testing.assert_array_equal(np.asarray(load_image(sample.path)), scene.pixels_HW3)
+            assert sample.size_hw == (96, 96)
+            for region, thing in zip(sample.regions, scene.things, strict=True):
+                assert region.label == thing.category
+                assert region.box_xywh == thing.box_xywh
+                np.testing.assert_array_equal(region_mask(region, (96, 96)), thing.mask_HW)
+
+
+def test_pycocotools_reads_it_and_agrees_on_areas(world: Path) -> None:
+    coco = COCO(str(world / "annotations/instances_train.json"))
+    assert len(coco.getImgIds()) == 12
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        mask = coco.annToMask(annotation)
+        assert mask.sum() == annotation["area"]
+        assert annotation["area"] >= 24
+
+
+def test_the_number_of_workers_changes_nothing(world: Path) -> None:
+    other = write_coco(world.parent / "parallel", seed=0, train=12, val=6, workers=2)
+    names = sorted(path.relative_to(world) for path in world.rglob("*.*"))
+    assert names == sorted(path.relative_to(other) for path in other.rglob("*.*"))
+    assert all((world / name).read_bytes() == (other / name).read_bytes() for name in names)
+    assert data_digest(open_dataset(world)) == data_digest(open_dataset(other))
+
+
+def test_val_does_not_move_with_the_size_of_train(world: Path) -> None:
+    more = write_coco(world.parent / "more", seed=0, train=13, val=6)
+    a, b = (json.loads((folder / "annotations/instances_val.json").read_text()) for folder in (world, more))
+    assert a["annotations"] == b["annotations"]
+
+
+def test_a_finished_world_is_used_again_and_a_damaged_one_drawn_again(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_coco(world.parent / "again", seed=1, train=2, val=1)
+    good = (folder / "train/0000001.png").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("rice_core.world.layouts.coco.draw_scene", lambda *a, **k: pytest.fail("drawn again"))
+        assert write_coco(folder, seed=1, train=2, val=1) == folder
+    damaged = bytearray(good)
+    damaged[50] ^= 1
+    (folder / "train/0000001.png").write_bytes(damaged)
+    write_coco(folder, seed=1, train=2, val=1)
+    assert (folder / "train/0000001.png").read_bytes() == good
+    (folder / "annotations/instances_val.json").unlink()
+    write_coco(folder, seed=1, train=2, val=1)
+    assert open_dataset(folder).skipped == ()
+
+
+def test_another_request_replaces_a_world_but_nothing_else(world: Path, tmp_path: Path) -> None:
+    folder = write_coco(world.parent / "replaced", seed=1, train=2, val=1)
+    write_coco(folder, seed=2, train=1, val=1, difficulty=0.5)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest.request == Request(seed=2, train=1, val=1, size=96, difficulty=0.5)
+    assert len(list((folder / "train").iterdir())) == 1
+    (tmp_path / "holiday.jpg").write_text("mine")
+    with pytest.raises(UserError, match="empty folder"):
+        write_coco(tmp_path, seed=0, train=1, val=1)
+    assert (tmp_path / "holiday.jpg").read_text() == "mine"
+
+
+def test_a_drawing_that_fails_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rice_core.world.layouts.coco.draw_scene", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_coco(tmp_path / "w", seed=0, train=1, val=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_faster_process_wins_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rice_core.world.layouts import coco
+
+    put = coco._put_in_place
+
+    def meanwhile(drawn: Path, folder: Path, request: Request) -> None:
+        # The other one finishes between the two renames.
+        rename = Path.rename
+
+        def raced(self: Path, target: Path) -> Path:
+            if target == folder:
+                monkeypatch.setattr(Path, "rename", rename)
+                monkeypatch.setattr(coco, "_put_in_place", put)
+                write_coco(folder, seed=0, train=1, val=1)
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", raced)
+        put(drawn, folder, request)
+
+    monkeypatch.setattr(coco, "_put_in_place", meanwhile)
+    folder = write_coco(tmp_path / "w", seed=0, train=1, val=1)
+    assert open_dataset(folder).skipped == ()
+    assert [path.name for path in tmp_path.iterdir()] == ["w"]
