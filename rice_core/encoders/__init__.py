@@ -1,1 +1,39 @@
+"""Encoders: `load_encoder(spec)` finds the adapter of `spec.source` among the entry points of `ricebench.encoders`.
 
+An adapter is a module with `load(spec) -> Encoder`. A new family is one such file and one entry point.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+import torch
+
+from rice_core.errors import MissingExtra, UserError
+from rice_core.features import Encoder
+from rice_core.spec import EncoderSpec
+
+
+def load_encoder(spec: EncoderSpec) -> Encoder:
+    """Load the weights, on the CPU; `.to(device)` moves them. The global random state of torch is left as it was.
+
+    Raises:
+        UserError: unknown or gated model, no network, weights that do not fit or would have to be unpickled, remote code
+            required, a size that the model cannot take. MissingExtra: the adapter's library is not installed.
+    """
+    # Building a model draws from the global generator, and a probe's numbers must not depend on that.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            load = _adapter(spec.source).load()
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] == "rice_core":
+                raise
+            raise MissingExtra(spec.title, "encoders") from error
+        return cast(Encoder, load(spec))
+
+
+def _adapter(source: str) -> EntryPoint:
+    for point in entry_points(group="ricebench.encoders", name=source):
+        return point
+    raise UserError(f'no adapter for {source!r} is installed; run "pip install -e ." again in the project\'s folder.')

@@ -1,0 +1,85 @@
+"""The catalogue: short names for encoders people compare, with what is known of each. Rows are in catalogue.yaml.
+
+Imports no torch, so that `ricebench list` stays quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+from pydantic import Field, TypeAdapter
+
+from rice_core.errors import UserError
+from rice_core.spec import SOURCES, EncoderSpec, Frozen
+
+
+class Entry(Frozen):
+    """One row. None is not known; it is never guessed."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    spec: str
+    """Shorthand of `EncoderSpec`."""
+    patch: int | None = None
+    resolution: int | None = None
+    """The model's own side in pixels, as far as its patch divides it."""
+    prefix: int | None = None
+    """Tokens before the patch grid."""
+    mean_std: Literal["clip", "imagenet", "half", "none"] | None = None
+    licence: str | None = None
+    gated: bool | None = None
+    """Whether the hub asks for an agreement before the download."""
+    training_data: str | None = None
+    overlap: str | None = None
+    """What of common probe data the training has seen."""
+    notes: str | None = None
+    unreadable: str | None = None
+    """Why it cannot be loaded; None where it can."""
+
+    @property
+    def source(self) -> str:
+        return EncoderSpec.parse(self.spec).source
+
+    @property
+    def model(self) -> str:
+        return EncoderSpec.parse(self.spec).model
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """All rows, in the file's order."""
+    text = (files("rice_core") / "catalogue.yaml").read_text(encoding="utf-8")
+    return TypeAdapter(tuple[Entry, ...]).validate_python(tuple(yaml.safe_load(text)))
+
+
+def resolve(text: str) -> EncoderSpec:
+    """A catalogue id with optional settings (`dinov2-l14?res=518`), or a full shorthand (`[name=]source:model...`).
+
+    The id becomes the display name, with its settings, so that two resolutions of one encoder stay apart.
+
+    Raises:
+        UserError: no such id, an entry that cannot be loaded, or a shorthand that cannot be read.
+    """
+    text = text.strip()
+    name, equals, rest = text.partition("=")
+    if not equals or "?" in name or ":" in name:
+        name, rest = "", text
+    if ":" in rest.split("?", 1)[0]:
+        return EncoderSpec.parse(text)
+    id_, question, settings = rest.partition("?")
+    for entry in entries():
+        if entry.id == id_:
+            if entry.unreadable:
+                raise UserError(
+                    f"{id_} cannot be loaded: {entry.unreadable}; choose another of `ricebench list encoders`."
+                )
+            return EncoderSpec.parse(entry.spec + question + settings).model_copy(update={"name": name.strip() or rest})
+    near = difflib.get_close_matches(id_, [entry.id for entry in entries()], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UserError(
+        f"there is no encoder {id_!r}; {hint}`ricebench list encoders` lists them, "
+        f"or write source:model with source one of {', '.join(SOURCES)}."
+    )

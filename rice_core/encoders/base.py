@@ -1,0 +1,249 @@
+"""What all adapters share: an adapter fills a `Trunk`, and `TorchEncoder` makes an `Encoder` of it.
+
+Tokens are read where they arise, at the output of each transformer block, so every family gives the same thing: the raw
+residual stream, and the final norm only where it is asked for or where the model's own forward applies it.
+
+Shapes: B images, H x W pixels, h x w the patch grid, T = prefix + h*w tokens, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from rice_core.digest import json_digest, tensors_digest
+from rice_core.encoders.preprocess import Preprocess
+from rice_core.errors import UserError
+from rice_core.features import Features
+from rice_core.spec import EncoderSpec
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A loaded vision transformer and the facts that its configuration states."""
+
+    module: nn.Module
+    forward: Callable[[torch.Tensor], object]
+    """Model space (B, 3, H, W) through all blocks; what it returns is not used."""
+    blocks: Sequence[nn.Module]
+    norm: nn.Module
+    """The final norm over channels."""
+    normed: bool
+    """Whether the model's own last hidden state is behind that norm."""
+    prefix: int
+    """Tokens before the grid: class token, registers. Checked against what the blocks give."""
+    has_cls: bool
+    """Whether the first of them is a class token."""
+    patch: int
+    dim: int
+    recipe: Preprocess
+    architecture: Mapping[str, Any]
+    """The model's configuration and library, as JSON, without names and paths."""
+    multires: bool = True
+    """Whether it takes any multiple of the patch, or its spec's size alone."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """For the record: training tags, the hub's commit."""
+
+
+class TorchEncoder:
+    """An `Encoder` over a `Trunk`.
+
+    With `spec.norm_last` None the tokens of the last block are as the model's own last hidden state, earlier blocks are
+    raw, and the class token of the last block is normed, as every family's pooled output is. True norms every layer
+    asked for, False none. Features are float32 whatever the weights are.
+    """
+
+    def __init__(self, spec: EncoderSpec, trunk: Trunk) -> None:
+        """Freeze the geometry.
+
+        Raises:
+            UserError: a resolution that the model cannot take, or layers that it does not have.
+        """
+        self._trunk = trunk
+        self._layers = _layers(spec, len(trunk.blocks))
+        self._size_hw = input_size(spec, trunk.patch, trunk.recipe.resolution)
+        self._spec = spec.model_copy(update={"resolution": self._size_hw})
+        self._digest: str | None = None
+        trunk.module.eval()
+        for parameter in trunk.module.parameters():
+            # Buffers stay: angles and frequencies of RoPE lose their meaning in half precision.
+            parameter.data = parameter.data.to(getattr(torch, spec.dtype))
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self._spec
+
+    @property
+    def dim(self) -> int:
+        return self._trunk.dim
+
+    @property
+    def patch(self) -> int:
+        return self._trunk.patch
+
+    @property
+    def n_params(self) -> int:
+        return sum(parameter.numel() for parameter in self._trunk.module.parameters())
+
+    @property
+    def provides(self) -> frozenset[str]:
+        optional = {"cls": self._trunk.has_cls, "multires": self._trunk.multires}
+        return frozenset({"dense", "levels", "grad"} | {name for name, given in optional.items() if given})
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._trunk.module.parameters()).device
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return self._trunk.facts
+
+    def to(self, device: torch.device | str) -> TorchEncoder:
+        self._trunk.module.to(device)
+        return self
+
+    def preprocess(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        return self.normalize(self._trunk.recipe.pixels(images, *self._size_hw))
+
+    def normalize(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
+        return self._trunk.recipe.normalize(pixels_B3HW)
+
+    def encode(self, pixels_B3HW: torch.Tensor) -> Features:
+        pixels_B3HW = self._fit(pixels_B3HW.to(self.device, getattr(torch, self._spec.dtype)))
+        h, w = (side // self.patch for side in pixels_B3HW.shape[-2:])
+        raw = self._tokens(pixels_B3HW)
+        grids = tuple(self._grid(layer, raw_BTC, h, w) for layer, raw_BTC in zip(self._layers, raw, strict=True))
+        cls_BC = self._class_token(self._layers[-1], raw[-1]) if self._trunk.has_cls else None
+        return Features(grids[-1], cls_BC, grids if len(grids) > 1 else ())
+
+    def weights_digest(self) -> str:
+        """Computed once: ask again from a new encoder after training the weights."""
+        if self._digest is None:
+            self._digest = tensors_digest(self._trunk.module.state_dict())
+        return self._digest
+
+    def architecture_digest(self) -> str:
+        trunk = self._trunk
+        body = {
+            "model": trunk.architecture,
+            "recipe": trunk.recipe.model_dump(mode="json"),
+            "normed": trunk.normed,
+            "torch": torch.__version__,
+        }
+        return json_digest(body)
+
+    def _fit(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
+        pixels_B3HW = fitted(self._spec, self.patch, pixels_B3HW)
+        h, w = pixels_B3HW.shape[-2:]
+        if not self._trunk.multires and (h, w) != self._size_hw:
+            own_h, own_w = self._size_hw
+            raise UserError(
+                f"{self._spec.title} was loaded for {own_h}x{own_w} pixels and takes no other size; "
+                f"load it with res={h}x{w} for this one."
+            )
+        return pixels_B3HW
+
+    def _tokens(self, pixels_B3HW: torch.Tensor) -> list[torch.Tensor]:
+        """The raw output of each wanted block, shallow to deep, (B, T, C) each."""
+        seen: dict[int, torch.Tensor] = {}
+
+        def keep(layer: int) -> Callable[..., None]:
+            def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
+                seen[layer] = output[0] if isinstance(output, tuple) else output
+
+            return hook
+
+        hooks = [self._trunk.blocks[layer].register_forward_hook(keep(layer)) for layer in self._layers]
+        try:
+            self._trunk.forward(pixels_B3HW)
+        finally:
+            for handle in hooks:
+                handle.remove()
+        return [seen[layer] for layer in self._layers]
+
+    def _grid(self, layer: int, raw_BTC: torch.Tensor, h: int, w: int) -> torch.Tensor:
+        """Tokens of one block -> (B, C, h, w) without the prefix."""
+        prefix = self._trunk.prefix
+        if raw_BTC.shape[1] != prefix + h * w:
+            raise UserError(
+                f"{self._spec.title} gives {raw_BTC.shape[1]} tokens where {prefix} + {h} x {w} were expected, "
+                "so its patch grid is not known; use a plain vision transformer."
+            )
+        patches_BTC = raw_BTC[:, prefix:]
+        if self._normed(layer, native=self._trunk.normed):
+            patches_BTC = self._trunk.norm(patches_BTC)
+        return patches_BTC.float().transpose(1, 2).reshape(raw_BTC.shape[0], -1, h, w)
+
+    def _class_token(self, layer: int, raw_BTC: torch.Tensor) -> torch.Tensor:
+        first_BC = raw_BTC[:, 0]
+        first_BC = self._trunk.norm(first_BC) if self._normed(layer, native=True) else first_BC
+        return first_BC.float()
+
+    def _normed(self, layer: int, *, native: bool) -> bool:
+        """What the spec asks for; else the model's own way, which knows a norm after the last block alone."""
+        if self._spec.norm_last is not None:
+            return self._spec.norm_last
+        return native and layer == len(self._trunk.blocks) - 1
+
+
+def resized_table(table_TC: torch.Tensor, prefix: int, grid_hw: tuple[int, int], *, antialias: bool) -> torch.Tensor:
+    """Position table of a square grid -> one for `grid_hw`, bicubic; the first `prefix` rows are kept as they are."""
+    side = round((table_TC.shape[0] - prefix) ** 0.5)
+    if grid_hw == (side, side):
+        return table_TC
+    grid_1CHW = table_TC[prefix:].reshape(side, side, -1).permute(2, 0, 1)[None].float()
+    grid_1CHW = F.interpolate(grid_1CHW, grid_hw, mode="bicubic", align_corners=False, antialias=antialias)
+    return torch.cat([table_TC[:prefix], grid_1CHW[0].flatten(1).T.to(table_TC.dtype)])
+
+
+def _layers(spec: EncoderSpec, depth: int) -> tuple[int, ...]:
+    """Block numbers from 0, shallow to deep."""
+    wanted = tuple(layer + depth if layer < 0 else layer for layer in spec.layers)
+    if not all(0 <= layer < depth for layer in wanted):
+        raise UserError(f"{spec.title} has {depth} blocks; give layers= from {-depth} to {depth - 1}.")
+    if list(wanted) != sorted(set(wanted)):
+        raise UserError(f"{spec.title}: list layers= once each, shallow to deep, such as layers=-4,-1.")
+    return wanted
+
+
+def input_size(spec: EncoderSpec, patch: int, own_hw: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that the encoder will ask for: the spec's, else the model's own.
+
+    Raises:
+        UserError: the spec's is no multiple of the patch, and `pad_to_patch` is off.
+    """
+    if spec.resolution is None:
+        # A few models are published at a size that their patch does not divide (384 / 14); their grid is the floor.
+        return own_hw[0] // patch * patch, own_hw[1] // patch * patch
+    h, w = spec.resolution
+    if (h % patch or w % patch) and not spec.pad_to_patch:
+        raise _no_multiple(spec.title, spec.resolution, patch)
+    return -(-h // patch) * patch, -(-w // patch) * patch
+
+
+def fitted(spec: EncoderSpec, patch: int, pixels_B3HW: torch.Tensor) -> torch.Tensor:
+    """The pixels, grown at the right and bottom to multiples of the patch where the spec allows it.
+
+    Raises:
+        UserError: H or W is no multiple of the patch, and `pad_to_patch` is off.
+    """
+    H, W = pixels_B3HW.shape[-2:]
+    if not (H % patch or W % patch):
+        return pixels_B3HW
+    if not spec.pad_to_patch:
+        raise _no_multiple(spec.title, (H, W), patch)
+    # Zero is the mean colour in model space.
+    return F.pad(pixels_B3HW, (0, -W % patch, 0, -H % patch))
+
+
+def _no_multiple(title: str, size_hw: tuple[int, int], patch: int) -> UserError:
+    h, w = (max(1, round(side / patch)) * patch for side in size_hw)
+    return UserError(
+        f"{title}: {size_hw[0]}x{size_hw[1]} is no multiple of its {patch}-pixel patch; try res={h}x{w}, or add pad=1."
+    )

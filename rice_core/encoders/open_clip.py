@@ -1,0 +1,138 @@
+"""`open_clip:NAME/TAG`, `open_clip:NAME/WEIGHTS-FILE`, `open_clip:hf-hub:org/name`, `open_clip:local-dir:FOLDER`: image towers of open_clip."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from torch.func import functional_call
+
+from rice_core.encoders.base import TorchEncoder, Trunk, resized_table
+from rice_core.encoders.hub import close_matches, explained
+from rice_core.encoders.preprocess import Preprocess, interpolation_name
+from rice_core.errors import UserError
+from rice_core.spec import EncoderSpec
+
+
+def load(spec: EncoderSpec) -> TorchEncoder:
+    """Create by open_clip's own factory, keep the image tower.
+
+    Raises:
+        UserError: see `rice_core.encoders.load_encoder`; or the tower is a ResNet.
+    """
+    if spec.revision:
+        raise UserError(f"{spec.title}: open_clip has no revisions; leave out @{spec.revision}.")
+    with explained(spec, open_clip.list_models()), _quiet():
+        tower: Any = _create(spec).visual
+    recipe = _recipe(tower.preprocess_cfg)
+    if isinstance(tower, TimmModel):
+        return _timm_tower(spec, tower, recipe)
+    if (
+        not isinstance(tower, VisionTransformer)
+        or tower.attn_pool is not None
+        or tower.patch_size[0] != tower.patch_size[1]
+    ):
+        raise UserError(f"{spec.title}: its image tower is no plain vision transformer; choose a ViT-... name.")
+    trunk = Trunk(
+        module=tower,
+        forward=_any_size(tower),
+        blocks=tower.transformer.resblocks,
+        norm=tower.ln_post,
+        # Its own token output is behind the norm, except where it norms after pooling.
+        normed=not tower.final_ln_after_pool,
+        prefix=1,
+        has_cls=True,
+        patch=tower.patch_size[0],
+        dim=tower.conv1.out_channels,
+        recipe=recipe,
+        architecture=_architecture(tower),
+    )
+    return TorchEncoder(spec, trunk)
+
+
+def _create(spec: EncoderSpec) -> Any:
+    if ":" in spec.model.split("/", 1)[0]:
+        return open_clip.create_model(spec.model, require_pretrained=True, pretrained_text=False, weights_only=True)
+    name, _, tag = spec.model.partition("/")
+    if name not in open_clip.list_models():
+        near = close_matches(name, open_clip.list_models())
+        raise UserError(f"{spec.title}: open_clip has no {name!r};{near or ' see open_clip.list_models().'}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    config = open_clip.get_pretrained_cfg(name, tag) if tag else None
+    if not tag or not (config or Path(tag).is_file()):
+        near = close_matches(tag, tags) or f" its tags begin with {', '.join(tags[:6]) or 'none'}."
+        raise UserError(f"{spec.title}: write {name}/TAG or {name}/WEIGHTS-FILE;{near}")
+    return open_clip.create_model(
+        name,
+        pretrained=tag,
+        # The tag knows the activation it was trained with; with the other one the features are quietly wrong.
+        force_quick_gelu=bool(config and config.get("quick_gelu")),
+        require_pretrained=True,
+        pretrained_text=False,
+        weights_only=True,
+    )
+
+
+def _any_size(tower: Any) -> Callable[[torch.Tensor], object]:
+    """Its position table has one size, so it is swapped for the call, resized as open_clip does when it loads."""
+
+    def forward(pixels_B3HW: torch.Tensor) -> object:
+        grid_hw = (pixels_B3HW.shape[-2] // tower.patch_size[0], pixels_B3HW.shape[-1] // tower.patch_size[1])
+        table = resized_table(tower.positional_embedding, 1, grid_hw, antialias=True)
+        return functional_call(tower, {"positional_embedding": table}, (pixels_B3HW,))
+
+    return forward
+
+
+def _timm_tower(spec: EncoderSpec, tower: Any, recipe: Preprocess) -> TorchEncoder:
+    """SigLIP and other towers that open_clip borrows from timm; they are set to one size once."""
+    from rice_core.encoders.timm import trunk
+
+    found = trunk(tower.trunk, recipe=recipe, title=spec.title, multires=False)
+    encoder = TorchEncoder(spec, found)
+    if encoder.spec.resolution != recipe.resolution:
+        tower.trunk.set_input_size(img_size=encoder.spec.resolution)
+    return encoder
+
+
+def _recipe(config: Any) -> Preprocess:
+    body = config if isinstance(config, dict) else asdict(config)
+    size = body["size"]
+    h, w = (size, size) if isinstance(size, int) else size
+    if body["resize_mode"] == "longest":
+        raise UserError("its preprocessing pads to a square, which is not supported; choose another model.")
+    return Preprocess(
+        resolution=(h, w),
+        geometry="squash" if body["resize_mode"] == "squash" else "crop",
+        interpolation=interpolation_name(body["interpolation"]),
+        mean=tuple(body["mean"]),
+        std=tuple(body["std"]),
+    )
+
+
+def _architecture(tower: Any) -> dict[str, Any]:
+    """open_clip keeps no configuration on the tower; the modules' own description says what the weights do not."""
+    return {
+        "open_clip": open_clip.__version__,
+        "tower": repr(tower),
+        "heads": tower.transformer.resblocks[0].attn.num_heads,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip logs on the root logger, errors included; they reach the user as a UserError."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
