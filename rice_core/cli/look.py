@@ -47,7 +47,7 @@ def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")]
         from rice_core.catalogue import entries
 
         typer.echo("encoders (any other by its string: hf:ID_OR_PATH, timm:NAME, open_clip:NAME/TAG, rice:FOLDER)")
-        rows = [(entry.id, entry.spec, "gated" if entry.gated else "") for entry in entries()]
+        rows = [(e.id, e.spec, e.unreadable or ("gated" if e.gated else "")) for e in entries()]
         width = max(len(name) for name, _, _ in rows)
         for name, spec, note in rows:
             typer.echo(f"  {name:<{width}}  {spec}  {note}".rstrip())
