@@ -116,6 +116,7 @@ def _opened(path: Path) -> Store:
 
 
 def _print(made: Table, format_: Format) -> None:
+    import os
     import shutil
     import sys
 
@@ -124,7 +125,9 @@ def _print(made: Table, format_: Format) -> None:
     match format_:
         case Format.terminal:
             width = shutil.get_terminal_size((120, 24)).columns
-            typer.echo(render.to_terminal(made, width=width, colour=sys.stdout.isatty()), nl=False)
+            colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            signs = (sys.stdout.encoding or "").lower().startswith("utf")
+            typer.echo(render.to_terminal(made, width=width, colour=colour, signs=signs), nl=False)
         case Format.md:
             typer.echo(render.to_markdown(made), nl=False)
         case Format.tex:

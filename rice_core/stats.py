@@ -58,7 +58,13 @@ def mean_clustered(values: npt.ArrayLike, clusters: Sequence[str] | npt.ArrayLik
     stderr = math.sqrt(G / (G - 1) * float(sums_G @ sums_G)) / N
     if stderr < 1e-12 * float(np.abs(values_N).max()):
         stderr = 0.0  # Rounding of equal values, not spread.
-    return Estimate(mean, stderr, _interval(mean, stderr, G - 1), N, G, f"clustered ({G}), t interval")
+    return Estimate(mean, stderr, t_interval(mean, stderr, G - 1), N, G, f"clustered ({G}), t interval")
+
+
+def t_interval(value: float, stderr: float, dof: int) -> tuple[float, float]:
+    """The 95 % interval of Student's t."""
+    half = stderr * _t_quantile(0.975, dof)
+    return value - half, value + half
 
 
 def metric_of(
@@ -278,11 +284,6 @@ def _bootstrapped(statistic: Statistic, arrays: tuple[Floats, ...], n_boot: int,
     low, high = np.quantile(replicate_R, (0.025, 0.975))
     method = f"bootstrap over clusters ({n_boot}), percentile interval"
     return Estimate(value, float(replicate_R.std(ddof=1)), (float(low), float(high)), G, G, method)
-
-
-def _interval(value: float, stderr: float, dof: int) -> tuple[float, float]:
-    half = stderr * _t_quantile(0.975, dof)
-    return value - half, value + half
 
 
 def _pvalue(found: Estimate) -> float | None:

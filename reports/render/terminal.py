@@ -18,13 +18,13 @@ _PLAIN = {"±": "+-", "·": ".", "↑": "^", "↓": "v", "─": "-", "–": "-",
 _BOLD, _DIM, _ITALIC = Style(bold=True), Style(dim=True), Style(italic=True)
 
 
-def to_terminal(table: Table, *, width: int, colour: bool) -> str:
+def to_terminal(table: Table, *, width: int, colour: bool, signs: bool | None = None) -> str:
     """The table in lines of at most `width` cells (a single column wider than that is kept whole).
 
-    With `colour` the text holds ANSI styles and signs such as `±`; without, it is ASCII alone, for pipes and old
-    terminals: other characters are spelled out, and nothing depends on the environment.
+    With `colour` the text holds ANSI styles. With `signs` (as `colour` unless given) it holds signs such as `±`;
+    without, it is ASCII alone, for old terminals: other characters are spelled out. The environment changes nothing.
     """
-    canvas = _Canvas(table, width=max(width, 20), colour=colour)
+    canvas = _Canvas(table, width=max(width, 20), signs=colour if signs is None else signs)
     lines = [canvas.text(table.title, _BOLD)] if table.title else []
     for i, block in enumerate(canvas.blocks()):
         lines += [Text(), *canvas.draw(block)] if i else canvas.draw(block)
@@ -59,8 +59,8 @@ class _Block:
 class _Canvas:
     """One table measured for one width: numbers are right-aligned, errors and marks hang to the right of them."""
 
-    def __init__(self, table: Table, *, width: int, colour: bool) -> None:
-        self.table, self.width, self.colour = table, width, colour
+    def __init__(self, table: Table, *, width: int, signs: bool) -> None:
+        self.table, self.width, self.signs = table, width, signs
         self.labels = [self.words(column.label) for column in table.columns]
         self.units = [self.words(unit_and_arrow(column)) for column in table.columns]
         cells = [[self.parts(v, c) for v, c in zip(row.values, table.columns, strict=True)] for row in table.rows]
@@ -75,7 +75,7 @@ class _Canvas:
 
     def words(self, text: str) -> str:
         seen = visible(text)
-        if self.colour:
+        if self.signs:
             return seen
         plain = "".join(_PLAIN.get(char, char) for char in seen)
         return plain.encode("ascii", "backslashreplace").decode()
@@ -87,7 +87,7 @@ class _Canvas:
         """What the ASCII stand-ins for the arrows mean; the arrows themselves need no words."""
         ways = {column.better for column in self.table.columns}
         words = [f"{_PLAIN[ARROWS[way]]} {way} is better" for way in ("higher", "lower") if way in ways]
-        return [", ".join(words)] if words and not self.colour else []
+        return [", ".join(words)] if words and not self.signs else []
 
     def parts(self, value: Value, column: Column) -> tuple[str, str]:
         entry = shown(value, column)
@@ -130,7 +130,7 @@ class _Canvas:
         for heads in (self.labels, self.units):
             if any(heads):
                 lines.append(self._row([""], [(name, Style()) for name in self._aligned(heads, block, widths)])[0])
-        rule = "─" if self.colour else "-"
+        rule = "─" if self.signs else "-"
         lines.append(_fixed(rule * (self.label_width + sum(widths) + _GAP * len(widths)), _DIM))
         at = 0
         for section, rows in sections(self.table.rows):
@@ -146,7 +146,7 @@ class _Canvas:
         for name, count in names:
             room = sum(widths[at : at + count]) + _GAP * (count - 1)
             words = self.words(name)
-            dashes = "─" if self.colour else "-"
+            dashes = "─" if self.signs else "-"
             spare = room - cell_len(words) - 2
             filled = (
                 f"{dashes * (spare // 2)} {words} {dashes * (spare - spare // 2)}" if words and spare >= 0 else words

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rice_core.world import write_coco
+from rice_core.world.layouts.coco import write_coco
 
 
 @pytest.fixture(scope="session")

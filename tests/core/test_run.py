@@ -155,7 +155,7 @@ def test_an_encoder_that_cannot_load_fails_alone(dataset: Dataset, tmp_path: Pat
     assert summary.counts == {"failed": 1, "done": 1}
     assert "nowhere" in summary.errors[0]
     retried, _ = execute(dataset, tmp_path, ["rice:nowhere", "synthetic:noise"], only="failed")
-    assert retried.counts == {"failed": 1, "left": 1}
+    assert retried.counts == {"failed": 1, "reused": 1}
 
 
 def test_todays_failure_does_not_overwrite_a_finished_record(dataset: Dataset, checkpoint: Path, tmp_path: Path) -> None:

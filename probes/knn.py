@@ -1,0 +1,98 @@
+"""k-NN on pooled patch features: what lies near what, without any training.
+
+Features that do not depend on the image must land on chance, 1 / classes.
+Letters: M val and N train items, C channels, K classes, k neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from probes.classify import labelled, outcome
+from rice_core.errors import UserError
+from rice_core.record import Outcome
+from rice_core.spec import ProbeSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from rice_core.features import Encoder
+    from rice_core.probe import Read, Work
+
+_SIMILARITIES = 2**25
+"""Entries of one block of the similarity matrix: 128 MiB."""
+
+
+@dataclass(frozen=True)
+class Knn:
+    """The k nearest train items by cosine vote; equal votes go to the class with the nearest one.
+
+    `temperature` 0 is a plain majority; above 0 a vote weighs exp(cosine / temperature), as in DINO (0.07).
+    """
+
+    k: int = 10
+    temperature: float = 0.0
+    recipe: str = "standard"
+
+    name: ClassVar[str] = "knn"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "k-NN classification of pooled object (or image) features"
+    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
+    data: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UserError(f"knn: k={self.k} asks for no neighbour; write k=1 or more.")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"knn: temperature={self.temperature} cannot be; write 0 for a plain majority, or 0.07.")
+
+    @property
+    def spec(self) -> ProbeSpec:
+        params = {"k": self.k, "temperature": self.temperature}
+        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        from rice_core.probe import Read
+
+        return Read("train", "items"), Read("val", "items")
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        """See `rice_core.probe.Probe`. Nothing here is random: every seed gives the same numbers."""
+        import torch
+
+        train, val = labelled(work, encoder, "train"), labelled(work, encoder, "val")
+        x_NC, y_N = (torch.from_numpy(array).to(encoder.device) for array in (train.x_NC, train.y_N))
+        rows = max(1, _SIMILARITIES // len(x_NC))
+        starts = work.progress(range(0, len(val.x_NC), rows), f"{encoder.spec.title}: nearest neighbours")
+        blocks = (torch.from_numpy(val.x_NC[start : start + rows]).to(encoder.device) for start in starts)
+        guess_M = torch.cat([vote(block_MC, x_NC, y_N, self.k, self.temperature) for block_MC in blocks])
+        return outcome(guess_M.cpu().numpy().astype(np.int64), val, self._assumptions())
+
+    def _assumptions(self) -> tuple[str, ...]:
+        how = f"weighted by exp(cosine / {self.temperature})" if self.temperature else "by plain majority"
+        return (
+            f"The {self.k} nearest train items by cosine vote {how}; equal votes go to the class with the nearest.",
+        )
+
+
+def vote(
+    x_MC: torch.Tensor, train_NC: torch.Tensor, train_y_N: torch.Tensor, k: int, temperature: float
+) -> torch.Tensor:
+    """The class that the k most similar of the unit vectors `train_NC` vote for, [M]; all of them where N < k."""
+    import torch
+
+    # Equal vectors must stay equal: the product's rounding differs by position, and would break their ties by it.
+    cosine_MN = (x_MC @ train_NC.T).mul_(2**20).round_().div_(2**20)
+    cosine_Mk, nearest_Mk = cosine_MN.topk(min(k, len(train_NC)), dim=1)
+    # Halves of halves never sum to a whole vote, and a nearer one outweighs all that are farther.
+    rank_k = torch.arange(1, cosine_Mk.shape[1] + 1, dtype=torch.float64, device=x_MC.device)
+    weight_Mk = (1 + 0.5**rank_k).expand(cosine_Mk.shape)
+    if temperature:
+        # Relative to the nearest, so that a small temperature cannot overflow.
+        weight_Mk = torch.exp((cosine_Mk - cosine_Mk[:, :1]).double() / temperature)
+    votes_MK = torch.zeros(len(x_MC), int(train_y_N.max()) + 1, dtype=torch.float64, device=x_MC.device)
+    return votes_MK.scatter_add_(1, train_y_N[nearest_Mk], weight_Mk).argmax(1)

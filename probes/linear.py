@@ -1,0 +1,74 @@
+"""Linear classification of pooled patch features: what a hyperplane can read out.
+
+Letters: N items, D channels, K classes of the train split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from probes.classify import labelled, outcome
+from probes.logistic import PENALTIES, choose_C, fit_logistic, logits, penalties, standardiser
+from rice_core.errors import UserError
+from rice_core.record import Outcome
+from rice_core.spec import ProbeSpec
+
+if TYPE_CHECKING:
+    from rice_core.features import Encoder
+    from rice_core.probe import Read, Work
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Multinomial logistic regression; C from a grid on held-out train images, then a fit on all of train."""
+
+    holdout: float = 0.2
+    """Share of the train images that choose C."""
+    recipe: str = "standard"
+
+    name: ClassVar[str] = "linear"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "linear classification of pooled object (or image) features"
+    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
+    data: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.holdout < 1:
+            raise UserError(f"linear: holdout={self.holdout} is no share; write a number between 0 and 1, such as 0.2.")
+
+    @property
+    def spec(self) -> ProbeSpec:
+        return ProbeSpec(
+            name=self.name, version=self.version, recipe=self.recipe, params={"holdout": float(self.holdout)}
+        )
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        from rice_core.probe import Read
+
+        return Read("train", "items"), Read("val", "items")
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        """See `rice_core.probe.Probe`. The seed divides the train images into those that fit and those that choose C."""
+        import torch
+
+        train, val = labelled(work, encoder, "train"), labelled(work, encoder, "val")
+        classes_K, codes_N = np.unique(train.y_N, return_inverse=True)
+        x_ND, val_MD = (torch.from_numpy(split.x_NC).to(encoder.device) for split in (train, val))
+        mean_D, scale_D = standardiser(x_ND)
+        x_ND, val_MD = (x_ND - mean_D) / scale_D, (val_MD - mean_D) / scale_D
+        y_N = torch.from_numpy(codes_N).to(encoder.device)
+        grid = work.progress(PENALTIES, f"{encoder.spec.title}: linear probe")
+        choice = choose_C(x_ND, y_N, np.array(train.clusters), grid, holdout=self.holdout, seed=seed)
+        weight_DK = fit_logistic(x_ND, y_N, len(classes_K), C=choice.C, start_DK=choice.weight_DK)
+        guess_M = classes_K[logits(val_MD, weight_DK).argmax(1).cpu().numpy()]
+        return outcome(guess_M, val, (self._assumption(), choice.sentence))
+
+    def _assumption(self) -> str:
+        return (
+            "Unit vectors are standardised feature by feature with the train split's mean and deviation; "
+            f"{penalties(self.holdout)}"
+        )

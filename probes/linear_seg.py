@@ -1,0 +1,228 @@
+"""Linear segmentation: the category of each patch token by one linear classifier, mIoU on a grid that encoders share.
+
+Letters: N images, C channels, h x w the encoder's patch grid, G x G the common grid, K categories with background (0),
+T tokens, L categories met in training.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.label_maps import Labels, Panel, contact_sheet, counts, majority
+from probes.logistic import PENALTIES, choose_C, fit_logistic, penalties, standardiser
+from rice_core.errors import NotApplicable, UserError
+from rice_core.ratios import mean_of_ratios
+from rice_core.record import Metric, Outcome, Scores
+from rice_core.spec import ProbeSpec
+from rice_core.stats import Floats, bootstrap, metric_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from rice_core.features import Encoder
+    from rice_core.probe import DenseBatch, Read, Work
+
+_HOLDOUT = 0.2
+_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class LinearSeg:
+    """Multinomial logistic regression on patch tokens, judged on `grid` x `grid` cells."""
+
+    grid: int = 32
+    images: int = 3000
+    """Train images at most; with `tokens_per_image` this bounds the memory (three copies of 1.3 GB for 768 channels)."""
+    tokens_per_image: int = 144
+    recipe: str = "standard"
+
+    name: ClassVar[str] = "linear-seg"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "linear segmentation of patch tokens (mIoU)"
+    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
+    data: ClassVar[frozenset[str]] = frozenset({"regions"})
+
+    def __post_init__(self) -> None:
+        for field in ("grid", "images", "tokens_per_image"):
+            if getattr(self, field) < 1:
+                raise UserError(
+                    f"linear-seg: {field}={getattr(self, field)} leaves nothing to measure; write 1 or more."
+                )
+
+    @property
+    def spec(self) -> ProbeSpec:
+        params = {"grid": self.grid, "images": self.images, "tokens_per_image": self.tokens_per_image}
+        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        from rice_core.probe import Read
+
+        return Read("train", "dense", self.images), Read("val", "dense")
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        """See `rice_core.probe.Probe`. The seed draws the train tokens and the images that choose C."""
+        head, how = self._fit(encoder, seed, work)
+        kinds = len(work.classes) + 1
+        ids: list[str] = []
+        cells: list[npt.NDArray[np.int64]] = []
+        panels: list[Panel] = []
+        for batch in work.dense(encoder, "val"):
+            labels_NHW = categories(batch)
+            if self.grid > min(labels_NHW.shape[1:]):
+                raise UserError(
+                    f"linear-seg: grid={self.grid} is finer than the encoder's input of {min(labels_NHW.shape[1:])} "
+                    f"pixels; write a smaller grid."
+                )
+            truth_NGG = [majority(labels_HW, (self.grid, self.grid), kinds) for labels_HW in labels_NHW]
+            guess_NGG = head.guess(batch.dense_NCHW, self.grid)
+            ids += batch.ids
+            cells += [counts(guess, truth, kinds) for guess, truth in zip(guess_NGG, truth_NGG, strict=True)]
+            for row in range(min(len(batch.ids), _PICTURES - len(panels))):
+                panels.append(Panel(batch.pixels_NHW3[row], labels_NHW[row], guess_NGG[row]))
+        if not cells:
+            raise NotApplicable("segmentation needs val images, and none could be read")
+        order = np.argsort(np.array(ids))
+        cells_N3K = np.stack(cells)[order]
+        scores, metrics = judge(tuple(ids[row] for row in order), cells_N3K, seed)
+        return Outcome(
+            metrics=metrics,
+            scores=scores,
+            artifacts=(
+                work.artifact_png("linear-seg.png", contact_sheet(panels, kinds)),
+                work.artifact_json("linear-seg.json", by_category(work.classes, cells_N3K)),
+            ),
+            assumptions=(*self._assumptions(), how),
+        )
+
+    def _fit(self, encoder: Encoder, seed: int, work: Work) -> tuple[Head, str]:
+        import torch
+
+        found: dict[str, tuple[npt.NDArray[np.float32], Labels]] = {}
+        for batch in work.dense(encoder, "train", most=self.images):
+            labels_NHW = categories(batch)
+            for row, image in enumerate(batch.ids):
+                tokens_CT = batch.dense_NCHW[row].reshape(encoder.dim, -1)
+                truth_hw = majority(labels_NHW[row], batch.dense_NCHW.shape[2:], len(work.classes) + 1)
+                # By the image's name, so that the draw does not depend on the order of the images.
+                rng = np.random.default_rng([seed, zlib.crc32(image.encode())])
+                chosen = rng.permutation(truth_hw.size)[: self.tokens_per_image]
+                found[image] = tokens_CT[:, chosen].T, truth_hw.ravel()[chosen]
+        images = sorted(found)
+        labels_T = np.concatenate([found[image][1] for image in images]) if images else np.zeros(0, np.int64)
+        met_L, codes_T = np.unique(labels_T, return_inverse=True)
+        if len(met_L) < 2:
+            raise NotApplicable(f"segmentation needs two categories in the train split, and it has {len(met_L)}")
+        x_TC = torch.from_numpy(np.concatenate([found[image][0] for image in images])).to(encoder.device)
+        if not x_TC.isfinite().all():
+            raise UserError("The encoder gives features that are not finite; try dtype=fp32 in its spec.")
+        mean_C, scale_C = standardiser(x_TC)
+        x_TC = (x_TC - mean_C) / scale_C
+        image_T = np.repeat(np.array(images), [len(found[image][1]) for image in images])
+        grid = work.progress(PENALTIES, f"{encoder.spec.title}: linear segmentation")
+        y_T = torch.from_numpy(codes_T).to(encoder.device)
+        choice = choose_C(x_TC, y_T, image_T, grid, holdout=_HOLDOUT, seed=seed)
+        weight_CL = fit_logistic(x_TC, y_T, len(met_L), C=choice.C, start_DK=choice.weight_DK)
+        return Head(mean_C, scale_C, weight_CL, met_L), choice.sentence
+
+    def _assumptions(self) -> tuple[str, ...]:
+        return (
+            f"Images are squashed to the encoder's input; at most {self.tokens_per_image} random tokens of each of at most "
+            f"{self.images} train images, standardised, are labelled with the majority category of their patch, "
+            "background included.",
+            f"Logits are resized (bilinear, antialiased) to {self.grid} x {self.grid} cells for every encoder, and the truth "
+            "of a cell is its majority category; so the ceiling of an encoder with a coarser patch grid is below 100.",
+            "miou and macc are means over the categories present in the validation split's cells, background included.",
+            penalties(_HOLDOUT),
+        )
+
+
+@dataclass(frozen=True)
+class Head:
+    """The trained classifier: standardise, then one linear map."""
+
+    mean_C: torch.Tensor
+    scale_C: torch.Tensor
+    weight_CL: torch.Tensor
+    """The intercept is the last row."""
+    met_L: Labels
+    """The category behind each output."""
+
+    def guess(self, dense_NCHW: npt.NDArray[np.float32], grid: int) -> Labels:
+        """The category of each of G x G cells, [N, G, G]."""
+        import torch
+
+        x_NCHW = torch.from_numpy(np.ascontiguousarray(dense_NCHW)).to(self.mean_C.device)
+        x_NCHW = (x_NCHW - self.mean_C[:, None, None]) / self.scale_C[:, None, None]
+        logits_NLHW = torch.einsum("nchw,cl->nlhw", x_NCHW, self.weight_CL[:-1])
+        # Where the patch grid is the common grid, this changes nothing. The intercept is the same everywhere.
+        cells_NLGG = torch.nn.functional.interpolate(logits_NLHW, (grid, grid), mode="bilinear", antialias=True)
+        best_NGG = (cells_NLGG + self.weight_CL[-1][:, None, None]).argmax(1)
+        return np.asarray(self.met_L[best_NGG.cpu().numpy()], dtype=np.int64)
+
+
+def categories(batch: DenseBatch) -> Labels:
+    """The pixel labels of a batch with background as 0, the first category as 1.
+
+    Raises:
+        NotApplicable: the data set has no regions.
+    """
+    if batch.labels_NHW is None:
+        raise NotApplicable("segmentation needs boxes or masks, and this data set has none")
+    return batch.labels_NHW + 1
+
+
+def judge(ids: tuple[str, ...], cells_N3K: npt.NDArray[np.int64], seed: int) -> tuple[Scores, tuple[Metric, ...]]:
+    """`miou` and `macc` in percent, over the categories that are true somewhere; one sample an image.
+
+    Raises:
+        NotApplicable: fewer than two categories are.
+    """
+    present_P = np.flatnonzero(cells_N3K[:, 2].sum(0))
+    if len(present_P) < 2:
+        raise NotApplicable("segmentation needs two categories in the val split, background included")
+    right_NP, guess_NP, truth_NP = np.moveaxis(cells_N3K[:, :, present_P], 1, 0).astype(np.float64)
+    union_NP = guess_NP + truth_NP - right_NP
+    columns = {"miou": _per_image(right_NP, union_NP), "macc": _per_image(right_NP, truth_NP)}
+    scores = Scores(sample=ids, cluster=ids, values=columns)
+    error = bootstrap(mean_iou, np.stack([right_NP, union_NP, truth_NP], 1), seed=seed)
+    miou = metric_of(scores, "miou", unit="%", better="higher", ceiling=100.0)
+    method = error.method.replace("clusters", "images").replace("one cluster", "one image")
+    miou = miou.model_copy(update={"stderr": error.stderr, "ci95": error.ci95, "method": method})
+    chance = 100.0 / len(present_P)
+    return scores, (miou, metric_of(scores, "macc", unit="%", better="higher", chance=chance, ceiling=100.0))
+
+
+def mean_iou(sums_R3P: Floats) -> Floats:
+    """Percent, from sums of right, union and true cells [R, 3, P]; a category that a resample lacks is left out."""
+    right_RP, union_RP, truth_RP = np.moveaxis(sums_R3P, 1, 0)
+    iou_RP = 100 * right_RP / np.maximum(union_RP, 1)
+    return np.asarray(iou_RP.sum(1) / (truth_RP > 0).sum(1), dtype=np.float64)
+
+
+def by_category(classes: tuple[str, ...], cells_N3K: npt.NDArray[np.int64]) -> dict[str, object]:
+    """IoU and accuracy in percent of each category that is true somewhere, and its true cells."""
+    right_K, guess_K, truth_K = cells_N3K.sum(0)
+    return {
+        "categories": [
+            {
+                "name": ("background", *classes)[k],
+                "iou": 100 * float(right_K[k] / (guess_K[k] + truth_K[k] - right_K[k])),
+                "accuracy": 100 * float(right_K[k] / truth_K[k]),
+                "cells": int(truth_K[k]),
+            }
+            for k in np.flatnonzero(truth_K)
+        ]
+    }
+
+
+def _per_image(num_NP: Floats, den_NP: Floats) -> tuple[float, ...]:
+    row, group = np.nonzero(den_NP)
+    num, den = 100 * num_NP[row, group], den_NP[row, group]
+    _, values_N = mean_of_ratios(num, den, group_E=group, row_E=row, cluster_E=row)
+    return tuple(values_N.tolist())

@@ -1,0 +1,142 @@
+"""The command line as a user meets it: exit codes, one-sentence errors, no torch where none is needed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rice_core.cli import main
+from rice_core.store import Store
+
+
+def ricebench(*words: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(6):
+        Image.effect_noise((80 + 8 * i, 64), 60 + i).convert("RGB").save(folder / f"{i}.jpg")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
+    (folder / "empty.png").touch()
+    return folder
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "knn"], ["run", "--help"], ["reference", "3"], ["status"]])
+def test_looking_imports_no_torch(words: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from rice_core.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "False"
+
+
+def test_list_names_encoders_and_probes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ricebench("list") == 0
+    out = capsys.readouterr().out
+    for word in ("knn", "linear-seg", "tokens", "mini-supervised", "hf:"):
+        assert word in out
+
+
+def test_a_run_on_plain_photographs(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "store"
+    words = ("run", "-e", "synthetic:random-weights", "-p", "knn,tokens?recipe=mini", "--data", photos, "--store", store)
+    assert ricebench(*words, "--quiet") == 0
+    records = {record.cell.probe.name: record for record in Store(store).records()}
+    assert records["tokens"].status == "done"
+    assert {skipped.item for skipped in records["tokens"].skipped} == {"broken.jpg", "empty.png"}
+    assert records["knn"].status == "not_applicable"
+    assert "labels" in (records["knn"].error or "")
+    capsys.readouterr()
+    for look in (["table"], ["status"], ["verify"], ["cache"], ["show", records["tokens"].cell.id], ["table", "--all"]):
+        assert ricebench(*look, "--store", store) == 0, look
+    assert "token-distance" in capsys.readouterr().out
+
+
+def test_table_in_every_format_and_the_report(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "store"
+    words = ("run", "-e", "synthetic:random-weights,synthetic:noise", "-p", "tokens?recipe=mini", "--data", photos)
+    assert ricebench(*words, "--store", store, "-q") == 0
+    for form, sign in (("md", "| "), ("tex", r"\toprule"), ("csv", ","), ("html", "<table"), ("terminal", "tokens")):
+        capsys.readouterr()
+        assert ricebench("table", "--format", form, "--store", store) == 0
+        assert sign in capsys.readouterr().out
+    assert ricebench("report", "--store", store) == 0
+    assert (store / "report" / "index.html").is_file()
+    assert ricebench("compare", "synthetic:random-weights", "synthetic:noise", "--store", store) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run"], "--encoders is missing"),
+        (["run", "-e", "nonsense", "-p", "knn", "--data", "."], "nonsense"),
+        (["run", "-e", "synthetic:noise", "-p", "knm", "--data", "."], "did you mean 'knn'"),
+        (["run", "-e", "synthetic:noise", "-p", "knn", "--data", "no-such-folder"], "no-such-folder"),
+        (["run", "-e", "synthetic:noise", "-p", "knn", "--data", ".", "--only", "some"], "missing, failed or all"),
+        (["run", "-e", "synthetic:noise", "-p", "knn", "--data", ".", "--seeds", "a"], "--seeds"),
+        (["run", "--config", "no.yaml"], "no.yaml"),
+        (["show", "nothing"], "nothing"),
+        (["compare", "a", "b"], "holds no records"),
+        (["table"], "ricebench demo"),
+        (["frobnicate"], "frobnicate"),
+        (["run", "--limit", "0"], "limit"),
+        (["reference", "9"], "9"),
+    ],
+)
+def test_mistakes_are_one_sentence_without_a_traceback(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ricebench(*words) in (1, 2)
+    error = capsys.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+
+
+def test_partly_done_is_exit_code_3(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("run", "-e", "rice:nowhere,synthetic:noise", "-p", "tokens?recipe=mini", "--data", photos, "-q")
+    assert ricebench(*words, "--store", tmp_path / "a") == 3
+    assert ricebench("run", "-e", "rice:nowhere", "-p", "knn", "--data", photos, "--store", tmp_path / "b", "-q") == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_plan_loads_no_encoder_and_names_the_cells(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("plan", "-e", "hf:not/there", "-p", "knn,tokens", "--data", photos, "--store", tmp_path)
+    assert ricebench(*words) == 0
+    out = capsys.readouterr().out
+    assert "to be measured" in out
+    assert "not applicable: no labels" in out
+    assert "--limit 64" in out
+
+
+def test_verify_names_damage_and_ends_with_1(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "store"
+    ricebench("run", "-e", "synthetic:noise", "-p", "tokens?recipe=mini", "--data", photos, "--store", store, "-q")
+    shard = next(store.glob("cache/*/*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
+    assert ricebench("verify", "--store", store) == 1
+    assert "quarantined: 1 feature shards" in capsys.readouterr().out
+    assert ricebench("verify", "--store", store) == 0
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    code = "from rice_core.cli import main; main(['reference', '1'])"
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
+    assert writer.stdout is not None
+    assert writer.stderr is not None
+    writer.stdout.close()
+    assert b"Traceback" not in writer.stderr.read()
