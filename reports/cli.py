@@ -89,9 +89,11 @@ def report(
 ) -> None:
     """Write the report: a static site that opens from disk."""
     from reports.site import build_site
+    from rice_core.progress import Progress
 
     opened = _opened(store)
-    index = build_site(opened, out or store / "report", title=title)
+    with Progress() as progress:
+        index = build_site(opened, out or store / "report", title=title, progress=progress)
     typer.echo(f"The report: {index}")
 
 

@@ -30,7 +30,9 @@ def bill(plan: Plan, store: Store) -> Iterator[str]:
             state = "not applicable: no " + ", ".join(sorted(lacking)) if lacking else _state(by_id.get(cell.id))
             yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand} / seed {cell.seed}: {state}"
         reads = [read for _, probe in waiting if probe.data <= plan.dataset.provides for read in probe.reads]
-        yield "    " + _cost(plan, encoder, reads, [r for r in records if r.cell.encoder.identity() == encoder.identity()])
+        yield "    " + _cost(
+            plan, encoder, reads, [r for r in records if r.cell.encoder.identity() == encoder.identity()]
+        )
 
 
 def _done(record: Record | None) -> bool:
@@ -49,7 +51,8 @@ def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], known: list[Recor
     if not reads:
         return "nothing to extract"
     images = {
-        (read.split, read.view): min(len(plan.dataset.splits.get(read.split, ())), read.most or 1 << 62) for read in reads
+        (read.split, read.view): min(len(plan.dataset.splits.get(read.split, ())), read.most or 1 << 62)
+        for read in reads
     }
     passes = sum(max(n for (s, _), n in images.items() if s == split) for split in {split for split, _ in images})
     parts = [f"at most {passes} images through the encoder (cached features are reused)"]

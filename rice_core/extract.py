@@ -113,7 +113,9 @@ class Extractor:
         geometry = self.geometry(view)
         if geometry == "squash" and self.geometry("items") == "squash":
             # One forward pass for both views where another probe of this run wants the other one.
-            views |= {"items"} | ({"dense"} if start < self._dense_too.get(split, 0) else set())
+            views.add("items")
+            if start < self._dense_too.get(split, 0):
+                views.add("dense")
         began = time.perf_counter()
         shards = self._compute(split, start, geometry, views)
         self.seconds += time.perf_counter() - began

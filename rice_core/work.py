@@ -38,7 +38,7 @@ class CellWork:
     def items(self, encoder: Encoder, split: SplitName) -> Items:
         samples = self._samples(split)
         x, y, ids, clusters = [], [], [], []
-        for start in self.progress(self._extractor.starts(split), f"{encoder.spec.title}: {split} features"):
+        for start in self.progress(self._extractor.starts(split), f"{self._cell.encoder.title}: {split} features"):
             shard = self._extractor.shard(split, "items", start)
             self._note(shard.notes)
             if not shard.arrays:
@@ -61,7 +61,7 @@ class CellWork:
     def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
         samples = self._samples(split)
         starts = self._extractor.starts(split, most)
-        for start in self.progress(starts, f"{encoder.spec.title}: {split} patch tokens"):
+        for start in self.progress(starts, f"{self._cell.encoder.title}: {split} patch tokens"):
             shard = self._extractor.shard(split, "dense", start)
             self._note(shard.notes)
             if not shard.arrays:

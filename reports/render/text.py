@@ -22,6 +22,8 @@ def visible(text: str) -> str:
 
     An ANSI escape or a right-to-left override in a name would otherwise rewrite what the reader sees around it.
     """
+    if text.isprintable():  # nearly every name; nothing that isprintable lets through is unseen
+        return text
     return "".join(_spelled(char) for char in _BREAKS.sub(" ", text))
 
 

@@ -210,7 +210,8 @@ def _invoke(ctx: typer.Context, name: str, **options: object) -> None:
     """Run another command of the app, where a package has registered it."""
     commands = getattr(ctx.parent.command if ctx.parent else None, "commands", {})
     if name in commands:
-        ctx.invoke(commands[name], **options)
+        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        commands[name].main(words, prog_name=f"ricebench {name}", standalone_mode=False)
 
 
 def _exit(summary: Summary) -> None:

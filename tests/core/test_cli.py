@@ -30,7 +30,9 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "knn"], ["run", "--help"], ["reference", "3"], ["status"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["show", "knn"], ["run", "--help"], ["reference", "3"], ["status"]]
+)
 def test_looking_imports_no_torch(words: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; from rice_core.cli import main\n"
@@ -51,7 +53,17 @@ def test_list_names_encoders_and_probes(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_run_on_plain_photographs(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = tmp_path / "store"
-    words = ("run", "-e", "synthetic:random-weights", "-p", "knn,tokens?recipe=mini", "--data", photos, "--store", store)
+    words = (
+        "run",
+        "-e",
+        "synthetic:random-weights",
+        "-p",
+        "knn,tokens?recipe=mini",
+        "--data",
+        photos,
+        "--store",
+        store,
+    )
     assert ricebench(*words, "--quiet") == 0
     records = {record.cell.probe.name: record for record in Store(store).records()}
     assert records["tokens"].status == "done"
@@ -135,7 +147,9 @@ def test_verify_names_damage_and_ends_with_1(photos: Path, tmp_path: Path, capsy
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     code = "from rice_core.cli import main; main(['reference', '1'])"
-    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
+    )
     assert writer.stdout is not None
     assert writer.stderr is not None
     writer.stdout.close()

@@ -57,7 +57,9 @@ def test_python_files_are_refused(tmp_path: Path) -> None:
 
 def test_a_configuration_reads_both_forms_of_a_probe(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text("encoders: [synthetic:noise]\nprobes: ['knn?k=20', {type: knn, k: 5}]\ndata: photos\nseeds: [0, 1]\n")
+    path.write_text(
+        "encoders: [synthetic:noise]\nprobes: ['knn?k=20', {type: knn, k: 5}]\ndata: photos\nseeds: [0, 1]\n"
+    )
     config = load_config(path)
     assert [request.params["k"] for request in config.probe_requests()] == [20, 5]
     assert build_probe(config.probe_requests()[0]).spec.params["k"] == 20

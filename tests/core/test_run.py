@@ -158,7 +158,9 @@ def test_an_encoder_that_cannot_load_fails_alone(dataset: Dataset, tmp_path: Pat
     assert retried.counts == {"failed": 1, "reused": 1}
 
 
-def test_todays_failure_does_not_overwrite_a_finished_record(dataset: Dataset, checkpoint: Path, tmp_path: Path) -> None:
+def test_todays_failure_does_not_overwrite_a_finished_record(
+    dataset: Dataset, checkpoint: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "store"
     done, _ = execute(dataset, root, [f"rice:{checkpoint}"])
     shutil.rmtree(checkpoint)
@@ -191,7 +193,9 @@ def test_a_broken_probe_is_a_failed_cell_not_a_lost_run(dataset: Dataset, tmp_pa
 def test_a_disk_that_fills_up_leaves_a_readable_store(small_world: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", disk], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", disk], capture_output=True, check=False
+    ).returncode:
         pytest.skip("no tmpfs can be mounted here")
     try:
         code = (

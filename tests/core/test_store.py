@@ -26,9 +26,9 @@ def make_record(seed: int = 0, **changes: object) -> Record:
         seed=seed,
     )
     metric = Metric(name="accuracy", value=50.0, unit="%", n=2, stderr=1.0)
-    return Record(cell=cell, status="done", metrics=(metric,), evidence=Evidence(weights="w", data="d", code="c")).model_copy(
-        update=changes
-    )
+    return Record(
+        cell=cell, status="done", metrics=(metric,), evidence=Evidence(weights="w", data="d", code="c")
+    ).model_copy(update=changes)
 
 
 SCORES = Scores(sample=("a", "b"), cluster=("a", "b"), values={"accuracy": (0.0, 100.0)})

@@ -1,0 +1,27 @@
+"""`python -m benchmarks [NAME ...]`: all, or the named ones. What they found is in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+NAMES = ("extraction", "cache", "report", "peer_visbench")
+
+
+def main(wanted: list[str]) -> int:
+    """Run each; 2 for an unknown name."""
+    unknown = [name for name in wanted if name not in NAMES]
+    if unknown:
+        print(f"There is no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}.", file=sys.stderr)
+        return 2
+    # Before torch is imported: a thread that waits for one which a neighbour has pushed off its core shall sleep, not
+    # spin. Spinning made laps on a shared machine up to 20 times longer, and least so with most threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name in wanted or NAMES:
+        importlib.import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""Our side of `peer_visbench`: one process, as `ricebench run` does it.
+
+    python -m benchmarks.side_ricebench ENCODER_FOLDER PHOTOS STORE BATCH missing|all
+
+`missing` is the command as typed; `all` measures every cell again from cached features. Prints one JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+BEGAN = time.perf_counter()
+
+import timm  # noqa: E402, F401 (the adapter imports it when it loads; an import all the same, on both sides)
+import torch  # noqa: E402
+
+from probes.knn import Knn  # noqa: E402
+from probes.linear import Linear  # noqa: E402
+from rice_core.datasets import open_dataset  # noqa: E402
+from rice_core.progress import Progress  # noqa: E402
+from rice_core.run import Plan, Runner, Settings  # noqa: E402
+from rice_core.spec import EncoderSpec  # noqa: E402
+from rice_core.store import Store  # noqa: E402
+
+
+def main(encoder: str, photos: str, store: str, batch: str, only: str) -> None:
+    """Time the run."""
+    laps = {"import": time.perf_counter() - BEGAN}
+    began = time.perf_counter()
+    plan = Plan(
+        encoders=(EncoderSpec(source="timm", model=f"local-dir:{encoder}"),),
+        probes=(Knn(k=1), Linear()),
+        dataset=open_dataset(Path(photos)),
+    )
+    settings = Settings(batch=int(batch), only="all" if only == "all" else "missing", debug=True)
+    summary = Runner(Store(Path(store)), settings, Progress(quiet=True)).run(plan)
+    laps["run"] = time.perf_counter() - began
+    top1 = {}
+    for record in summary.records:
+        metric = record.metric("top1")
+        top1[f"{record.cell.probe.name}_top1"] = metric.value if metric else None
+        laps[record.cell.probe.name] = record.seconds
+    print(json.dumps({"threads": torch.get_num_threads(), "laps": laps, "counts": summary.counts, **top1}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
