@@ -16,7 +16,7 @@ def main(wanted: list[str]) -> int:
         print(f"There is no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}.", file=sys.stderr)
         return 2
     # Before torch is imported: a thread that waits for one which a neighbour has pushed off its core shall sleep, not
-    # spin. Spinning made laps on a shared machine up to 20 times longer, and least so with most threads.
+    # spin. Spinning made laps on a loaded machine up to 20 times longer (docs/benchmarks.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name in wanted or NAMES:
         importlib.import_module(f"benchmarks.{name}").main()

@@ -87,7 +87,7 @@ def build_probe(request: ProbeRequest) -> Probe:
 
     from mmengine import Registry
 
-    registry = Registry("probe", locations=[])
+    registry = Registry("probe", build_func=_build_listed, locations=[])
     registry.register_module(name=request.name, module=kind)
     try:
         probe: Probe = registry.build({"type": request.name, **params})
@@ -96,6 +96,11 @@ def build_probe(request: ProbeRequest) -> Probe:
     except (TypeError, ValueError) as error:
         raise UserError(f"{request.name}: {error}; see `ricebench show {request.name}`.") from error
     return probe
+
+
+def _build_listed(config: dict[str, Any], registry: Any) -> Any:
+    """What is registered and nothing else; mmengine's own function imports any dotted path (and, to log that, torch)."""
+    return registry.module_dict[config["type"]](**{key: value for key, value in config.items() if key != "type"})
 
 
 def _validated(request: ProbeRequest, kind: type[Any]) -> dict[str, Any]:

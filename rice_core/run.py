@@ -1,38 +1,31 @@
 """Run a plan: cells in, records out. Resume is running the same command again.
 
 One encoder is loaded at a time and serves all its cells. A cell whose record is sound and was made from the same
-weights, data and code is reused; every other is measured and its record written at once.
+weights, data and code is reused; every other is measured and its record written at once. torch is imported only when
+something must be measured.
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
-import time
-import traceback
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from fnmatch import fnmatch
-from typing import Literal
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from rice_core.cache import FeatureCache
 from rice_core.datasets import Dataset, data_digest, file_digests
-from rice_core.encoders import load_encoder
-from rice_core.errors import NotApplicable, StoreError, UserError
-from rice_core.extract import Extractor
-from rice_core.features import Encoder
+from rice_core.errors import UserError
+from rice_core.known import Identity, KnownEncoders
 from rice_core.probe import Probe
 from rice_core.progress import Progress
-from rice_core.provenance import commit, feature_code, libraries, number_code
-from rice_core.record import Cell, Evidence, Record
+from rice_core.provenance import number_code
+from rice_core.record import Cell, Record, Scores
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
-from rice_core.work import CellWork
+
+if TYPE_CHECKING:
+    from rice_core.measure import Subject
 
 Only = Literal["missing", "failed", "all"]
 
@@ -61,7 +54,7 @@ class Plan:
 class Settings:
     """Where and how fast; none of it changes what a number means."""
 
-    device: str = "cpu"
+    device: str = "auto"
     batch: int = 32
     workers: int = 2
     only: Only = "missing"
@@ -96,10 +89,11 @@ class Runner:
     """
 
     def __init__(self, store: Store, settings: Settings, progress: Progress) -> None:
+        self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
+        self._known = KnownEncoders(store.root / "known")
         self._store = store
         self._settings = settings
         self._progress = progress
-        self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
 
     def run(self, plan: Plan) -> Summary:
         """Measure what is missing; every record is on disk when its cell is finished.
@@ -110,112 +104,75 @@ class Runner:
         self._store.sweep()
         summary = Summary()
         files = file_digests(plan.dataset)
-        data = data_digest(plan.dataset)
-        self._progress.begin(sum(len(plan.cells(encoder)) for encoder in plan.encoders), "cells")
+        data = data_digest(plan.dataset, files)
+        self._progress.begin(sum(len(plan.cells(spec)) for spec in plan.encoders), "cells")
         for spec in plan.encoders:
-            try:
-                encoder = load_encoder(spec).to(self._settings.device)
-            except UserError as error:
-                for cell, _ in plan.cells(spec):
-                    self._finish(summary, self._failed(cell, str(error), None), "failed")
-                continue
-            self._run_encoder(plan, spec, encoder, files, data, summary)
+            if not self._reuse_all(plan, spec, data, summary):
+                self._run_encoder(plan, spec, files, data, summary)
         return summary
 
-    def _run_encoder(
-        self, plan: Plan, spec: EncoderSpec, encoder: Encoder, files: dict[str, str], data: str, summary: Summary
-    ) -> None:
-        pending: list[tuple[Cell, Probe, Evidence]] = []
+    def _reuse_all(self, plan: Plan, spec: EncoderSpec, data: str, summary: Summary) -> bool:
+        """Finish an encoder without loading it, where all its cells stand and its files are known."""
+        known = self._known.get(spec)
+        if known is None:
+            return False
+        kept = [self._reusable(cell, probe, known, data) for cell, probe in plan.cells(spec)]
+        standing = [record for record in kept if record is not None]
+        if len(standing) < len(kept):
+            return False
+        for record in standing:
+            self._finish(summary, record, "reused")
+        return True
+
+    def _run_encoder(self, plan: Plan, spec: EncoderSpec, files: dict[str, str], data: str, summary: Summary) -> None:
+        from rice_core.measure import Measurer, Subject, now
+
+        try:
+            subject = Subject(spec, self._settings.device)
+        except UserError as error:
+            for cell, _ in plan.cells(spec):
+                failed = Record(cell=cell, status="failed", error=str(error), created=now())
+                self._finish(summary, self._keep(failed), "failed")
+            return
+        self._known.put(spec, subject.identity)
+        pending = self._pending(plan, spec, subject, data, summary)
+        if not pending:
+            return
+        measurer = Measurer(
+            subject,
+            plan.dataset,
+            [probe for _, probe in pending],
+            store=self._store,
+            cache=self.cache,
+            progress=self._progress,
+            files=files,
+            data=data,
+            batch=self._settings.batch,
+            workers=self._settings.workers,
+            debug=self._settings.debug,
+        )
+        with contextlib.closing(measurer):
+            for cell, probe in pending:
+                record, scores = measurer.measure(cell, probe)
+                self._finish(summary, self._keep(record, scores), record.status)
+
+    def _pending(
+        self, plan: Plan, spec: EncoderSpec, subject: Subject, data: str, summary: Summary
+    ) -> list[tuple[Cell, Probe]]:
+        """The cells to measure; the others are finished here."""
+        pending = []
         for cell, probe in plan.cells(spec):
-            evidence = self._evidence(encoder, probe, data)
-            kept = self._reusable(cell, evidence)
+            kept = self._reusable(cell, probe, subject.identity, data)
             if kept is not None:
                 self._finish(summary, kept, "reused")
             elif self._settings.only == "failed" and not self._has_failed(cell):
                 summary.counts["left"] += 1
                 self._progress.advance(f"{spec.title} / {cell.probe.name}: left, it has not failed")
             else:
-                pending.append((cell, probe, evidence))
-        if not pending:
-            return
-        reads = [read for _, probe, _ in pending for read in probe.reads]
-        wanted: dict[str, int] = {}
-        for read in reads:
-            if read.view == "dense":
-                wanted[read.split] = max(wanted.get(read.split, 0), read.most or 1 << 62)
-        extractor = Extractor(
-            encoder,
-            plan.dataset,
-            self.cache,
-            files=files,
-            code=feature_code(),
-            batch=self._settings.batch,
-            workers=self._settings.workers,
-            dense_too=wanted,
-        )
-        with contextlib.closing(extractor):
-            for cell, probe, evidence in pending:
-                record, outcome = self._measure(cell, probe, encoder, plan.dataset, extractor, evidence)
-                self._finish(summary, record, outcome)
+                pending.append((cell, probe))
+        return pending
 
-    def _measure(
-        self, cell: Cell, probe: Probe, encoder: Encoder, dataset: Dataset, extractor: Extractor, evidence: Evidence
-    ) -> tuple[Record, str]:
-        began, images, encoding = time.perf_counter(), extractor.images, extractor.seconds
-        work = CellWork(cell, dataset, extractor, self._store, self._progress)
-        try:
-            _check_applicable(probe, encoder, dataset)
-            with _seeded(cell.seed):
-                outcome = probe.run(encoder, seed=cell.seed, work=work)
-        except NotApplicable as reason:
-            record = Record(cell=cell, status="not_applicable", error=str(reason), evidence=evidence, created=_now())
-            return self._store.put(record), "not_applicable"
-        except StoreError:
-            raise
-        except UserError as error:
-            return self._failed(cell, str(error), evidence), "failed"
-        except Exception as error:
-            if self._settings.debug:
-                raise
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            text = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno}); run again with --debug for the traceback."
-            return self._failed(cell, text, evidence), "failed"
-        fresh = extractor.images - images
-        record = Record(
-            cell=cell,
-            status="done",
-            metrics=outcome.metrics,
-            artifacts=outcome.artifacts,
-            assumptions=outcome.assumptions,
-            evidence=evidence,
-            taints=_taints(cell, evidence),
-            skipped=tuple({(s.item, s.reason): s for s in (*dataset.skipped, *work.skipped.values())}.values()),
-            seconds=round(time.perf_counter() - began, 3),
-            images_per_second=round(fresh / max(extractor.seconds - encoding, 1e-9), 2) if fresh else None,
-            created=_now(),
-        )
-        return self._store.put(record, outcome.scores), "done"
-
-    def _evidence(self, encoder: Encoder, probe: Probe, data: str) -> Evidence:
-        head, dirty = commit()
-        resolution = encoder.spec.resolution or (0, 0)
-        return Evidence(
-            weights=encoder.weights_digest(),
-            architecture=encoder.architecture_digest(),
-            data=data,
-            code=number_code(type(probe)),
-            commit=head,
-            dirty=dirty,
-            libraries=libraries(),
-            device=_device_name(encoder.device),
-            n_params=encoder.n_params,
-            dim=encoder.dim,
-            patch=encoder.patch,
-            resolution=resolution,
-            encoder_facts=dict(getattr(encoder, "facts", {})),
-        )
-
-    def _reusable(self, cell: Cell, evidence: Evidence) -> Record | None:
+    def _reusable(self, cell: Cell, probe: Probe, encoder: Identity, data: str) -> Record | None:
         if self._settings.only == "all" or (
             self._settings.rerun and fnmatch(f"{cell.encoder.title}/{cell.probe.name}", self._settings.rerun)
         ):
@@ -223,7 +180,8 @@ class Runner:
         record = self._store.get(cell.id)
         if record is None or record.status == "failed" or record.evidence is None:
             return None
-        if record.evidence.reuse_key() != evidence.reuse_key() or not self._store.intact(record):
+        now = (encoder.weights, encoder.architecture, data, number_code(type(probe)))
+        if record.evidence.reuse_key() != now or not self._store.intact(record):
             return None
         if record.cell != cell:  # the same request under another display name
             record = self._store.put(record.model_copy(update={"cell": cell}))
@@ -233,80 +191,22 @@ class Runner:
         record = self._store.get(cell.id)
         return record is not None and record.status == "failed"
 
-    def _failed(self, cell: Cell, error: str, evidence: Evidence | None) -> Record:
-        record = Record(cell=cell, status="failed", error=error, evidence=evidence, created=_now())
-        # A finished record is worth more than the news that today's attempt failed.
-        standing = self._store.get(cell.id)
-        if standing is None or standing.status != "done":
-            self._store.put(record)
-        return record
+    def _keep(self, record: Record, scores: Scores | None = None) -> Record:
+        """Write a record, unless it is a failure and a finished one stands: that is worth more than today's news."""
+        if record.status == "failed":
+            standing = self._store.get(record.cell.id)
+            if standing is not None and standing.status == "done":
+                return record
+        return self._store.put(record, scores)
 
     def _finish(self, summary: Summary, record: Record, outcome: str) -> None:
         summary.add(record, outcome)
         self._progress.advance(f"{record.cell.encoder.title} / {record.cell.probe.name}: {_headline(record, outcome)}")
 
 
-def _check_applicable(probe: Probe, encoder: Encoder, dataset: Dataset) -> None:
-    lacking = sorted(probe.data - dataset.provides)
-    if lacking:
-        raise NotApplicable(
-            f"{probe.name} needs {' and '.join(lacking)}, which the data set {dataset.spec.name} does not have"
-        )
-    lacking = sorted(probe.needs - encoder.provides)
-    if lacking:
-        raise NotApplicable(
-            f"{probe.name} needs {' and '.join(lacking)} of the encoder, which {encoder.spec.title} does not give"
-        )
-
-
 def _headline(record: Record, outcome: str) -> str:
     if outcome in ("failed", "not_applicable"):
         return f"{outcome.replace('_', ' ')}: {record.error}"
-    first = record.metrics[0] if record.metrics else None
-    number = f"{first.name} {first.value:.1f}{first.unit}" if first else record.error or ""
+    first = next((m for m in record.metrics if m.better != "neither"), next(iter(record.metrics), None))
+    number = f"{first.name} {first.value:.{1 if first.unit else 3}f}{first.unit}" if first else record.error or ""
     return f"{number} (reused)" if outcome == "reused" else f"{number} ({record.seconds:.1f} s)"
-
-
-def _taints(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
-    taints = [f"limit {cell.limit}"] if cell.limit is not None else []
-    return (*taints, "uncommitted code") if evidence.dirty else tuple(taints)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Global generators seeded after the encoder was built (building one consumes them), and put back afterwards."""
-    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.random.set_rng_state(states[2])
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def pick_device(wanted: str) -> str:
-    """`auto` becomes cuda, mps or cpu.
-
-    Raises:
-        UserError: the device asked for is not there.
-    """
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"There is no device {wanted!r} here ({str(error).splitlines()[0]}); use --device cpu."
-        ) from None
-    return wanted

@@ -72,6 +72,7 @@ def _draw(axes: Axes, title: str, layout: Layout, colours: Mapping[str, Colour])
     depth_N1 = seen_N3[:, 2:]
     # Towards the rim a surface is seen at a slant: points fade into the ball there.
     shown_N3 = colour_N3 * (0.35 + 0.65 * depth_N1) + 0.86 * (0.65 - 0.65 * depth_N1)
+    shown_N3 = shown_N3.clip(0, 1)  # rounding can put the nearest point a hair in front of the ball
     axes.imshow(_ball(), extent=(-1, 1, -1, 1), origin="lower", interpolation="bilinear", zorder=1)
     _graticule(axes)
     size_N = (4 + 9 * seen_N3[:, 2]) * min(1.6, (1000 / len(points_N3)) ** 0.5)

@@ -90,7 +90,7 @@ def _show_probe(kind: type) -> None:
     import dataclasses
 
     typer.echo(f"{kind.name} (version {kind.version}): {kind.summary}")  # type: ignore[attr-defined]
-    typer.echo(inspect.cleandoc(inspect.getmodule(kind).__doc__ or ""))  # type: ignore[union-attr]
+    typer.echo(inspect.cleandoc(inspect.getmodule(kind).__doc__ or ""))
     typer.echo("\nparameters")
     for field in dataclasses.fields(kind):
         typer.echo(f"  {field.name} = {field.default}")

@@ -177,10 +177,14 @@ def _execute(
     cache_bytes: int = 50 << 30,
 ) -> Summary:
     from rice_core.progress import Progress
-    from rice_core.run import Runner, Settings, pick_device
+    from rice_core.run import Runner, Settings
 
+    if device != "auto":
+        from rice_core.measure import pick_device
+
+        pick_device(device)  # a typing mistake is found before anything is read
     settings = Settings(
-        device=pick_device(device),
+        device=device,
         batch=batch,
         workers=workers,
         only=only,

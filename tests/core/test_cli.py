@@ -68,7 +68,9 @@ def test_a_run_on_plain_photographs(photos: Path, tmp_path: Path, capsys: pytest
     assert ricebench(*words, "--quiet") == 0
     records = {record.cell.probe.name: record for record in Store(store).records()}
     assert records["tokens"].status == "done"
-    left_out = {skipped.item.split(".")[0].rstrip("0123456789"): skipped.reason for skipped in records["tokens"].skipped}
+    left_out = {
+        skipped.item.split(".")[0].rstrip("0123456789"): skipped.reason for skipped in records["tokens"].skipped
+    }
     assert set(left_out) == {"broken", "empty"}
     assert all(left_out.values())
     assert records["knn"].status == "not_applicable"

@@ -211,3 +211,35 @@ def test_a_disk_that_fills_up_leaves_a_readable_store(small_world: Path, tmp_pat
         assert not list(disk.rglob("*.tmp"))
     finally:
         subprocess.run(["umount", disk], check=False)
+
+
+def test_a_finished_run_is_recognised_without_torch(small_world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    words = ["run", "-e", f"rice:{checkpoint},synthetic:noise", "-p", "knn", "--data", str(small_world), "-q"]
+    code = (
+        "import sys; from rice_core.cli import main\n"
+        f"try: main({[*words, '--store', str(tmp_path / 'store')]!r})\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    )
+
+    def run() -> list[str]:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    assert run()[-1] == "0 True"
+    again = run()
+    assert again[-1] == "0 False"
+    assert "2 reused" in again[0]
+    flip_one_weight_bit(checkpoint)
+    assert "1 done, 1 reused" in run()[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"weights": "0", "architecture": "0"}'])
+def test_what_is_wrongly_known_of_a_checkpoint_misleads_nobody(
+    dataset: Dataset, tmp_path: Path, content: bytes
+) -> None:
+    first, _ = execute(dataset, tmp_path, ["synthetic:random-weights"])
+    for path in (tmp_path / "known").iterdir():
+        path.write_bytes(content)
+    second, _ = execute(dataset, tmp_path, ["synthetic:random-weights"])
+    assert second.counts == {"reused": 1}
+    assert second.records == first.records

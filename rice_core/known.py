@@ -1,0 +1,80 @@
+"""What a checkpoint's files are known to hold, so that a finished run is recognised without loading its encoders.
+
+Only what was read from exactly these bytes, by this code and these libraries, is known: nothing is taken from a name, a path
+or a time stamp. A checkpoint that is not a local folder (a hub id) is always loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rice_core.digest import canonical_json, file_digest, json_digest
+from rice_core.files import write_atomically
+from rice_core.provenance import feature_code, libraries
+from rice_core.spec import EncoderSpec, Frozen
+
+
+class Identity(Frozen):
+    """The digests of a loaded encoder."""
+
+    weights: str
+    architecture: str
+
+
+class KnownEncoders:
+    """Identities below `root`, by the content they were read from."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def get(self, spec: EncoderSpec) -> Identity | None:
+        """What the spec would load; None where that is not known. A wrong answer would be found when it is loaded."""
+        path = self._path(spec)
+        if path is None:
+            return None
+        try:
+            return Identity.model_validate(json.loads(path.read_bytes()))
+        except (OSError, ValueError, ValidationError):
+            return None
+
+    def put(self, spec: EncoderSpec, identity: Identity) -> None:
+        """Remember what was loaded.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+        path = self._path(spec)
+        if path is not None:
+            write_atomically(path, canonical_json(identity.model_dump()).encode())
+
+    def _path(self, spec: EncoderSpec) -> Path | None:
+        found = _checkpoint_files(spec)
+        if found is None:
+            return None
+        body: dict[str, Any] = {
+            "spec": spec.identity(),
+            "files": {path.name: file_digest(path) for path in found},
+            "code": feature_code(),
+            "libraries": libraries(),
+        }
+        return self._root / f"{json_digest(body)}.json"
+
+
+def _checkpoint_files(spec: EncoderSpec) -> list[Path] | None:
+    """All files that loading could read; None where they are not in a local folder."""
+    if spec.source == "synthetic":
+        return []  # made of code and numbers alone
+    if spec.source == "rice" and spec.model.startswith("builtin/"):
+        folder = Path(str(files("rice_core"))) / "data" / spec.model.removeprefix("builtin/")
+    elif spec.source in ("hf", "rice"):
+        folder = Path(spec.model).expanduser()
+    elif spec.model.startswith("local-dir:"):
+        folder = Path(spec.model.removeprefix("local-dir:")).expanduser()
+    else:
+        return None
+    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else None

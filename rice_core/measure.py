@@ -1,0 +1,216 @@
+"""One loaded encoder on one data set: measures its cells, one record each."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+
+from rice_core.cache import FeatureCache
+from rice_core.datasets import Dataset
+from rice_core.encoders import load_encoder
+from rice_core.errors import NotApplicable, StoreError, UserError
+from rice_core.extract import Extractor
+from rice_core.known import Identity
+from rice_core.probe import Probe
+from rice_core.progress import Progress
+from rice_core.provenance import commit, feature_code, libraries, number_code
+from rice_core.record import Cell, Evidence, Record, Scores
+from rice_core.spec import EncoderSpec
+from rice_core.store import Store
+from rice_core.work import CellWork
+
+
+class Subject:
+    """An encoder, loaded and on its device.
+
+    Raises:
+        UserError: it cannot be loaded, or there is no such device.
+    """
+
+    def __init__(self, spec: EncoderSpec, device: str) -> None:
+        self.encoder = load_encoder(spec).to(pick_device(device))
+        self.identity = Identity(weights=self.encoder.weights_digest(), architecture=self.encoder.architecture_digest())
+
+    def evidence(self, probe: Probe, data: str) -> Evidence:
+        """What a number of this encoder under `probe` is made from."""
+        head, dirty = commit()
+        encoder = self.encoder
+        return Evidence(
+            weights=self.identity.weights,
+            architecture=self.identity.architecture,
+            data=data,
+            code=number_code(type(probe)),
+            commit=head,
+            dirty=dirty,
+            libraries=libraries(),
+            device=_device_name(encoder.device),
+            n_params=encoder.n_params,
+            dim=encoder.dim,
+            patch=encoder.patch,
+            resolution=encoder.spec.resolution or (0, 0),
+            encoder_facts=dict(getattr(encoder, "facts", {})),
+        )
+
+
+class Measurer:
+    """Measures cells of one subject on one data set; close it to drop what was decoded ahead.
+
+    Args:
+        probes: all that will be asked, so that one forward pass can serve several.
+        files: sha256 of each image file by sample id. data: digest of the whole set.
+        debug: let an unexpected error escape instead of recording it.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        dataset: Dataset,
+        probes: Sequence[Probe],
+        *,
+        store: Store,
+        cache: FeatureCache,
+        progress: Progress,
+        files: dict[str, str],
+        data: str,
+        batch: int,
+        workers: int,
+        debug: bool,
+    ) -> None:
+        self._subject, self._dataset, self._data = subject, dataset, data
+        self._store, self._progress, self._debug = store, progress, debug
+        self._extractor = Extractor(
+            subject.encoder,
+            dataset,
+            cache,
+            files=files,
+            code=feature_code(),
+            batch=batch,
+            workers=workers,
+            dense_too=_dense_wanted(probes),
+        )
+
+    def close(self) -> None:
+        """See the class."""
+        self._extractor.close()
+
+    def measure(self, cell: Cell, probe: Probe) -> tuple[Record, Scores | None]:
+        """The record of a cell, whatever came of it, and its per-sample scores; artifacts are in the store already.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        evidence = self._subject.evidence(probe, self._data)
+        began, images, encoding = time.perf_counter(), self._extractor.images, self._extractor.seconds
+        work = CellWork(cell, self._dataset, self._extractor, self._store, self._progress)
+        try:
+            self._check_applicable(cell, probe)
+            with _seeded(cell.seed):
+                outcome = probe.run(self._subject.encoder, seed=cell.seed, work=work)
+        except NotApplicable as reason:
+            return _without_number(cell, "not_applicable", str(reason), evidence), None
+        except StoreError:
+            raise
+        except UserError as error:
+            return _without_number(cell, "failed", str(error), evidence), None
+        except Exception as error:
+            if self._debug:
+                raise
+            return _without_number(cell, "failed", _unexpected(error), evidence), None
+        fresh = self._extractor.images - images
+        skipped = {(s.item, s.reason): s for s in (*self._dataset.skipped, *work.skipped.values())}
+        record = Record(
+            cell=cell,
+            status="done",
+            metrics=outcome.metrics,
+            artifacts=outcome.artifacts,
+            assumptions=outcome.assumptions,
+            evidence=evidence,
+            taints=_taints(cell, evidence),
+            skipped=tuple(skipped.values()),
+            seconds=round(time.perf_counter() - began, 3),
+            images_per_second=round(fresh / max(self._extractor.seconds - encoding, 1e-9), 2) if fresh else None,
+            created=now(),
+        )
+        return record, outcome.scores
+
+    def _check_applicable(self, cell: Cell, probe: Probe) -> None:
+        lacking = " and ".join(sorted(probe.data - self._dataset.provides))
+        if lacking:
+            raise NotApplicable(f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have")
+        lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))
+        if lacking:
+            raise NotApplicable(f"{probe.name} needs {lacking}, which {cell.encoder.title} does not give")
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` becomes cuda, mps or cpu.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"There is no device {wanted!r} here ({reason}); use --device cpu.") from None
+    return wanted
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _dense_wanted(probes: Sequence[Probe]) -> dict[str, int]:
+    """Images of each split whose patch tokens will be read."""
+    wanted: dict[str, int] = {}
+    for probe in probes:
+        for read in probe.reads:
+            if read.view == "dense":
+                wanted[read.split] = max(wanted.get(read.split, 0), read.most or 1 << 62)
+    return wanted
+
+
+def _without_number(cell: Cell, status: str, reason: str, evidence: Evidence) -> Record:
+    return Record.model_validate(
+        {"cell": cell, "status": status, "error": reason, "evidence": evidence, "created": now()}
+    )
+
+
+def _unexpected(error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{where.name}, line {where.lineno}"
+    return f"{type(error).__name__}: {error} ({place}); run again with --debug for the traceback."
+
+
+def _taints(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
+    taints = [f"limit {cell.limit}"] if cell.limit is not None else []
+    return (*taints, "uncommitted code") if evidence.dirty else tuple(taints)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Global generators seeded after the encoder was built (building one consumes them), and put back afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.random.set_rng_state(states[2])
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
