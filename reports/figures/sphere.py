@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -106,28 +107,33 @@ def _towards_viewer(points_N3: Floats) -> Floats:
     return turned_N3
 
 
-def _ball(pixels: int = 400) -> Floats:
-    """A matt white ball, lit from the upper left, as RGBA; transparent outside."""
+@cache
+def _ball(pixels: int = 400) -> npt.NDArray[np.uint8]:
+    """A matt white ball, lit from the upper left, as RGBA bytes; transparent outside. The same for every sphere."""
     x, y = np.meshgrid(*[np.linspace(-1, 1, pixels)] * 2)
     radius = np.hypot(x, y)
     normal = np.stack([x, y, np.sqrt(np.clip(1 - radius**2, 0, 1))], -1)
     light = np.clip(normal @ (_LIGHT / np.linalg.norm(_LIGHT)), 0, 1)
     grey = 0.78 + 0.21 * light
     alpha = np.clip((1 - radius) * pixels / 2, 0, 1)
-    return np.stack([grey, grey, np.minimum(grey + 0.012, 1), alpha], -1)
+    rgba = np.stack([grey, grey, np.minimum(grey + 0.012, 1), alpha], -1)
+    return (255 * rgba).round().astype(np.uint8)
 
 
 def _graticule(axes: Axes) -> None:
     """Circles of latitude and meridians, every 30 degrees, on the near side; tilted a little so that the pole shows."""
     turn = np.linspace(0, 2 * np.pi, 181)
+    rings = [
+        (np.cos(angle) * np.sin(turn), np.full_like(turn, np.sin(angle)), np.cos(angle) * np.cos(turn))
+        for angle in np.radians(np.arange(-60, 61, 30))
+    ]
+    rings += [
+        (np.sin(turn) * np.sin(angle), np.cos(turn), np.sin(turn) * np.cos(angle))
+        for angle in np.radians(np.arange(0, 180, 30))
+    ]
     tilt = np.radians(20)
-    for angle in np.radians(np.arange(-60, 61, 30)):
-        _ring(axes, np.cos(angle) * np.sin(turn), np.full_like(turn, np.sin(angle)), np.cos(angle) * np.cos(turn), tilt)
-    for angle in np.radians(np.arange(0, 180, 30)):
-        _ring(axes, np.sin(turn) * np.sin(angle), np.cos(turn), np.sin(turn) * np.cos(angle), tilt)
-
-
-def _ring(axes: Axes, x: Floats, y: Floats, z: Floats, tilt: float) -> None:
+    # One line with gaps: a line a ring takes matplotlib several times as long.
+    x, y, z = (np.concatenate([np.append(ring[axis], np.nan) for ring in rings]) for axis in range(3))
     y, z = y * np.cos(tilt) - z * np.sin(tilt), y * np.sin(tilt) + z * np.cos(tilt)
     axes.plot(x, np.where(z > 0, y, np.nan), color="white", linewidth=0.5, alpha=0.8, zorder=2)
 
