@@ -88,8 +88,7 @@ def _round(folder: Path, peer: str, number: int, environment: dict[str, str]) ->
             if phase == "cold":
                 shutil.rmtree(store, ignore_errors=True)
             if side == "ours":
-                only = "all" if phase == "refit" else "missing"
-                command = [sys.executable, "-m", "benchmarks.side_ricebench", encoder, photos, store, str(BATCH), only]
+                command = [sys.executable, "-m", "benchmarks.side_ricebench", encoder, photos, store, str(BATCH), phase]
             elif phase == "refit":
                 continue
             else:

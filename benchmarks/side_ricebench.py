@@ -1,8 +1,10 @@
 """Our side of `peer_visbench`: one process, as `ricebench run` does it.
 
-    python -m benchmarks.side_ricebench ENCODER_FOLDER PHOTOS STORE BATCH missing|all
+    python -m benchmarks.side_ricebench ENCODER_FOLDER PHOTOS STORE BATCH cold|warm|refit
 
-`missing` is the command as typed; `all` measures every cell again from cached features. Prints one JSON.
+`cold` and `warm` are the command as typed; `refit` measures every cell again from cached features. torch and timm are
+imported first where they will be needed, so that imports can be told from work; `warm` imports what it finds it needs.
+Prints one JSON.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from pathlib import Path
 
 BEGAN = time.perf_counter()
 
-import timm  # noqa: E402, F401 (the adapter imports it when it loads; an import all the same, on both sides)
-import torch  # noqa: E402
+if sys.argv[-1] != "warm":
+    import timm  # noqa: F401 (the adapter imports it when it loads; an import all the same, on both sides)
+
+    import rice_core.measure  # noqa: F401
 
 from probes.knn import Knn  # noqa: E402
 from probes.linear import Linear  # noqa: E402
@@ -26,7 +30,7 @@ from rice_core.spec import EncoderSpec  # noqa: E402
 from rice_core.store import Store  # noqa: E402
 
 
-def main(encoder: str, photos: str, store: str, batch: str, only: str) -> None:
+def main(encoder: str, photos: str, store: str, batch: str, phase: str) -> None:
     """Time the run."""
     laps = {"import": time.perf_counter() - BEGAN}
     began = time.perf_counter()
@@ -35,7 +39,7 @@ def main(encoder: str, photos: str, store: str, batch: str, only: str) -> None:
         probes=(Knn(k=1), Linear()),
         dataset=open_dataset(Path(photos)),
     )
-    settings = Settings(batch=int(batch), only="all" if only == "all" else "missing", debug=True)
+    settings = Settings(batch=int(batch), only="all" if phase == "refit" else "missing", debug=True)
     summary = Runner(Store(Path(store)), settings, Progress(quiet=True)).run(plan)
     laps["run"] = time.perf_counter() - began
     top1 = {}
@@ -43,7 +47,9 @@ def main(encoder: str, photos: str, store: str, batch: str, only: str) -> None:
         metric = record.metric("top1")
         top1[f"{record.cell.probe.name}_top1"] = metric.value if metric else None
         laps[record.cell.probe.name] = record.seconds
-    print(json.dumps({"threads": torch.get_num_threads(), "laps": laps, "counts": summary.counts, **top1}))
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    print(json.dumps({"threads": threads, "laps": laps, "counts": summary.counts, **top1}))
 
 
 if __name__ == "__main__":
