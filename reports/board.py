@@ -19,7 +19,7 @@ __all__ = ["Board", "boards", "group_table", "groups", "overview_table"]
 
 TAINTED, PARTIAL, YARDSTICK = "*", "‡", "†"
 _LEGEND = {
-    YARDSTICK: f"{YARDSTICK} A yardstick (synthetic, or trained on labels of the same kind): ranked, never bold.",
+    YARDSTICK: f"{YARDSTICK} A yardstick (synthetic, or trained on these labels): ranked, never bold.",
     TAINTED: f"{TAINTED} Tainted, not for a paper table: ",
     PARTIAL: f"{PARTIAL} Not all seeds gave a number.",
 }

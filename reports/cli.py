@@ -53,10 +53,10 @@ def table(
     opened = _opened(store)
     for board in boards(groups(opened.records())):
         judges = {group.key: Judge(group, opened) for group in board.groups}
-        _print(overview_table(board, judges), format_)
-        if all_:
-            for judge in judges.values():
-                _print(group_table(judge), format_)
+        made = [overview_table(board, judges), *(map(group_table, judges.values()) if all_ else ())]
+        for each in made:
+            _print(each, format_)
+            typer.echo()
 
 
 def compare(

@@ -209,11 +209,10 @@ def _entry(key: str, label: str, members: dict[str, Record]) -> Entry:
 
 
 def is_yardstick(record: Record) -> bool:
-    """Whether this encoder is there to measure the probe: synthetic, or trained with the labels that are asked for."""
+    """Whether this encoder is there to measure the probe: synthetic, or trained with the miniature world's own labels."""
     facts = record.evidence.encoder_facts if record.evidence else {}
-    return record.cell.encoder.source == "synthetic" or any(
-        _SUPERVISED.search(f"{key} {value}") for key, value in facts.items()
-    )
+    taught = any(_SUPERVISED.search(f"{key} {value}") for key, value in facts.items())
+    return record.cell.encoder.source == "synthetic" or (taught and is_miniature(record.cell.dataset))
 
 
 def _group(comparable: str, data: str, entries: list[Entry]) -> Group:
