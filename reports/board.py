@@ -35,12 +35,15 @@ class Board:
     recipe: str
     limit: int | None
     groups: tuple[Group, ...]
+    version: str = ""
+    """Tells data sets of one name apart: the head of the fingerprint, where there are several."""
 
     @property
     def title(self) -> str:
         """Data set, recipe and limit in one line."""
         limit = f", first {self.limit} images of each split" if self.limit else ""
-        return f"{self.dataset.name}, recipe {self.recipe}{limit}"
+        version = f" (data {self.version})" if self.version else ""
+        return f"{self.dataset.name}{version}, recipe {self.recipe}{limit}"
 
     @property
     def miniature(self) -> bool:
@@ -56,6 +59,10 @@ def boards(found: Iterable[Group]) -> list[Board]:
         shelves[json_digest(request)[:12]].append(group)
     made = [
         Board(key, some[0].dataset, some[0].probe.recipe, some[0].limit, tuple(some)) for key, some in shelves.items()
+    ]
+    shared = Counter(board.title for board in made)
+    made = [
+        replace(board, version=board.dataset.fingerprint[:6]) if shared[board.title] > 1 else board for board in made
     ]
     return sorted(made, key=lambda board: (board.dataset.name, board.recipe, board.limit or 0, board.key))
 
@@ -240,4 +247,8 @@ def _to_fill(some: Sequence[Group]) -> list[str]:
     lines = commands(found)
     cells = sum(len(gap.seeds) for gap in found)
     more = [f"and {len(lines) - _MOST_COMMANDS} more commands"] if len(lines) > _MOST_COMMANDS else []
-    return [f"{cells} cell{'s' * (cells != 1)} without a number. To fill:", *lines[:_MOST_COMMANDS], *more]
+    return [
+        f"{cells} cell{'s' * (cells != 1)} without a number. To fill (with the folder of the data set after --data):",
+        *lines[:_MOST_COMMANDS],
+        *more,
+    ]

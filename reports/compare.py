@@ -173,7 +173,9 @@ def _refusal(group: Group, shared: Sequence[Group], a: Entry, b: Entry) -> str:
     rivals = [
         rival
         for rival in shared
-        if rival.probe.name == group.probe.name and (rival.entry(other.key) is not None and rival is not group)
+        if (rival.probe.name, rival.dataset.name) == (group.probe.name, group.dataset.name)
+        and rival.entry(other.key) is not None
+        and rival is not group
     ]
     name = mine.label if mine else ""
     if not rivals:

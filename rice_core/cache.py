@@ -1,13 +1,14 @@
 """The feature cache: safetensors shards under a key that names all that went into them.
 
 A shard holds the features of some consecutive images. Its key is the digest of (weights, encoder request without its
-name, code and library versions, geometry, view, the images' bytes): so two encoders that differ by one weight bit share
+name, code and library versions, geometry, view, the images' ids, bytes and annotated sizes): so two encoders that differ by one weight bit share
 nothing, and the same weights under another name share everything. Each shard carries a checksum of its arrays; a damaged
 one is quarantined and computed again. The least recently used shards leave first when the cache is over its size.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -73,7 +74,8 @@ class FeatureCache:
             self._store.quarantine(path, str(error))
             self.misses += 1
             return None
-        os.utime(path)
+        with contextlib.suppress(OSError):  # a read-only store, or another process that evicts it just now
+            os.utime(path)
         self.hits += 1
         return shard
 
@@ -93,14 +95,14 @@ class FeatureCache:
 
     def size(self) -> int:
         """Bytes of all shards."""
-        return sum(path.stat().st_size for path in self.root.glob("*/*.safetensors"))
+        return sum(size for _, size, _ in self._entries())
 
     def clear(self) -> int:
         """Remove every shard; returns the bytes freed."""
         freed = 0
-        for path in self.root.glob("*/*.safetensors"):
-            freed += path.stat().st_size
+        for path, size, _ in self._entries():
             path.unlink(missing_ok=True)
+            freed += size
         self._size = 0
         return freed
 
@@ -112,15 +114,24 @@ class FeatureCache:
 
     def _evict(self) -> None:
         # Down to nine tenths, so that a full cache does not evict at every write.
-        entries = [(path.stat(), path) for path in self.root.glob("*/*.safetensors")]
-        size = sum(stat.st_size for stat, _ in entries)
+        entries = self._entries()
+        total = sum(size for _, size, _ in entries)
         newest = time.time() - 60
-        for stat, path in sorted(entries, key=lambda entry: entry[0].st_mtime):
-            if size <= 0.9 * self._max_bytes or stat.st_mtime > newest:
+        for path, size, used in sorted(entries, key=lambda entry: entry[2]):
+            if total <= 0.9 * self._max_bytes or used > newest:
                 break
             path.unlink(missing_ok=True)
-            size -= stat.st_size
-        self._size = size
+            total -= size
+        self._size = total
+
+    def _entries(self) -> list[tuple[Path, int, float]]:
+        """(shard, bytes, time of last use); one that another process removes meanwhile is left out."""
+        found = []
+        for path in self.root.glob("*/*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                found.append((path, stat.st_size, stat.st_mtime))
+        return found
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -31,8 +31,8 @@ class RunConfig(Frozen):
     encoders: tuple[str, ...] = Field(min_length=1)
     probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)
     data: str
-    seeds: tuple[int, ...] = (0,)
-    limit: int | None = None
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    limit: int | None = Field(default=None, ge=1)
 
     def probe_requests(self) -> tuple[ProbeRequest, ...]:
         return tuple(_request(probe) for probe in self.probes)

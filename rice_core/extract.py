@@ -46,7 +46,7 @@ class Extractor:
 
     Args:
         files: sha256 of each image file by sample id, part of every shard's key.
-        code: digest of the code that turns pixels into features.
+        code: digest of the code and libraries that turn files into features.
         batch: images a forward pass.
         workers: decoding threads.
         dense_too: images of each split whose dense view will be wanted as well; the pass that pools items keeps them.
@@ -98,7 +98,7 @@ class Extractor:
     def shard(self, split: str, view: View, start: int) -> Shard:
         """The shard of `view` that begins at image `start`: from the cache, else computed and kept.
 
-        items: x_NC, row_N (the image's position in the shard), region_N (its k-th region; -1 degenerate).
+        items: x_NC, row_N (the image's position in the shard), region_N (its k-th region; -1 - k where that covers nothing).
         dense: dense_NCHW, pixels_NHW3, image_N2 (decoded height and width), row_N. Empty when no image could be read.
         `notes["skipped"]` lists the images that could not be read, with reasons.
 
@@ -140,7 +140,8 @@ class Extractor:
             "code": self._code,
             "geometry": self.geometry(view),
             "view": view,
-            "files": [self._files.get(sample.id, "") for sample in samples],
+            # The annotated size decides whether an image is taken, and ids stand in the notes of what was left out.
+            "files": [[sample.id, self._files.get(sample.id, ""), sample.size_hw] for sample in samples],
         }
         if view == "items" or isinstance(self._encoder, Informed):
             body["regions"] = [[r.box_xywh, r.label, _plain(r.segmentation)] for s in samples for r in s.regions]
@@ -232,10 +233,10 @@ class Extractor:
                 weight_RHW = torch.from_numpy(each.cover_RHW).to(dense_CHW.device)
                 total_R = weight_RHW.sum((1, 2))
                 x.append(torch.einsum("rhw,chw->rc", weight_RHW, dense_CHW) / total_R.clamp_min(1e-12)[:, None])
-                # A region that covers nothing (degenerate after clipping) keeps a row of zeros, marked by region -1.
+                # A region that covers nothing (degenerate after clipping) keeps a row of zeros, marked by -1 - k.
                 keep = (total_R > 0).tolist()
                 row.extend([position] * len(keep))
-                region.extend(k if kept else -1 for k, kept in enumerate(keep))
+                region.extend(k if kept else -1 - k for k, kept in enumerate(keep))
         x_NC = torch.cat(x).cpu().numpy() if x else np.zeros((0, dense_BCHW.shape[1]), np.float32)
         return {"x_NC": x_NC.astype(np.float32), "row_N": _rows(row), "region_N": _rows(region)}
 

@@ -66,7 +66,7 @@ class KnownEncoders:
 
 
 def _checkpoint_files(spec: EncoderSpec) -> list[Path] | None:
-    """All files that loading could read; None where they are not in a local folder."""
+    """The files of a local checkpoint (no adapter reads below its folder); None where it is not a local folder."""
     if spec.source == "synthetic":
         return []  # made of code and numbers alone
     if spec.source == "rice" and spec.model.startswith("builtin/"):

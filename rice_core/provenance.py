@@ -23,6 +23,7 @@ _LIBRARIES = (
     "timm",
     "open_clip_torch",
 )
+_FEATURE_LIBRARIES = {"torch", "torchvision", "pillow", "transformers", "timm", "open_clip_torch"}
 # What turns files into features; a change here must not find the shards of before.
 _FEATURE_SOURCES = ("extract.py", "images.py", "features.py", "datasets.py", "datasets", "encoders", "model")
 # Pathspecs of git: an edit elsewhere (a test, a page's template) taints no number.
@@ -33,8 +34,9 @@ _INERT = {"cli", "progress.py", "train", "world", "recipes", "data"}
 
 @cache
 def feature_code() -> str:
-    """Digest of the sources that turn image files into features."""
-    return _digest(_CORE, [_CORE / name for name in _FEATURE_SOURCES])
+    """Digest of the sources and the library versions that turn image files into features."""
+    versions = {name: found for name, found in libraries().items() if name in _FEATURE_LIBRARIES}
+    return json_digest([_digest(_CORE, [_CORE / name for name in _FEATURE_SOURCES]), versions])
 
 
 @cache

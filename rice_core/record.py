@@ -91,7 +91,7 @@ class Artifact(Frozen):
     """A file that a probe left beside its record: numbers for a figure, or a picture."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     kind: Literal["json", "png"]
 
 
@@ -143,7 +143,7 @@ class Record(Frozen):
     metrics: tuple[Metric, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     assumptions: tuple[str, ...] = ()
-    scores_sha256: str | None = None
+    scores_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     error: str | None = None
     evidence: Evidence | None = None
     taints: tuple[str, ...] = ()

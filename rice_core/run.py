@@ -100,12 +100,18 @@ class Runner:
 
         Raises:
             StoreError: the store cannot be written; what was finished is safe.
+            UserError: `rerun` names no cell of the plan.
         """
+        cells = [cell for spec in plan.encoders for cell, _ in plan.cells(spec)]
+        if self._settings.rerun and not any(map(self._to_rerun, cells)):
+            raise UserError(
+                f"--rerun {self._settings.rerun} matches no cell of this run; write a pattern of encoder/probe, as in '*/knn'."
+            )
         self._store.sweep()
         summary = Summary()
         files = file_digests(plan.dataset)
         data = data_digest(plan.dataset, files)
-        self._progress.begin(sum(len(plan.cells(spec)) for spec in plan.encoders), "cells")
+        self._progress.begin(len(cells), "cells")
         for spec in plan.encoders:
             if not self._reuse_all(plan, spec, data, summary):
                 self._run_encoder(plan, spec, files, data, summary)
@@ -173,9 +179,7 @@ class Runner:
         return pending
 
     def _reusable(self, cell: Cell, probe: Probe, encoder: Identity, data: str) -> Record | None:
-        if self._settings.only == "all" or (
-            self._settings.rerun and fnmatch(f"{cell.encoder.title}/{cell.probe.name}", self._settings.rerun)
-        ):
+        if self._settings.only == "all" or self._to_rerun(cell):
             return None
         record = self._store.get(cell.id)
         if record is None or record.status == "failed" or record.evidence is None:
@@ -186,6 +190,9 @@ class Runner:
         if record.cell != cell:  # the same request under another display name
             record = self._store.put(record.model_copy(update={"cell": cell}))
         return record
+
+    def _to_rerun(self, cell: Cell) -> bool:
+        return fnmatch(f"{cell.encoder.title}/{cell.probe.name}", self._settings.rerun)
 
     def _has_failed(self, cell: Cell) -> bool:
         record = self._store.get(cell.id)
@@ -201,7 +208,9 @@ class Runner:
 
     def _finish(self, summary: Summary, record: Record, outcome: str) -> None:
         summary.add(record, outcome)
-        self._progress.advance(f"{record.cell.encoder.title} / {record.cell.probe.name}: {_headline(record, outcome)}")
+        cell = record.cell
+        which = f"{cell.encoder.title} / {cell.probe.name}" + (f" / seed {cell.seed}" if cell.seed else "")
+        self._progress.advance(f"{which}: {_headline(record, outcome)}")
 
 
 def _headline(record: Record, outcome: str) -> str:

@@ -1,8 +1,8 @@
 """The store: a plain directory, one JSON a cell.
 
     records/<cell id>.json      {"sha256": ..., "record": {...}}, written last: a record is there only when its files are
-    scores/<cell id>.json       per-sample scores, their sha256 in the record
-    artifacts/<cell id>/<name>  numbers for figures and pictures, their sha256 in the record
+    scores/<cell id>/           per-sample scores; like artifacts under a name that begins with their sha256, so that
+    artifacts/<cell id>/        measuring a cell again leaves the standing record whole until the new one replaces it
     cache/                      feature shards (rice_core.cache)
     quarantine/                 what was damaged, kept for a look
 
@@ -17,6 +17,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -59,13 +60,14 @@ class Store:
         if scores is not None:
             data = canonical_json(scores.model_dump(mode="json")).encode()
             record = record.model_copy(update={"scores_sha256": bytes_digest(data)})
-            write_atomically(self._path("scores", record.cell.id), data)
+            write_atomically(self._scores_path(record), data)
         body = record.model_dump(mode="json")
         envelope = {"sha256": json_digest(body), "record": body}
         write_atomically(
             self._path("records", record.cell.id),
             (json.dumps(envelope, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         )
+        self._drop_replaced(record)
         return record
 
     def get(self, cell_id: str) -> Record | None:
@@ -98,30 +100,26 @@ class Store:
         """Per-sample scores of a record; None where it has none or they are damaged (then quarantined)."""
         if record.scores_sha256 is None:
             return None
-        path = self._path("scores", record.cell.id)
+        path = self._scores_path(record)
         try:
             return Scores.model_validate_json(self._checked(path, record.scores_sha256))
         except (Damaged, ValidationError) as error:
             self.quarantine(path, str(error).splitlines()[0])
             return None
 
-    def artifact_path(self, cell_id: str, name: str) -> Path:
-        """Where an artifact lives. The name is validated: it cannot leave the store."""
-        valid = Artifact(name=name, sha256="", kind="json").name
-        return self._path("artifacts", cell_id, suffix="") / valid
-
     def put_artifact(self, cell_id: str, name: str, data: bytes) -> Artifact:
-        """Keep a file beside the record that is to come."""
-        path = self.artifact_path(cell_id, name)
-        write_atomically(path, data)
-        return Artifact(name=name, sha256=bytes_digest(data), kind="png" if name.endswith(".png") else "json")
+        """Keep a file beside the record that is to come. The name is validated: it cannot leave the store."""
+        kind: Literal["png", "json"] = "png" if name.endswith(".png") else "json"
+        artifact = Artifact(name=name, sha256=bytes_digest(data), kind=kind)
+        write_atomically(self._artifact_path(cell_id, artifact), data)
+        return artifact
 
     def artifact(self, record: Record, name: str) -> bytes | None:
         """The bytes of an artifact of a record; None where there is none or it is damaged (then quarantined)."""
         entry = next((a for a in record.artifacts if a.name == name), None)
         if entry is None:
             return None
-        path = self.artifact_path(record.cell.id, name)
+        path = self._artifact_path(record.cell.id, entry)
         try:
             return self._checked(path, entry.sha256)
         except Damaged as damage:
@@ -172,6 +170,21 @@ class Store:
         if bytes_digest(data) != sha256:
             raise Damaged("its bytes do not match the record's checksum")
         return data
+
+    def _scores_path(self, record: Record) -> Path:
+        return self._path("scores", record.cell.id, suffix="") / f"{(record.scores_sha256 or '')[:16]}.json"
+
+    def _artifact_path(self, cell_id: str, artifact: Artifact) -> Path:
+        return self._path("artifacts", cell_id, suffix="") / f"{artifact.sha256[:16]}-{artifact.name}"
+
+    def _drop_replaced(self, record: Record) -> None:
+        """Remove the files of the record that stood before; a kill before this leaves files that nothing names."""
+        kept = {self._artifact_path(record.cell.id, artifact) for artifact in record.artifacts}
+        kept.add(self._scores_path(record))
+        for kind in ("scores", "artifacts"):
+            for path in self._path(kind, record.cell.id, suffix="").glob("*"):
+                if path not in kept and path.suffix != ".tmp":
+                    path.unlink(missing_ok=True)
 
     def _path(self, kind: str, cell_id: str, suffix: str = ".json") -> Path:
         if not _CELL_ID.fullmatch(cell_id):

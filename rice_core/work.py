@@ -48,7 +48,8 @@ class CellWork:
             for row, k in zip(shard.arrays["row_N"], shard.arrays["region_N"], strict=True):
                 sample = samples[start + row]
                 if k < 0:
-                    self.skipped[f"{sample.id}#"] = Skipped(item=sample.id, reason="a region covers no patch")
+                    item = f"{sample.id}#{-1 - k}"
+                    self.skipped[item] = Skipped(item=item, reason="the region covers no patch")
                     continue
                 regions = "regions" in self._dataset.provides
                 label = sample.regions[k].label if regions else sample.label

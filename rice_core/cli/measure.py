@@ -71,7 +71,7 @@ def plan(
     encoders: EncodersOption = None,
     probes: ProbesOption = None,
     data: DataOption = "",
-    seeds: SeedsOption = "0",
+    seeds: SeedsOption = "",
     limit: LimitOption = None,
     config: ConfigOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -89,7 +89,7 @@ def run(
     encoders: EncodersOption = None,
     probes: ProbesOption = None,
     data: DataOption = "",
-    seeds: SeedsOption = "0",
+    seeds: SeedsOption = "",
     limit: LimitOption = None,
     config: ConfigOption = None,
     only: Annotated[str, typer.Option("--only", help="missing, failed or all.")] = "missing",
@@ -123,8 +123,9 @@ def run(
     )
     counts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(summary.counts.items()))
     typer.echo(f"{counts or 'nothing to do'}. Records are in {store}; see `ricebench table` and `ricebench report`.")
-    for error in summary.errors:
-        typer.echo(f"  failed: {error}", err=True)
+    if quiet:  # else each stands above, where it happened
+        for error in summary.errors:
+            typer.echo(f"  failed: {error}", err=True)
     _exit(summary)
 
 
@@ -136,7 +137,8 @@ def _config(
     if path is not None:
         if encoders or probes or data:
             raise UserError("Give either --config or --encoders, --probes and --data, not both.")
-        return load_config(path)
+        asked = {"seeds": parse_seeds(seeds)} if seeds else {}
+        return load_config(path).model_copy(update=asked | ({"limit": limit} if limit else {}))
     for flag, value in (("--encoders", encoders), ("--probes", probes), ("--data", data)):
         if not value:
             raise UserError(
@@ -146,7 +148,7 @@ def _config(
         encoders=tuple(split_list(encoders or [])),
         probes=tuple(split_list(probes or [])),
         data=data,
-        seeds=parse_seeds(seeds),
+        seeds=parse_seeds(seeds or "0"),
         limit=limit,
     )
 
@@ -154,13 +156,17 @@ def _config(
 def _plan(config: RunConfig, store: Store) -> Plan:
     from rice_core.catalogue import resolve
     from rice_core.config import build_probes
+    from rice_core.digest import json_digest
     from rice_core.run import Plan
 
     # What is cheap to check comes first: names before data, data before weights.
     encoders = tuple(resolve(text) for text in config.encoders)
     probes = build_probes(config.probe_requests())
     dataset = open_data(config.data, store, limit=config.limit)
-    return Plan(encoders, probes, dataset, config.seeds, config.limit)
+    # What is named twice is measured once.
+    encoders = tuple({json_digest(spec.identity()): spec for spec in encoders}.values())
+    probes = tuple({json_digest(probe.spec.model_dump()): probe for probe in probes}.values())
+    return Plan(encoders, probes, dataset, tuple(dict.fromkeys(config.seeds)), config.limit)
 
 
 def _execute(

@@ -29,7 +29,7 @@ DataOption = Annotated[
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]
-SeedsOption = Annotated[str, typer.Option("--seeds", help="Probe seeds, as in 0,1,2.")]
+SeedsOption = Annotated[str, typer.Option("--seeds", help="Probe seeds, as in 0,1,2; 0 unless given.")]
 
 DEFAULT_STORE = Path("ricebench-runs")
 

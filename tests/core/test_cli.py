@@ -159,3 +159,16 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert writer.stderr is not None
     writer.stdout.close()
     assert b"Traceback" not in writer.stderr.read()
+
+
+def test_flags_beside_a_configuration_count_and_doubles_are_measured_once(photos: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "encoders: [noise, 'synthetic:noise']\nprobes: ['tokens?recipe=mini', {type: tokens, recipe: mini}]\n"
+        f"data: {photos}\nseeds: [0, 0, 1]\n"
+    )
+    store = tmp_path / "store"
+    assert ricebench("run", "--config", config, "--store", store, "-q") == 0
+    assert sorted(record.cell.seed for record in Store(store).records()) == [0, 1]
+    assert ricebench("run", "--config", config, "--limit", 4, "--seeds", "2", "--store", store, "-q") == 0
+    assert sorted((r.cell.seed, r.cell.limit or 0) for r in Store(store).records()) == [(0, 0), (1, 0), (2, 4)]

@@ -38,6 +38,9 @@ def test_the_registry_itself_would_have_run_it(tmp_path: Path) -> None:
         "",
         "[1, 2",
         "encoders: []\nprobes: [knn]\ndata: x",
+        "encoders: [a]\nprobes: [knn]\ndata: x\nlimit: 0",
+        "encoders: [a]\nprobes: [knn]\ndata: x\nseeds: [-1]",
+        "encoders: [a]\nprobes: [knn]\ndata: x\nseeds: []",
     ],
 )
 def test_a_hostile_or_wrong_configuration_is_one_sentence(tmp_path: Path, text: str) -> None:

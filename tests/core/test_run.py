@@ -1,5 +1,6 @@
 """The runner end to end on a small world: reuse by digests, failures kept apart, yardsticks where they must be."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,10 +15,12 @@ from probes.linear import Linear
 from rice_core.cache import FeatureCache
 from rice_core.datasets import Dataset, limit, open_dataset
 from rice_core.encoders.rice import save_rice
+from rice_core.errors import UserError
+from rice_core.features import Encoder
 from rice_core.model.vit import ViT, ViTConfig
-from rice_core.probe import Probe
+from rice_core.probe import Probe, Work
 from rice_core.progress import Progress
-from rice_core.record import Metric, Record
+from rice_core.record import Metric, Outcome, Record
 from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
@@ -243,3 +246,50 @@ def test_what_is_wrongly_known_of_a_checkpoint_misleads_nobody(
     second, _ = execute(dataset, tmp_path, ["synthetic:random-weights"])
     assert second.counts == {"reused": 1}
     assert second.records == first.records
+
+
+def test_a_corrected_annotation_takes_its_image_back_in(small_world: Path, tmp_path: Path) -> None:
+    """The annotated size decides whether an image is taken, so features kept under the wrong one must not be found."""
+    world = shutil.copytree(small_world, tmp_path / "world")
+    annotations = world / "annotations" / "instances_val.json"
+    sound = annotations.read_text()
+    body = json.loads(sound)
+    body["images"][0]["width"] += 1
+    annotations.write_text(json.dumps(body))
+    wrong, _ = execute(open_dataset(world, name="mini"), tmp_path / "store", ["synthetic:random-weights"])
+    annotations.write_text(sound)
+    mended, _ = execute(open_dataset(world, name="mini"), tmp_path / "store", ["synthetic:random-weights"])
+    fresh, _ = execute(open_dataset(world, name="mini"), tmp_path / "fresh", ["synthetic:random-weights"])
+    assert "annotated as 97x96" in wrong.records[0].skipped[0].reason
+    assert mended.records[0].skipped == ()
+    assert mended.records[0].metrics == fresh.records[0].metrics
+    assert metric(wrong.records[0]).n < metric(fresh.records[0]).n
+
+
+def test_measuring_again_leaves_the_standing_record_whole_until_it_is_done(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(self: Knn, encoder: object, *, seed: int, work: Work) -> None:
+        work.artifact_json("figure.json", {"half": "done"})
+        raise KeyboardInterrupt
+
+    def draws(self: Knn, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        return Outcome(metrics=(), artifacts=(work.artifact_json("figure.json", {"whole": True}),))
+
+    monkeypatch.setattr(Knn, "run", draws)
+    first, _ = execute(dataset, tmp_path, ["synthetic:noise"])
+    monkeypatch.setattr(Knn, "run", dies)
+    with pytest.raises(KeyboardInterrupt):
+        execute(dataset, tmp_path, ["synthetic:noise"], only="all")
+    store = Store(tmp_path)
+    assert store.records() == first.records
+    assert store.intact(first.records[0])
+    assert store.artifact(first.records[0], "figure.json") == b'{"whole":true}'
+
+
+def test_a_rerun_that_names_nothing_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="matches no cell"):
+        execute(dataset, tmp_path, ["synthetic:noise"], rerun="*/knm")
+    execute(dataset, tmp_path, ["synthetic:noise"])
+    again, _ = execute(dataset, tmp_path, ["synthetic:noise"], rerun="*/knn")
+    assert again.counts == {"done": 1}

@@ -258,9 +258,9 @@ def test_pictures_and_charts_are_there(site):
 
 def test_a_damaged_picture_is_left_out(full_store, tmp_path):
     copy = Store(Path(shutil.copytree(full_store.root, tmp_path / "runs")))
-    for path in copy.root.glob("artifacts/*/pca.png"):
+    for path in copy.root.glob("artifacts/*/*-pca.png"):
         path.write_bytes(b"\x89PNG something else")
-    for path in copy.root.glob("artifacts/*/tokens.json"):
+    for path in copy.root.glob("artifacts/*/*-tokens.json"):
         path.write_bytes(b"[]")
     out = build_site(copy, tmp_path / "out").parent
     assert not list(out.glob("figures/*pca.png"))
