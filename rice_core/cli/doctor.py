@@ -20,20 +20,20 @@ _LIBRARIES = {
 
 def findings(store: Path) -> list[str]:
     """One line a finding."""
-    lines = [f"python        {sys.version.split()[0]}"]
+    lines = [f"{'python':<17}{sys.version.split()[0]}"]
     for name, home in _LIBRARIES.items():
         try:
-            lines.append(f"{name:<14}{version(name)}")
+            lines.append(f"{name:<17}{version(name)}")
         except PackageNotFoundError:
-            lines.append(f'{name:<14}missing; run: pip install "{home}"')
-    lines.append(f"device        {_device()}")
+            lines.append(f'{name:<17}missing; run: pip install "{home}"')
+    lines.append(f"{'device':<17}{_device()}")
     folder = next(parent for parent in (store.absolute(), *store.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free / 1e9
     writable = "writable" if os.access(folder, os.W_OK) else "NOT writable; choose another with --store"
-    lines.append(f"store         {store}: {writable}, {free:.1f} GB free")
+    lines.append(f"{'store':<17}{store}: {writable}, {free:.1f} GB free")
     offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
     lines.append(
-        f"hub           {'offline (HF_HUB_OFFLINE is set); hf:FOLDER and the local hub cache work' if offline else 'not tried'}"
+        f"{'hub':<17}{'offline (HF_HUB_OFFLINE is set); hf:FOLDER and the local hub cache work' if offline else 'not tried'}"
     )
     return lines
 
