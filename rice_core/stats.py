@@ -114,7 +114,7 @@ class Paired:
     only_b: int
     """Samples in only one of the two: left out of everything above."""
     pvalue: float | None
-    """Two-sided, against no difference; for `holm` where one is compared with many."""
+    """Two-sided, against no difference."""
     mde: float | None
     """The smallest true difference that this many clusters would have shown with 80 % power."""
     decisive: bool
@@ -187,16 +187,6 @@ def minimum_detectable_effect(stderr: float, dof: int, power: float = 0.8, alpha
     return stderr * _noncentrality(dof, power, alpha)
 
 
-def holm(pvalues: npt.ArrayLike) -> Floats:
-    """Holm's (1979) adjusted p-values, in the given order: below alpha with family-wise error alpha."""
-    p_N = np.asarray(pvalues, dtype=np.float64)
-    order_N = np.argsort(p_N, kind="stable")
-    stepped_N = np.maximum.accumulate(p_N[order_N] * np.arange(len(p_N), 0, -1))
-    adjusted_N = np.empty_like(p_N)
-    adjusted_N[order_N] = np.minimum(stepped_N, 1.0)
-    return adjusted_N
-
-
 def bootstrap(statistic: Statistic, sums_G: npt.ArrayLike, *, n_boot: int = 1000, seed: int = 0) -> Estimate:
     """A statistic of sums over clusters (mIoU of counts), with the percentile interval of a bootstrap over clusters.
 
@@ -207,21 +197,25 @@ def bootstrap(statistic: Statistic, sums_G: npt.ArrayLike, *, n_boot: int = 1000
     Raises:
         ValueError: no cluster, or a statistic that is not finite on a resample.
     """
-    return _bootstrapped(statistic, (np.asarray(sums_G, dtype=np.float64),), n_boot, seed)
-
-
-def paired_bootstrap(
-    statistic: Statistic, a_G: npt.ArrayLike, b_G: npt.ArrayLike, *, n_boot: int = 1000, seed: int = 0
-) -> Estimate:
-    """`statistic(a) - statistic(b)` with the percentile interval of resamples that both share; row g is one cluster.
-
-    Raises:
-        ValueError: as `bootstrap`, or another number of clusters in a than in b.
-    """
-    arrays = np.asarray(a_G, dtype=np.float64), np.asarray(b_G, dtype=np.float64)
-    if len(arrays[0]) != len(arrays[1]):
-        raise ValueError("a paired bootstrap needs the same clusters in both, row by row")
-    return _bootstrapped(statistic, arrays, n_boot, seed)
+    array_G, parts = np.asarray(sums_G, dtype=np.float64), []
+    G = len(array_G)
+    if not G:
+        raise ValueError("a bootstrap needs at least one cluster")
+    value = float(np.asarray(statistic(array_G.sum(0, keepdims=True)))[0])
+    if G == 1:
+        return Estimate(value, None, None, 1, 1, "one cluster: no error can be given")
+    rng = np.random.default_rng(seed)
+    for start in range(0, n_boot, 100):  # A hundred resamples at a time bound the memory to 100 * G counts.
+        R = min(100, n_boot - start)
+        drawn_RG = rng.integers(G, size=(R, G)) + G * np.arange(R)[:, None]
+        times_RG = np.bincount(drawn_RG.ravel(), minlength=R * G).reshape(R, G).astype(np.float64)
+        parts.append(np.asarray(statistic(np.tensordot(times_RG, array_G, axes=1)), dtype=np.float64))
+    replicate_R = np.concatenate(parts)
+    if not np.isfinite(replicate_R).all():
+        raise ValueError("the statistic is not finite on a resample; let it leave out what a resample lacks")
+    low, high = np.quantile(replicate_R, (0.025, 0.975))
+    method = f"bootstrap over clusters ({n_boot}), percentile interval"
+    return Estimate(value, float(replicate_R.std(ddof=1)), (float(low), float(high)), G, G, method)
 
 
 def across_seeds(metrics: Sequence[Metric]) -> Estimate:
@@ -258,32 +252,6 @@ def codes(labels: Any, expected: int) -> tuple[Ints, int]:
     if code_N.shape != (expected,):
         raise ValueError(f"{len(code_N)} labels for {expected} values")
     return code_N.astype(np.int64), len(unique)
-
-
-def _bootstrapped(statistic: Statistic, arrays: tuple[Floats, ...], n_boot: int, seed: int) -> Estimate:
-    G = len(arrays[0])
-    if not G:
-        raise ValueError("a bootstrap needs at least one cluster")
-
-    def difference(sums: list[Floats]) -> Floats:
-        first, *rest = (np.asarray(statistic(sums_R), dtype=np.float64) for sums_R in sums)
-        return first - rest[0] if rest else first
-
-    value = float(difference([array.sum(0, keepdims=True) for array in arrays])[0])
-    if G == 1:
-        return Estimate(value, None, None, 1, 1, "one cluster: no error can be given")
-    rng, parts = np.random.default_rng(seed), []
-    for start in range(0, n_boot, 100):  # A hundred resamples at a time bound the memory to 100 * G counts.
-        R = min(100, n_boot - start)
-        drawn_RG = rng.integers(G, size=(R, G)) + G * np.arange(R)[:, None]
-        times_RG = np.bincount(drawn_RG.ravel(), minlength=R * G).reshape(R, G).astype(np.float64)
-        parts.append(difference([np.tensordot(times_RG, array, axes=1) for array in arrays]))
-    replicate_R = np.concatenate(parts)
-    if not np.isfinite(replicate_R).all():
-        raise ValueError("the statistic is not finite on a resample; let it leave out what a resample lacks")
-    low, high = np.quantile(replicate_R, (0.025, 0.975))
-    method = f"bootstrap over clusters ({n_boot}), percentile interval"
-    return Estimate(value, float(replicate_R.std(ddof=1)), (float(low), float(high)), G, G, method)
 
 
 def _pvalue(found: Estimate) -> float | None:

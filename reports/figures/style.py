@@ -22,7 +22,6 @@ Colour = tuple[float, float, float]
 
 INK = "#222222"
 MUTED = "#767676"
-FAINT = "#dddddd"
 _OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c6d31")
 """Told apart with every common colour-blindness; their yellow, too pale for a line, is a brown here."""
 COLOURS = len(_OKABE_ITO)

@@ -31,7 +31,7 @@ EncodersOption = Annotated[
     list[str] | None,
     typer.Option("--encoders", "-e", help="As in hf:PATH,timm:NAME,rice:FOLDER or names of `ricebench list`."),
 ]
-ProbesOption = Annotated[list[str] | None, typer.Option("--probes", "-p", help="As in knn,linear?folds=3,tokens.")]
+ProbesOption = Annotated[list[str] | None, typer.Option("--probes", "-p", help="As in knn?k=20,linear,tokens.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.")]
 
 

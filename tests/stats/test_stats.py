@@ -12,19 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from rice_core.record import Metric, Scores
 from rice_core.stats import (
     across_seeds,
     bootstrap,
-    holm,
     mean_clustered,
     metric_of,
     minimum_detectable_effect,
     paired,
-    paired_bootstrap,
 )
 
 
@@ -188,19 +185,6 @@ def test_detectable_effect_refuses_nonsense():
             minimum_detectable_effect(**bad)
 
 
-@pytest.mark.parametrize("pvalues", [[0.2], [0.01, 0.04, 0.03], [0.5, 0.5, 0.001, 0.02, 0.02], [1.0, 0.0, 0.9]])
-def test_holm_is_that_of_statsmodels(pvalues):
-    assert holm(pvalues) == pytest.approx(multipletests(pvalues, method="holm")[1], abs=1e-12)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_keeps_the_order_and_never_makes_surer(pvalues):
-    adjusted = holm(pvalues)
-    assert (adjusted >= pvalues).all()
-    assert (np.diff(adjusted[np.argsort(pvalues, kind="stable")]) >= 0).all()
-    assert adjusted.max() <= 1
-
-
 def test_bootstrap_of_a_mean_has_the_error_of_the_mean():
     values, clusters = clustered_draws(np.random.default_rng(6), images=150)
     sums = np.stack([np.bincount(clusters, values), np.bincount(clusters)], 1)
@@ -211,17 +195,6 @@ def test_bootstrap_of_a_mean_has_the_error_of_the_mean():
     assert found.ci95 == pytest.approx(exact.ci95, abs=0.25 * exact.stderr)
     assert found == bootstrap(lambda s: s[:, 0] / s[:, 1], sums, n_boot=2000)
     assert found.ci95 != bootstrap(lambda s: s[:, 0] / s[:, 1], sums, n_boot=2000, seed=1).ci95
-
-
-def test_paired_bootstrap_shares_its_resamples():
-    rng = np.random.default_rng(7)
-    a = rng.normal(size=(80, 1)) * 10
-    found = paired_bootstrap(lambda s: s[:, 0] / 80, a, a - 1)
-    assert (found.value, found.stderr) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
-    noisy = paired_bootstrap(lambda s: s[:, 0] / 80, a, a - 1 + rng.normal(size=(80, 1)))
-    assert noisy.stderr == pytest.approx(1 / math.sqrt(80), rel=0.3)
-    with pytest.raises(ValueError, match="same clusters"):
-        paired_bootstrap(lambda s: s[:, 0], a, a[1:])
 
 
 def test_degenerate_bootstraps():
