@@ -51,6 +51,15 @@ class ViTConfig(Frozen):
         return round(self.width * self.mlp_ratio)
 
 
+PRESETS = {
+    "Ti/16": ViTConfig(width=192, depth=12, heads=3, patch=16, resolution=224),
+    "S/16": ViTConfig(width=384, depth=12, heads=6, patch=16, resolution=224),
+    "B/16": ViTConfig(width=768, depth=12, heads=12, patch=16, resolution=224),
+    "L/14": ViTConfig(width=1024, depth=24, heads=16, patch=14, resolution=224),
+}
+"""Ti, S and B as in DeiT; L/14 as in CLIP and the released RICE."""
+
+
 class ViT(nn.Module):
     """The trunk. Parameters are drawn from the global torch generator: seed it, or fork it, before building one."""
 
