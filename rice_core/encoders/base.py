@@ -101,6 +101,15 @@ class TorchEncoder:
         return next(self._trunk.module.parameters()).device
 
     @property
+    def module(self) -> nn.Module:
+        """The loaded network itself, for converting it."""
+        return self._trunk.module
+
+    @property
+    def recipe(self) -> Preprocess:
+        return self._trunk.recipe
+
+    @property
     def facts(self) -> Mapping[str, str]:
         return self._trunk.facts
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from safetensors.torch import save
 
 from rice_core.errors import UserError
-from rice_core.model.vit import ViTConfig
+from rice_core.files import write_atomically
+from rice_core.model.vit import ViT, ViTConfig
 
 PREFIX = "vision_model."
 """Of the keys in the hub's files. Flat keys are what `save_pretrained` of transformers 5 writes; both are read."""
@@ -85,6 +89,66 @@ def to_mlcd_config(config: ViTConfig) -> dict[str, object]:
         "hidden_act": "gelu",
         "layer_norm_eps": config.eps,
     }
+
+
+def from_mlcd_config(config: Mapping[str, object]) -> ViTConfig:
+    """The shape that a `MLCDVisionConfig` describes.
+
+    Raises:
+        UserError: something that this trunk does not have: another activation, grouped keys, other than 3 channels.
+    """
+    for key, only in (("hidden_act", "gelu"), ("num_key_value_groups", 1), ("num_channels", 3)):
+        if config.get(key, only) != only:
+            raise UserError(f"this MLCD checkpoint has {key} = {config[key]!r}; the native trunk knows {only!r} alone.")
+    hidden = int(str(config["hidden_size"]))
+    return ViTConfig(
+        width=hidden,
+        depth=int(str(config["num_hidden_layers"])),
+        heads=int(str(config["num_attention_heads"])),
+        mlp_ratio=int(str(config["intermediate_size"])) / hidden,
+        patch=int(str(config["patch_size"])),
+        resolution=int(str(config["image_size"])),
+        eps=float(str(config["layer_norm_eps"])),
+    )
+
+
+def save_hugging_face(
+    folder: Path,
+    vit: ViT,
+    *,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    tags: Mapping[str, str],
+) -> None:
+    """Write a folder that `MLCDVisionModel.from_pretrained`, `AutoModel` and `hf:FOLDER` load, and older scripts too.
+
+    The keys stand under `vision_model.`, which `save_pretrained` of transformers 5 leaves out and conversion scripts of
+    language models look for. `tags` go to rice_config.json, which no other program reads.
+    """
+    side = vit.config.resolution
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": side},
+        "resample": 3,  # bicubic
+        "do_center_crop": True,
+        "crop_size": {"height": side, "width": side},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean),
+        "image_std": list(std),
+    }
+    files = {
+        "config.json": to_mlcd_config(vit.config),
+        "preprocessor_config.json": processor,
+        "rice_config.json": {"tags": dict(tags)},
+    }
+    state = {name: value.cpu() for name, value in vit.state_dict().items()}
+    write_atomically(folder / "model.safetensors", save(to_mlcd_state_dict(state), metadata={"format": "pt"}))
+    for name, body in files.items():
+        write_atomically(folder / name, (json.dumps(body, indent=2) + "\n").encode())
 
 
 def _depth(state: Mapping[str, torch.Tensor], prefix: str) -> int:

@@ -88,13 +88,24 @@ class ViT(nn.Module):
         """
         depth = self.config.depth
         wanted = [range(depth)[layer] for layer in layers]
-        x_BTD = self.pre_norm(self._embed(pixels_B3HW))
-        rotation = self.rotation(pixels_B3HW.shape[-2] // self.config.patch, pixels_B3HW.shape[-1] // self.config.patch)
+        x_BTD, rotation = self.embed(pixels_B3HW)
         outputs: dict[int, torch.Tensor] = {}
         for index, block in enumerate(self.blocks[: max(wanted) + 1]):
             x_BTD = block(x_BTD, rotation)
             outputs[index] = x_BTD
         return tuple(outputs[index] for index in wanted)
+
+    def embed(self, pixels_B3HW: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Normalised pixels -> the first block's input (B, T, D), and the tokens' rotation."""
+        B, _, H, W = pixels_B3HW.shape
+        patch = self.config.patch
+        if H % patch or W % patch:
+            raise UserError(
+                f"{H}x{W} pixels is no multiple of the {patch}-pixel patch; choose another res=, or add pad=1."
+            )
+        patches_BPD = self.patch_embed(pixels_B3HW).flatten(2).transpose(1, 2)
+        x_BTD = torch.cat([self.class_token.to(patches_BPD.dtype).expand(B, 1, -1), patches_BPD], dim=1)
+        return self.pre_norm(x_BTD), self.rotation(H // patch, W // patch)
 
     def pool(self, tokens_BTD: torch.Tensor) -> torch.Tensor:
         """Last block's tokens -> (B, D): the normed class token, `MLCDVisionModel(...).pooler_output`."""
@@ -114,15 +125,6 @@ class ViT(nn.Module):
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos(), angles.sin()
 
-    def _embed(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
-        B, _, H, W = pixels_B3HW.shape
-        if H % self.config.patch or W % self.config.patch:
-            raise UserError(
-                f"{H}x{W} pixels is no multiple of the {self.config.patch}-pixel patch; choose another res=, or add pad=1."
-            )
-        patches_BTD = self.patch_embed(pixels_B3HW).flatten(2).transpose(1, 2)
-        return torch.cat([self.class_token.to(patches_BTD.dtype).expand(B, 1, -1), patches_BTD], dim=1)
-
     def _init_weights(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -138,7 +140,7 @@ class ViT(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x)); exact GELU."""
+    """x + attention(norm(x)), then x + MLP(norm(x)); exact GELU. See `Attention` for `visible`."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -148,15 +150,18 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(config.width, config.mlp_width)
         self.mlp_out = nn.Linear(config.mlp_width, config.width)
 
-    def forward(self, x_BTD: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation)
+    def forward(
+        self, x_BTD: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor], visible_BRT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, visible_BRT)
         return x_BTD + cast(torch.Tensor, self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x_BTD)))))
 
 
 class Attention(nn.Module):
-    """Global self-attention with rotated q and k.
+    """Self-attention with rotated q and k: global, and for region tokens restricted to what their region sees.
 
-    On a CPU, train under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: the fused backward is slow there.
+    With `visible_BRT` (bool), the last R of the T tokens are region queries. Each attends to the tokens that are true in
+    its row, which has itself and no other query among them; the first T - R attend to each other as if no query were there.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -165,12 +170,37 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
-    def forward(self, x_BTD: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, x_BTD: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor], visible_BRT: torch.Tensor | None = None
+    ) -> torch.Tensor:
         qkv_BT3NK = self.qkv(x_BTD).unflatten(-1, (3, self.heads, -1))
         q_BNTK, k_BNTK, v_BNTK = qkv_BT3NK.permute(2, 0, 3, 1, 4)
         q_BNTK, k_BNTK = rotate(q_BNTK, *rotation), rotate(k_BNTK, *rotation)
-        mixed_BNTK = F.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK)
+        if visible_BRT is None:
+            mixed_BNTK = attend(q_BNTK, k_BNTK, v_BNTK)
+        else:
+            own = x_BTD.shape[1] - visible_BRT.shape[1]
+            everywhere = attend(q_BNTK[:, :, :own], k_BNTK[:, :, :own], v_BNTK[:, :, :own])
+            regions = attend(q_BNTK[:, :, own:], k_BNTK, v_BNTK, visible_BRT[:, None])
+            mixed_BNTK = torch.cat([everywhere, regions], dim=2)
         return cast(torch.Tensor, self.out(mixed_BNTK.transpose(1, 2).flatten(2)))
+
+
+def attend(
+    q_BNTK: torch.Tensor, k_BNTK: torch.Tensor, v_BNTK: torch.Tensor, visible: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Scaled dot-product attention; the backward of the fused kernels is slow on a CPU, so it is spelt out there.
+
+    Args:
+        visible: bool, broadcast over heads; false keys are not seen. Each row needs one true.
+    """
+    if q_BNTK.device.type != "cpu" or not q_BNTK.requires_grad:
+        return F.scaled_dot_product_attention(q_BNTK, k_BNTK, v_BNTK, attn_mask=visible)
+    scores = (q_BNTK * q_BNTK.shape[-1] ** -0.5) @ k_BNTK.transpose(-2, -1)
+    if visible is not None:
+        scores = scores.masked_fill(~visible, float("-inf"))
+    weights: torch.Tensor = scores.softmax(dim=-1).to(v_BNTK.dtype)
+    return weights @ v_BNTK
 
 
 def rotate(x_BNTK: torch.Tensor, cos_TK: torch.Tensor, sin_TK: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,147 @@
+"""Region embeddings of any released MLCD or RICE checkpoint, and of the encoders trained here.
+
+    encoder = RegionEncoder.load("hf:DeepGlint-AI/rice-vit-large-patch14-560")
+    embeddings = encoder.encode_regions(images, boxes=[[(10, 20, 200, 180)], ...])
+
+Shapes: B images, N regions of the image that has most, n regions of one image, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from rice_core.catalogue import resolve
+from rice_core.datasets.geometry import cell_shares
+from rice_core.encoders import load_encoder
+from rice_core.encoders.base import TorchEncoder
+from rice_core.encoders.preprocess import Preprocess
+from rice_core.errors import UserError
+from rice_core.features import Encoder
+from rice_core.model.mlcd import from_mlcd_config, from_mlcd_state_dict
+from rice_core.model.regions import RegionViT
+from rice_core.model.vit import ViT
+from rice_core.spec import EncoderSpec
+from rice_core.visibility import box_shares, visible_patches
+
+Boxes = Sequence[tuple[float, float, float, float]] | npt.NDArray[np.floating]
+
+
+class RegionEncoder:
+    """A trunk with region attention, and the preprocessing that it was trained with.
+
+    Args:
+        layers: R, the last blocks that serve as region layers; the paper does not state its own (2 for S and B, 4 for L here).
+        overlap: the share of a patch that a region must cover to see it.
+    """
+
+    def __init__(self, trunk: ViT, recipe: Preprocess, *, layers: int | None = None, overlap: float = 0.5) -> None:
+        depth = trunk.config.depth
+        self.model = RegionViT(trunk, layers=layers or min(depth, 4 if depth >= 24 else 2)).eval()
+        self.overlap = overlap
+        self._recipe = recipe
+
+    @classmethod
+    def load(cls, encoder: str | EncoderSpec, *, layers: int | None = None, device: str = "cpu") -> RegionEncoder:
+        """From a catalogue name or a shorthand: `rice:FOLDER`, or `hf:` of an MLCD-class checkpoint.
+
+        Raises:
+            UserError: it cannot be loaded, or has another architecture than MLCD's.
+        """
+        spec = resolve(encoder) if isinstance(encoder, str) else encoder
+        trunk, recipe = native_trunk_of(load_encoder(spec))
+        if spec.resolution:
+            recipe = recipe.model_copy(update={"resolution": spec.resolution})
+        return cls(trunk.to(device), recipe, layers=layers)
+
+    @torch.no_grad()
+    def encode_regions(
+        self,
+        images: Sequence[Image.Image],
+        *,
+        boxes: Sequence[Boxes] | None = None,
+        masks: Sequence[npt.NDArray[np.bool_]] | None = None,
+        thin: bool = False,
+    ) -> list[torch.Tensor]:
+        """One embedding a region, (n, D) float32 for each image. The whole image is squashed to the model's resolution.
+
+        Args:
+            boxes: for each image n boxes (left, top, right, bottom) in its own pixels.
+            masks: instead of boxes, for each image a bool array (n, height, width).
+            thin: regions see every patch they touch, as lines of text do in training.
+
+        Raises:
+            UserError: neither or both are given, their number is not that of the images, or a shape is wrong.
+        """
+        shares = _shares(images, boxes, masks, self._grid_hw())
+        N = max((len(each) for each in shares), default=0)
+        P = int(np.prod(self._grid_hw()))
+        visible_BNP = np.zeros((len(images), N, P), dtype=bool)
+        for b, shares_nP in enumerate(shares):
+            thin_n = np.full(len(shares_nP), thin)
+            visible_BNP[b, : len(shares_nP)] = visible_patches(shares_nP, thin_N=thin_n, overlap=self.overlap)
+        device = self.model.trunk.class_token.device
+        squash = self._recipe.model_copy(update={"geometry": "squash", "zoom": 1.0})
+        pixels_B3HW = squash.normalize(squash.pixels(images, *self._recipe.resolution)).to(device)
+        out = self.model(pixels_B3HW, torch.from_numpy(visible_BNP).to(device))
+        return [out.regions_BND[b, : len(each)].float().cpu() for b, each in enumerate(shares)]
+
+    def _grid_hw(self) -> tuple[int, int]:
+        patch = self.model.trunk.config.patch
+        h, w = self._recipe.resolution
+        return h // patch, w // patch
+
+
+def native_trunk_of(encoder: Encoder) -> tuple[ViT, Preprocess]:
+    """The native trunk behind an encoder: its own, or converted from transformers' MLCD class.
+
+    Raises:
+        UserError: another architecture; region attention shares the weights of MLCD's blocks.
+    """
+    module = encoder.module if isinstance(encoder, TorchEncoder) else None
+    if isinstance(encoder, TorchEncoder) and isinstance(module, ViT):
+        return module, encoder.recipe
+    if isinstance(encoder, TorchEncoder) and type(module).__name__ == "MLCDVisionModel":
+        vit = ViT(from_mlcd_config(module.config.to_dict()))  # type: ignore[union-attr, operator]
+        vit.load_state_dict(from_mlcd_state_dict(encoder.module.state_dict()))
+        return vit, encoder.recipe
+    raise UserError(
+        f"{encoder.spec.title} is no MLCD or RICE encoder; region attention and export know that architecture alone."
+    )
+
+
+def _shares(
+    images: Sequence[Image.Image],
+    boxes: Sequence[Boxes] | None,
+    masks: Sequence[npt.NDArray[np.bool_]] | None,
+    grid_hw: tuple[int, int],
+) -> list[npt.NDArray[np.float32]]:
+    """For each image (n, P): the share of each patch that each region covers."""
+    given = boxes if boxes is not None else masks
+    if given is None or (boxes is not None and masks is not None):
+        raise UserError("give encode_regions either boxes or masks.")
+    if len(given) != len(images):
+        raise UserError(
+            f"{len(images)} images came with regions for {len(given)}; give one list of regions for each image."
+        )
+    shares = []
+    for number, (image, regions) in enumerate(zip(images, given, strict=True)):
+        if boxes is not None:
+            boxes_n4 = np.asarray(regions, dtype=np.float64).reshape(-1, 4)
+            shares.append(box_shares(boxes_n4, grid_hw, (image.height, image.width)))
+            continue
+        masks_nHW = np.asarray(regions, dtype=bool)
+        if masks_nHW.shape[1:] != (image.height, image.width):
+            raise UserError(
+                f"image {number} is {image.height}x{image.width} and its masks are {masks_nHW.shape[1:]}; give (n, height, width)."
+            )
+        shares.append(
+            np.stack([cell_shares(mask, grid_hw).ravel() for mask in masks_nHW])
+            if len(masks_nHW)
+            else np.zeros((0, grid_hw[0] * grid_hw[1]), np.float32)
+        )
+    return shares
