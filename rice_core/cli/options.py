@@ -25,7 +25,8 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")
 DataOption = Annotated[
     str,
     typer.Option(
-        "--data", help='Folder: COCO format, folder per class, or plain photos; "mini" draws the miniature world.'
+        "--data",
+        help="Folder: COCO format, folder per class, or plain photos; mini, mini-words and mini-hard are drawn.",
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]
@@ -57,12 +58,7 @@ def open_data(text: str, store: Store, *, limit: int | None) -> Dataset:
         UserError: the folder is not there or holds no layout that can be read.
     """
     from rice_core.datasets import limit as limited
-    from rice_core.datasets import open_dataset
+    from rice_core.world import mini
 
-    if text == "mini" and not Path(text).is_dir():
-        from rice_core.world.mini import MINI, draw
-
-        dataset = open_dataset(draw(MINI, store.root / "worlds"), name=MINI.name)
-    else:
-        dataset = open_dataset(Path(text).expanduser())
+    dataset = mini.open_data(text, store.root / "worlds")
     return dataset if limit is None else limited(dataset, limit)

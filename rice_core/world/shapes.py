@@ -1,4 +1,7 @@
-"""The 48 categories of the easy level and how one object is drawn: 8 shapes x 3 textures, and 24 icons.
+"""The categories and how one object is drawn: shapes x textures, and icons.
+
+    easy    8 shapes x 3 textures and 24 icons: 48 categories
+    hard    12 shapes x 4 textures and 48 icons: 96 categories
 
 A stamp is an object alone: how opaque it is and how light its ink, P x P pixels each. Colour comes later and does not
 depend on the category.
@@ -7,10 +10,11 @@ depend on the category.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Floats = npt.NDArray[np.floating[Any]]
 Distance = Callable[[Floats, Floats], Floats]
+Level = Literal["easy", "hard"]
 
 _MOST_TURN = 20.0
 """Degrees to either side: a square stays a square and no diamond."""
@@ -49,22 +54,62 @@ _ICONS = {
     "recycling": "♻",
 }
 
+_MORE_ICONS = {
+    "eject": "⏏",
+    "hand": "☛",
+    "wheel": "☸",
+    "peace": "☮",
+    "frown": "☹",
+    "trident": "♆",
+    "pawn": "♟",
+    "bishop": "♝",
+    "club": "♣",
+    "diamond": "♦",
+    "rosette": "❁",
+    "wheelchair": "♿",
+    "die": "⚅",
+    "swords": "⚔",
+    "scales": "⚖",
+    "alembic": "⚗",
+    "atom": "⚛",
+    "lily": "⚜",
+    "warning": "⚠",
+    "reel": "✇",
+    "pencil": "✎",
+    "nib": "✒",
+    "tick": "✔",
+    "snowflake": "❄",
+}
 
-def draw_stamp(category: int, radius: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """(opacity, lightness of the ink), both P x P in [0, 1] with P = 2 * ceil(radius) + 2, for an index into CATEGORIES."""
+
+def draw_stamp(category: int, radius: float, rng: np.random.Generator, level: Level = "easy") -> tuple[Floats, Floats]:
+    """(opacity, lightness of the ink) of category `category` of `categories(level)`.
+
+    Both P x P in [0, 1] with P = 2 * ceil(radius) + 2.
+    """
     turn = float(rng.uniform(-_MOST_TURN, _MOST_TURN))
     side = 2 * int(np.ceil(radius)) + 2
-    if category >= len(_SHAPES) * len(_TEXTURES):
-        icon = list(_ICONS.values())[category - len(_SHAPES) * len(_TEXTURES)]
+    kinds = _KINDS[level]
+    if category >= len(kinds.shapes) * len(kinds.textures):
+        icon = list(kinds.icons.values())[category - len(kinds.shapes) * len(kinds.textures)]
         opacity = _icon_stamp(icon, radius, turn, side)
         return opacity, np.zeros_like(opacity)
-    shape, texture = divmod(category, len(_TEXTURES))
+    shape, texture = divmod(category, len(kinds.textures))
     axis = (np.arange(side) - (side - 1) / 2) / radius
     sin, cos = np.sin(np.radians(turn)), np.cos(np.radians(turn))
     u, v = cos * axis[None, :] + sin * axis[:, None], cos * axis[:, None] - sin * axis[None, :]
-    edge = list(_SHAPES.values())[shape](u, v)
+    edge = list(kinds.shapes.values())[shape](u, v)
     opacity = np.clip(0.5 - edge * radius, 0, 1)
-    return opacity, list(_TEXTURES.values())[texture](u, v)
+    return opacity, list(kinds.textures.values())[texture](u, v)
+
+
+def categories(level: Level) -> tuple[str, ...]:
+    """Names of a level's categories, by index."""
+    kinds = _KINDS[level]
+    return (
+        *(f"{shape}-{texture}" for shape in kinds.shapes for texture in kinds.textures),
+        *(f"icon-{icon}" for icon in kinds.icons),
+    )
 
 
 def font_file(name: str) -> Path:
@@ -84,7 +129,7 @@ def _icon_stamp(icon: str, radius: float, turn: float, side: int) -> Floats:
     return stamp
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _icon(icon: str, side: int = 72) -> Image.Image:
     """The glyph's ink as large as a square allows once it is turned a little."""
     font = ImageFont.truetype(str(font_file("DejaVuSans")), 120)
@@ -137,6 +182,27 @@ def _heart(u: Floats, v: Floats) -> Floats:
     return cast(Floats, np.minimum(lobes, tip))
 
 
+def _half(u: Floats, v: Floats) -> Floats:
+    """The upper half of a disk."""
+    return cast(Floats, np.maximum(np.hypot(u, v - 0.4) - 0.95, v - 0.4))
+
+
+def _oval(u: Floats, v: Floats) -> Floats:
+    # Not the exact distance; right at the edge and of the right slope near it.
+    reach = np.hypot(u / 0.95, v / 0.55)
+    return cast(Floats, (reach - 1.0) * 0.7)
+
+
+def _chevron(u: Floats, v: Floats) -> Floats:
+    band = np.abs(v - 0.75 * np.abs(u) + 0.25) * 0.8 - 0.26
+    return cast(Floats, np.maximum(band, np.abs(u) - 0.76))
+
+
+def _clover(u: Floats, v: Floats) -> Floats:
+    """Four leaves."""
+    return cast(Floats, np.hypot(np.abs(u) - 0.42, np.abs(v) - 0.42) - 0.42)
+
+
 def _solid(u: Floats, v: Floats) -> Floats:
     return np.zeros_like(u)
 
@@ -151,6 +217,22 @@ def _dots(u: Floats, v: Floats) -> Floats:
     return np.where(np.cos(u * 12.0) + np.cos(v * 12.0) > 0.7, 1.0, 0.0)
 
 
+def _checks(u: Floats, v: Floats) -> Floats:
+    """Light squares of a chess board."""
+    return np.where(np.sin(u * 8.0) * np.sin(v * 8.0) > 0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """What a level draws from."""
+
+    shapes: dict[str, Distance]
+    """Distance to the edge in units of the radius, negative inside; u to the right, v down."""
+    textures: dict[str, Distance]
+    """1 where the ink is light."""
+    icons: dict[str, str]
+
+
 _SHAPES: dict[str, Distance] = {
     "disk": _disk,
     "square": _square,
@@ -161,12 +243,13 @@ _SHAPES: dict[str, Distance] = {
     "crescent": _crescent,
     "heart": _heart,
 }
-"""Distance to the edge in units of the radius, negative inside; u to the right, v down."""
-
+_MORE_SHAPES: dict[str, Distance] = {"half": _half, "oval": _oval, "chevron": _chevron, "clover": _clover}
 _TEXTURES: dict[str, Distance] = {"solid": _solid, "stripes": _stripes, "dots": _dots}
 
-CATEGORIES = (
-    *(f"{shape}-{texture}" for shape in _SHAPES for texture in _TEXTURES),
-    *(f"icon-{icon}" for icon in _ICONS),
-)
-"""Names of the 48 categories, by index."""
+_KINDS: dict[Level, _Kinds] = {
+    "easy": _Kinds(_SHAPES, _TEXTURES, _ICONS),
+    "hard": _Kinds(_SHAPES | _MORE_SHAPES, _TEXTURES | {"checks": _checks}, _ICONS | _MORE_ICONS),
+}
+
+CATEGORIES = categories("easy")
+"""The 48 of the easy level."""

@@ -12,9 +12,11 @@ from pycocotools.coco import COCO
 from rice_core.datasets import data_digest, open_dataset, region_mask
 from rice_core.errors import UserError
 from rice_core.images import load_image
-from rice_core.world.layouts.coco import VAL_START, Request, read_manifest, write_coco
+from rice_core.world.captions import write_caption
+from rice_core.world.layouts.coco import MANIFEST, VAL_START, Request, read_manifest, write_coco
+from rice_core.world.mini import MINI, draw, training_world
 from rice_core.world.scenes import draw_scene
-from rice_core.world.shapes import CATEGORIES
+from rice_core.world.shapes import CATEGORIES, categories
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,80 @@ def test_val_does_not_move_with_the_size_of_train(world: Path) -> None:
     more = write_coco(world.parent / "more", seed=0, train=13, val=6)
     a, b = (json.loads((folder / "annotations/instances_val.json").read_text()) for folder in (world, more))
     assert a["annotations"] == b["annotations"]
+
+
+def test_the_bytes_of_the_objects_file_are_what_they_were(world: Path) -> None:
+    """Records are keyed by them: a new field in the file would set every standing record aside."""
+    manifest = read_manifest(world)
+    assert manifest is not None
+    assert manifest.pixels.startswith("fae7331a358fd6e2")
+    assert manifest.files["annotations/instances_train.json"].startswith("1f5de02cb0a37316")
+
+
+def test_captions_are_in_cocos_form(world: Path) -> None:
+    coco = COCO(str(world / "annotations/captions_train.json"))
+    assert coco.getImgIds() == list(range(12))
+    for index in range(12):
+        (line,) = coco.loadAnns(coco.getAnnIds(index))
+        assert line["caption"] == write_caption(draw_scene(0, index), 0, index)
+        assert coco.imgs[index]["file_name"] == f"{index:07d}.png"
+
+
+def test_words_are_in_textocrs_form(world: Path) -> None:
+    body = json.loads((world / "annotations/text_val.json").read_text())
+    assert len(body["imgs"]) == len(body["imgToAnns"]) == 6
+    for image, names in body["imgToAnns"].items():
+        assert body["imgs"][image] == {
+            "id": image,
+            "width": 96,
+            "height": 96,
+            "set": "val",
+            "file_name": f"val/{int(image):07d}.png",
+        }
+        words = draw_scene(0, int(image)).words
+        for name, word in zip(names, words, strict=True):
+            x, y, w, h = word.box_xywh
+            assert body["anns"][name] == {
+                "id": name,
+                "image_id": image,
+                "bbox": [x, y, w, h],
+                "utf8_string": word.text,
+                "points": [x, y, x + w, y, x + w, y + h, x, y + h],
+                "area": w * h,
+            }
+    assert len(body["anns"]) == sum(map(len, body["imgToAnns"].values())) > 0
+
+
+def test_the_hard_level_is_another_world(world: Path) -> None:
+    folder = write_coco(world.parent / "hard", seed=0, train=2, val=0, level="hard")
+    coco = json.loads((folder / "annotations/instances_train.json").read_text())
+    assert tuple(entry["name"] for entry in coco["categories"]) == categories("hard")
+    assert coco["info"]["level"] == "hard"
+    scene = draw_scene(0, 1, level="hard")
+    np.testing.assert_array_equal(np.asarray(load_image(folder / "train/0000001.png")), scene.pixels_HW3)
+    easy = write_coco(folder, seed=0, train=2, val=0)
+    assert len(json.loads((easy / "annotations/instances_train.json").read_text())["categories"]) == 48
+
+
+def test_a_folder_of_before_there_were_captions_is_drawn_again(world: Path) -> None:
+    folder = write_coco(world.parent / "older", seed=1, train=2, val=1)
+    body = json.loads((folder / MANIFEST).read_text())
+    del body["format"], body["request"]["level"]
+    body["files"] = {name: digest for name, digest in body["files"].items() if "captions" not in name}
+    (folder / MANIFEST).write_text(json.dumps(body))
+    (folder / "annotations/captions_train.json").unlink()
+    write_coco(folder, seed=1, train=2, val=1)
+    assert (folder / "annotations/captions_train.json").is_file()
+
+
+def test_a_training_world_is_its_seeds_own_and_shares_no_scene_with_the_probes(tmp_path: Path) -> None:
+    one, other = training_world(0, scenes=3), training_world(1, scenes=3)
+    assert len({MINI.seed, one.seed, other.seed}) == 3
+    folders = [draw(world, tmp_path) for world in (one, other, training_world(0, scenes=3, level="hard"))]
+    assert len(set(folders)) == 3
+    pixels = {path.read_bytes() for folder in folders for path in folder.glob("train/*.png")}
+    assert len(pixels) == 9
+    assert draw(one, tmp_path) == folders[0]
 
 
 def test_a_finished_world_is_used_again_and_a_damaged_one_drawn_again(
@@ -127,3 +203,24 @@ def test_a_faster_process_wins_quietly(tmp_path: Path, monkeypatch: pytest.Monke
     folder = write_coco(tmp_path / "w", seed=0, train=1, val=1)
     assert open_dataset(folder).skipped == ()
     assert [path.name for path in tmp_path.iterdir()] == ["w"]
+
+
+def test_syllables_are_objects_of_their_own_where_asked(tmp_path):
+    """The same pictures; each syllable's box holds its ink and its category is its text."""
+    objects = write_coco(tmp_path / "objects", seed=3, train=6, val=2)
+    syllables = write_coco(tmp_path / "syllables", seed=3, train=6, val=2, annotate="syllables")
+    for image in sorted((objects / "train").iterdir()):
+        assert image.read_bytes() == (syllables / "train" / image.name).read_bytes()
+    body = json.loads((syllables / "annotations/instances_train.json").read_text())
+    names = {category["id"]: category["name"] for category in body["categories"]}
+    texts = json.loads((syllables / "annotations/text_train.json").read_text())["anns"].values()
+    read: dict[str, list[str]] = {}
+    for annotation in body["annotations"]:
+        read.setdefault(str(annotation["image_id"]), []).append(names[annotation["category_id"]])
+    for image, found in read.items():
+        assert "".join(found) == "".join(word["utf8_string"] for word in texts if word["image_id"] == image)
+    for word in texts:
+        inside = [a["bbox"] for a in body["annotations"] if str(a["image_id"]) == word["image_id"]]
+        x, _, w, _ = word["bbox"]
+        assert any(box[0] - 2 <= x <= box[0] + 2 for box in inside)
+        assert any(abs(box[0] + box[2] - x - w) <= 3 for box in inside)

@@ -1,4 +1,10 @@
-"""The miniature world as a COCO-format folder: train/, val/, annotations/instances_*.json and a manifest.
+"""The miniature world as a COCO-format folder.
+
+    FOLDER/train/ val/                     one PNG a scene
+    FOLDER/annotations/instances_*.json    objects, as COCO has them
+    FOLDER/annotations/captions_*.json     captions, as COCO has them
+    FOLDER/annotations/text_*.json         words, as TextOCR has them
+    FOLDER/manifest.json
 
 The manifest says what was asked for and what came out, so that a finished folder is used again and a damaged one is
 drawn again. `pixels` in it is over the arrays: PNG bytes depend on the zlib at hand, what is drawn does not.
@@ -17,19 +23,22 @@ from functools import partial
 from io import BytesIO
 from itertools import starmap
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from rice_core.digest import bytes_digest, file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.spec import Frozen
+from rice_core.world.captions import write_caption
+from rice_core.world.layouts.annotations import Drawn, captions, instances, syllable_annotations, text, thing_annotation
 from rice_core.world.scenes import WORLD_VERSION, Difficulty, Scene, draw_scene
-from rice_core.world.shapes import CATEGORIES
+from rice_core.world.shapes import Level, categories
+from rice_core.world.words import SYLLABLES
 
 MANIFEST = "manifest.json"
+Annotate = Literal["objects", "syllables"]
 VAL_START = 1_000_000
 """Index of the first val scene, so that val stays the same however many train scenes there are."""
 
@@ -42,10 +51,14 @@ class Request(Frozen):
     val: int
     size: int
     difficulty: float
+    level: Level = "easy"
+    annotate: Annotate = "objects"
     version: int = WORLD_VERSION
 
 
 class Manifest(Frozen):
+    format: Literal[2]
+    """1 had neither captions nor text: such a folder is drawn again."""
     request: Request
     pixels: str
     """Over the arrays and masks of all scenes, in order."""
@@ -61,20 +74,25 @@ def write_coco(
     val: int,
     size: int = 96,
     difficulty: Literal["easy"] | float = "easy",
+    level: Level = "easy",
+    annotate: Annotate = "objects",
     workers: int = 1,
 ) -> Path:
     """Draw a world and put it at `folder`, whole or not at all; a folder that already holds it is used as it is.
 
     Args:
         train: scenes 0, 1, ... of the world `seed`; `val` counts from VAL_START.
-        difficulty: 0 ("easy") to 1; see `scenes.Difficulty`.
+        difficulty: 0 ("easy") to 1; see `scenes.Difficulty`. The dial works at either level.
+        level: which categories and colours; see `scenes`.
+        annotate: what the instances are: the objects, or each syllable of the words (24 categories, boxes alone), so that
+            any probe of regions becomes a probe of reading.
         workers: processes that draw. The result does not depend on it. More than one needs an importable main module.
 
     Raises:
         UserError: the folder holds something that this function did not write.
     """
-    level = 0.0 if difficulty == "easy" else float(difficulty)
-    request = Request(seed=seed, train=train, val=val, size=size, difficulty=level)
+    dial = 0.0 if difficulty == "easy" else float(difficulty)
+    request = Request(seed=seed, train=train, val=val, size=size, difficulty=dial, level=level, annotate=annotate)
     folder = folder.absolute()
     if _holds(folder, request):
         return folder
@@ -121,32 +139,36 @@ def _draw(folder: Path, request: Request, workers: int) -> None:
             results = list(pool.map(write, *zip(*jobs, strict=True), chunksize=16)) if jobs else []
     else:
         results = list(starmap(write, jobs))
-    files = {result["file"]: result["sha256"] for result in results}
+    files = {result.file: result.sha256 for result in results}
     for split in splits:
-        body = _instances([r for (of, _), r in zip(jobs, results, strict=True) if of == split], request)
-        name = f"annotations/instances_{split}.json"
-        data = json.dumps(body, separators=(",", ":")).encode()
-        (folder / name).write_bytes(data)
-        files[name] = bytes_digest(data)
-    pixels = json_digest([result["pixels"] for result in results])
-    manifest = Manifest(request=request, pixels=pixels, files=files)
+        files |= _write_annotations(folder, request, split, [r for r in results if r.file.startswith(f"{split}/")])
+    pixels = json_digest([result.pixels for result in results])
+    manifest = Manifest(format=2, request=request, pixels=pixels, files=files)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
 
 
-def _write_scene(folder: Path, request: Request, split: str, index: int) -> dict[str, Any]:
-    """Runs in a worker: draws and writes one image, returns what the annotations need."""
-    scene = draw_scene(request.seed, index, size=request.size, difficulty=Difficulty.at(request.difficulty))
+def _write_scene(folder: Path, request: Request, split: str, index: int) -> Drawn:
+    """Runs in a worker: draws and writes one image."""
+    scene = draw_scene(
+        request.seed, index, size=request.size, difficulty=Difficulty.at(request.difficulty), level=request.level
+    )
     buffer = BytesIO()
     Image.fromarray(scene.pixels_HW3).save(buffer, "PNG", compress_level=1)
     name = f"{split}/{index:07d}.png"
     (folder / name).write_bytes(buffer.getvalue())
-    return {
-        "file": name,
-        "index": index,
-        "sha256": bytes_digest(buffer.getvalue()),
-        "pixels": _pixels_digest(scene),
-        "things": [_annotation(thing.category, thing.box_xywh, thing.mask_HW) for thing in scene.things],
-    }
+    return Drawn(
+        file=name,
+        index=index,
+        sha256=bytes_digest(buffer.getvalue()),
+        pixels=_pixels_digest(scene),
+        things=tuple(
+            syllable_annotations(scene.words)
+            if request.annotate == "syllables"
+            else map(thing_annotation, scene.things)
+        ),
+        words=scene.words,
+        caption=write_caption(scene, request.seed, index, request.level),
+    )
 
 
 def _pixels_digest(scene: Scene) -> str:
@@ -156,32 +178,24 @@ def _pixels_digest(scene: Scene) -> str:
     return digest.hexdigest()
 
 
-def _annotation(category: int, box_xywh: tuple[int, ...], mask_HW: Any) -> dict[str, Any]:
-    run_lengths = coco_mask.encode(np.asfortranarray(mask_HW, dtype=np.uint8))
-    return {
-        "category_id": category + 1,
-        "bbox": list(map(float, box_xywh)),
-        "area": int(np.count_nonzero(mask_HW)),
-        "iscrowd": 0,
-        "segmentation": {"size": list(mask_HW.shape), "counts": run_lengths["counts"].decode()},
+def _write_annotations(folder: Path, request: Request, split: str, drawn: list[Drawn]) -> dict[str, str]:
+    """Relative name of each file -> digest of its bytes."""
+    # The easy level's files say what they said before there were levels: records are keyed by their bytes.
+    asked = request.model_dump(exclude_defaults=True) | {"version": request.version}
+    info = {"description": "ricebench miniature world", **asked}
+    names = SYLLABLES if request.annotate == "syllables" else categories(request.level)
+    bodies = {
+        "instances": instances(drawn, size=request.size, names=names, info=info),
+        "captions": captions(drawn, size=request.size, info=info),
+        "text": text(drawn, size=request.size, split=split, info=info),
     }
-
-
-def _instances(results: list[dict[str, Any]], request: Request) -> dict[str, Any]:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for result in results:
-        name = Path(result["file"]).name
-        images.append({"id": result["index"], "file_name": name, "height": request.size, "width": request.size})
-        for thing in result["things"]:
-            annotations.append({"id": len(annotations) + 1, "image_id": result["index"], **thing})
-    categories = [{"id": k + 1, "name": name, "supercategory": name.split("-")[0]} for k, name in enumerate(CATEGORIES)]
-    return {
-        "info": {"description": "ricebench miniature world", **request.model_dump()},
-        "images": images,
-        "annotations": annotations,
-        "categories": categories,
-    }
+    digests = {}
+    for kind, body in bodies.items():
+        data = json.dumps(body, separators=(",", ":")).encode()
+        name = f"annotations/{kind}_{split}.json"
+        (folder / name).write_bytes(data)
+        digests[name] = bytes_digest(data)
+    return digests
 
 
 def _put_in_place(drawn: Path, folder: Path, request: Request) -> None:
