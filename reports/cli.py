@@ -1,4 +1,4 @@
-"""Commands that report: table, compare, report, reference. They read records; none imports torch."""
+"""Commands that report: table, compare, study, report, reference. They read records; none imports torch."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(table)
     app.command()(compare)
+    app.command()(study)
     app.command()(report)
     app.command()(reference)
 
@@ -80,6 +81,39 @@ def compare(
         typer.echo(comparison.text())
     else:
         _print(comparison.table(), format_)
+
+
+def study(
+    name: Annotated[
+        str | None, typer.Argument(help="A study, as mini:encoders; without it, the studies there are.")
+    ] = None,
+    format_: FormatOption = Format.terminal,
+    all_: Annotated[bool, typer.Option("--all", help="Every metric of every probe, not the headlines alone.")] = False,
+    store: StoreOption = _DEFAULT_STORE,
+) -> None:
+    """Print a study: trainings compared over their seeds, with intervals and paired differences."""
+    from reports.study import metric_table, paper_table, studies, study_table
+
+    found = studies(_opened(store).records())
+    if name is None:
+        typer.echo("\n".join(each.title for each in found) or f"The records of {store} belong to no study.")
+        return
+    chosen = [each for each in found if name in (each.name, each.title)]
+    if not chosen:
+        known = "; ".join(each.title for each in found) or "none"
+        raise UserError(
+            f"There is no record of a study {name!r} in {store} (there is: {known}); `ricebench run` makes some."
+        )
+    for each in chosen:
+        for control in each.controls:
+            made = [study_table(each, control)]
+            for measure in control.measures:
+                made += [metric_table(each, control, measure, c) for c in measure.columns[: None if all_ else 1]]
+            for table_ in made:
+                _print(table_, format_)
+                typer.echo()
+        if paper := paper_table(each):
+            _print(paper, format_)
 
 
 def report(

@@ -12,6 +12,7 @@ CMYK, palette   Pillow's conversion; colour profiles are not applied, as in the 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -58,16 +59,25 @@ def load_image(path: Path, *, most_pixels: int = MAX_PIXELS) -> Image.Image:
         if path.stat().st_size == 0:
             raise ImageError("is empty (0 bytes)")
         with path.open("rb") as file:
-            image = _open(file, most_pixels)
-            _decode(image)
-            return _upright(_rgb(image), image)
+            return decode_image(file, most_pixels=most_pixels)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or type(error).__name__}") from error
 
 
-def _open(file: object, most_pixels: int) -> Image.Image:
+def decode_image(file: BinaryIO, *, most_pixels: int = MAX_PIXELS) -> Image.Image:
+    """`load_image` of an open file or of bytes in memory.
+
+    Raises:
+        ImageError: as `load_image`.
+    """
+    image = _open(file, most_pixels)
+    _decode(image)
+    return _upright(_rgb(image), image)
+
+
+def _open(file: BinaryIO, most_pixels: int) -> Image.Image:
     try:
-        image = Image.open(file, formats=_FORMATS)  # type: ignore[arg-type]
+        image = Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise ImageError("is no image in a known format, or its header is damaged") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

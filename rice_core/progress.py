@@ -26,6 +26,8 @@ class Progress:
         self._rich: RichProgress | None = None
         self._done = 0
         self._total = 0
+        self._what = ""
+        self._began = self._spoke = 0.0
         self._cells: Any = None
 
     def __enter__(self) -> Progress:
@@ -47,7 +49,8 @@ class Progress:
 
     def begin(self, total: int, what: str) -> None:
         """Start the overall count."""
-        self._done, self._total = 0, total
+        self._done, self._total, self._what = 0, total, what
+        self._began = self._spoke = time.monotonic()
         if self._rich is not None:
             self._cells = self._rich.add_task(what, total=total)
 
@@ -57,6 +60,18 @@ class Progress:
         self.say(f"[{self._done}/{self._total}] {line}")
         if self._rich is not None and self._cells is not None:
             self._rich.advance(self._cells)
+
+    def reach(self, done: int) -> None:
+        """So much of the overall count is done; a pipe hears of it now and then."""
+        self._done = done
+        if self._rich is not None and self._cells is not None:
+            self._rich.update(self._cells, completed=done)
+            return
+        now = time.monotonic()
+        if now - self._spoke > _LINE_SECONDS and done:
+            self._spoke = now
+            left = (now - self._began) / done * (self._total - done)
+            self.say(f"    {done}/{self._total} {self._what}, about {left:.0f} s left")
 
     def say(self, line: str) -> None:
         """A line that stays."""

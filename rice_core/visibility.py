@@ -45,7 +45,7 @@ def box_shares(
     boxes = np.asarray(boxes_N4, dtype=np.float64)
     down_Nh = _along(boxes[:, 1], boxes[:, 3], grid_hw[0], size_hw[0])
     across_Nw = _along(boxes[:, 0], boxes[:, 2], grid_hw[1], size_hw[1])
-    return (down_Nh[:, :, None] * across_Nw[:, None, :]).reshape(len(boxes), -1)
+    return (down_Nh[:, :, None] * across_Nw[:, None, :]).reshape(len(boxes), grid_hw[0] * grid_hw[1])
 
 
 def _along(

@@ -2,5 +2,6 @@
 
 from reports.figures.distances import token_distance_figure
 from reports.figures.sphere import sphere_figure
+from reports.figures.study import Panel, Point, study_figure
 
-__all__ = ["sphere_figure", "token_distance_figure"]
+__all__ = ["Panel", "Point", "sphere_figure", "study_figure", "token_distance_figure"]

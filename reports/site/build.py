@@ -20,6 +20,7 @@ from reports.site.pen import Pen
 from reports.site.pictures import Pictures
 from reports.site.record_page import write_records
 from reports.site.results import BoardView, CompareSection, view_board
+from reports.site.study_page import write_studies
 from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.store import Store
@@ -108,7 +109,8 @@ def _write(store: Store, pen: Pen, progress: Tracker | None) -> None:
         views.append(view)
         sections += compared
     pen.static()
-    pen.page("index.html", "index.html.j2", views=views, summary=_summary(records, found))
+    studied = write_studies(pen, records, track)
+    pen.page("index.html", "index.html.j2", views=views, studies=studied, summary=_summary(records, found))
     pen.page("compare.html", "compare.html.j2", sections=sections)
     write_cells(pen, boards(found))
     write_missing(pen, boards(found))

@@ -119,7 +119,7 @@ def _shares(
     boxes: Sequence[Boxes] | None,
     masks: Sequence[npt.NDArray[np.bool_]] | None,
     grid_hw: tuple[int, int],
-) -> list[npt.NDArray[np.float32]]:
+) -> list[npt.NDArray[np.floating]]:
     """For each image (n, P): the share of each patch that each region covers."""
     given = boxes if boxes is not None else masks
     if given is None or (boxes is not None and masks is not None):
@@ -128,7 +128,7 @@ def _shares(
         raise UserError(
             f"{len(images)} images came with regions for {len(given)}; give one list of regions for each image."
         )
-    shares = []
+    shares: list[npt.NDArray[np.floating]] = []
     for number, (image, regions) in enumerate(zip(images, given, strict=True)):
         if boxes is not None:
             boxes_n4 = np.asarray(regions, dtype=np.float64).reshape(-1, 4)
@@ -142,6 +142,6 @@ def _shares(
         shares.append(
             np.stack([cell_shares(mask, grid_hw).ravel() for mask in masks_nHW])
             if len(masks_nHW)
-            else np.zeros((0, grid_hw[0] * grid_hw[1]), np.float32)
+            else np.zeros((0, grid_hw[0] * grid_hw[1]))
         )
     return shares

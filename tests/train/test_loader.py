@@ -1,0 +1,293 @@
+"""Batches: the same whoever loads them, resumed exactly, damage counted; and what the configuration refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from itertools import islice
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from shards import draw, write_samples, write_shards
+
+from rice_core.errors import UserError
+from rice_core.model.vit import ViTConfig
+from rice_core.regions import Bank, read_region_manifest
+from rice_core.train.batch import Batch
+from rice_core.train.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
+from rice_core.train.loader import RegionLoader
+
+SIDE, PATCH = 32, 8
+BANKS = {
+    "object": Bank(classes=10, what="colours"),
+    "ocr": Bank(classes=12, what="bars"),
+    "image": Bank(classes=10, what="colours"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("loader"), samples=40, shards=8, size=40)
+
+
+def configured(folder: Path, *, streams: int = 4, batch: int = 8, accumulate: int = 1, **objective: Any) -> TrainConfig:
+    return TrainConfig(
+        name="t",
+        model=ModelConfig(vit=ViTConfig(patch=PATCH, resolution=SIDE)),
+        objective=ObjectiveConfig(**{"regions": 4, "tokenizer": "words", "text_tokens": 6} | objective),
+        data=DataConfig(path=folder, streams=streams, flip=True),
+        stages=(Stage(resolution=SIDE, samples=batch),),
+        batch=batch,
+        accumulate=accumulate,
+    )
+
+
+def batches(config: TrainConfig, count: int, **settings: Any) -> list[Batch]:
+    manifest = read_region_manifest(config.data.path)
+    return list(islice(RegionLoader(config, manifest, stage=config.stages[0], **settings), count))
+
+
+def content(batch: Batch) -> dict[str, Any]:
+    return {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in vars(batch).items()}
+
+
+def by_image(batch: Batch) -> Iterator[tuple[str, Any]]:
+    """What does not depend on the neighbours in a batch: their widths pad the labels."""
+    for b, key in enumerate(batch.keys):
+        labels = [[label for label in row if label >= 0] for row in batch.labels_BNM[b].tolist()]
+        yield key, (batch.pixels_B3HW[b].tolist(), batch.boxes_BN4[b].tolist(), batch.visible_BNP[b].tolist(), labels)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
+@pytest.mark.parametrize("objective", [{"image_region": True}, {"name": "siglip"}])
+def test_any_number_of_workers_gives_the_same_batches_in_the_same_order(folder: Path, objective: Any) -> None:
+    config = configured(folder, **objective)
+    want = [content(batch) for batch in batches(config, 8)]  # 64 samples: past the end of the epoch
+    for workers in (1, 2, 3) if "name" not in objective else (2,):
+        got = [content(batch) for batch in batches(config, 8, workers=workers)]
+        assert got == want
+    assert active_children() == []
+
+
+def test_more_workers_than_streams_are_not_started(folder: Path) -> None:
+    config = configured(folder, streams=2)
+    assert [content(b) for b in batches(config, 2, workers=5)] == [content(b) for b in batches(config, 2)]
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_together_see_what_one_sees(folder: Path, world: int) -> None:
+    config = configured(folder)
+    want = batches(config, 7)
+    ranks = [batches(config, 7, rank=rank, world=world) for rank in range(world)]
+    for step, whole in enumerate(want):
+        shares = [rank[step] for rank in ranks]
+        assert {len(share.keys) for share in shares} == {8 // world}
+        together = dict(found for share in shares for found in by_image(share))
+        assert together == dict(by_image(whole))
+        positions: dict[int, tuple[int, int, int]] = {}
+        for share in shares:
+            positions |= share.positions or {}
+        assert dict(sorted(positions.items())) == whole.positions
+
+
+def test_resumed_at_any_step_on_any_layout_equals_uninterrupted(folder: Path) -> None:
+    config = configured(folder, accumulate=2)
+    whole = batches(config, 14)
+    assert {len(batch.keys) for batch in whole} == {4}
+    for stop in (1, 2, 5, 9, 10, 13):
+        rest = batches(config, 14 - stop, start=whole[stop - 1].positions, workers=2 if stop == 5 else 0)
+        assert [content(batch) for batch in rest] == [content(batch) for batch in whole[stop:]]
+    half = batches(config, 4, start=whole[9].positions, rank=1, world=2)
+    for share, batch in zip(half, whole[10:], strict=True):
+        assert dict(by_image(share)).items() <= dict(by_image(batch)).items()
+
+
+def test_parts_of_a_batch_are_the_batch(folder: Path) -> None:
+    parts, whole = batches(configured(folder, accumulate=2), 6), batches(configured(folder), 3)
+    for step, batch in enumerate(whole):
+        pair = parts[2 * step : 2 * step + 2]
+        assert dict(found for part in pair for found in by_image(part)) == dict(by_image(batch))
+        assert pair[1].positions == batch.positions
+
+
+def test_an_epoch_shows_every_image_once_and_the_next_one_other_crops(folder: Path) -> None:
+    drawn = batches(configured(folder), 10)
+    first, second = drawn[:5], drawn[5:]
+    assert sorted(key for batch in first for key in batch.keys) == [f"{index:09d}" for index in range(40)]
+    before, after = ({k: v for batch in half for k, v in by_image(batch)} for half in (first, second))
+    assert before.keys() == after.keys()
+    assert [key for batch in first for key in batch.keys] != [key for batch in second for key in batch.keys]
+    assert sum(before[key][0] == after[key][0] for key in before) <= 2
+
+
+def test_loading_draws_nothing_from_the_global_generator(folder: Path) -> None:
+    torch.manual_seed(3)
+    want = torch.rand(3)
+    for workers in (0, 1):
+        torch.manual_seed(3)
+        batches(configured(folder), 1, workers=workers)
+        assert torch.equal(torch.rand(3), want)
+
+
+def test_shapes_and_types_are_those_of_a_batch(folder: Path) -> None:
+    batch = batches(configured(folder, ocr_labels=2), 1)[0]
+    assert batch.pixels_B3HW.shape == (8, 3, SIDE, SIDE)
+    assert batch.pixels_B3HW.dtype == torch.uint8
+    assert batch.boxes_BN4.shape == (8, 4, 4)
+    assert batch.boxes_BN4.dtype == torch.float32
+    assert batch.visible_BNP.shape == (8, 4, (SIDE // PATCH) ** 2)
+    assert batch.visible_BNP.dtype == torch.bool
+    assert batch.type_BN.dtype == batch.labels_BNM.dtype == batch.image_clusters_BL.dtype == torch.int64
+    assert batch.labels_BNM.shape[2] <= 2
+    assert batch.weight_BN.dtype == torch.float32
+    assert batch.caption_BL.shape == (8, 0)
+    assert ((batch.weight_BN > 0) == batch.visible_BNP.any(-1)).all()
+    assert batch.image_clusters_BL.shape == (8, 1)
+
+
+def broken(folder: Path, changes: dict[int, dict[str, Any]], count: int = 8) -> Path:
+    """One shard of `count` samples, some with changed members; a JSON is given as the fields to replace."""
+    samples = [draw(index, 40, 10, 12, True, 0) for index in range(count)]
+    for index, change in changes.items():
+        for name, value in change.items():
+            if isinstance(value, dict):
+                value = json.dumps(json.loads(samples[index][name]) | value).encode()
+            samples[index][name] = value
+        samples[index] = {name: value for name, value in samples[index].items() if value is not None}
+    return write_samples(folder, [samples], BANKS)
+
+
+def region(**fields: Any) -> dict[str, Any]:
+    return {"regions": [{"type": "object", "box": [0, 0, 20, 20], "labels": [1]} | fields]}
+
+
+DAMAGE = {
+    "no bytes": ({"jpg": b""}, "its image is no image in a known format, or its header is damaged"),
+    "truncated": ({"jpg": draw(1, 40, 10, 12, True, 0)["jpg"][:700]}, "its image is truncated or damaged"),
+    "no image": ({"jpg": None}, r"has no image member \(jpg, jpeg, png\)"),
+    "no json": ({"json": None}, "has no .json member"),
+    "json": ({"json": b"{"}, r"its JSON is no RegionSample \(JSON: Invalid JSON"),
+    "field": ({"json": {"regions": [{"type": "thing"}]}}, r"its JSON is no RegionSample \(regions.0"),
+    "size": ({"json": {"width": 41}}, "its image has 40 x 40 pixels where its JSON says 41 x 40"),
+    "label": ({"json": region(labels=[10])}, "label 10 is none of the 10 classes of the bank 'object'"),
+    "negative": ({"json": region(labels=[-1])}, "label -1 is none of the 10 classes of the bank 'object'"),
+    "token": ({"json": region(type="ocr", labels=[3, 12])}, "label 12 is none of the 12 classes of the bank 'ocr'"),
+    "cluster": ({"json": {"image_labels": [10]}}, "label 10 is none of the 10 classes of the bank 'image'"),
+    "box": ({"json": region(box=[0, 0, float("nan"), 4])}, "a box is not finite"),
+    "mask size": ({"json": region(rle={"size": [4, 4], "counts": "o1"})}, r"a mask has the size \[4, 4\]"),
+    "mask": ({"json": region(rle={"size": [40, 40], "counts": "~~"})}, "a mask's counts are no compressed run lengths"),
+    "short mask": ({"json": region(rle={"size": [40, 40], "counts": "11"})}, "a mask's run lengths do not fill it"),
+    "no counts": ({"json": region(rle={"size": [40, 40]})}, "a mask's counts are neither a list nor a plain text"),
+    "list counts": ({"json": region(rle={"size": [40, 40], "counts": [10**18]})}, "a mask's"),
+}
+
+
+def test_damage_is_counted_with_its_reason_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    folder = broken(tmp_path, {index: change for index, (change, _) in enumerate(DAMAGE.values())}, count=20)
+    sound = len(DAMAGE)
+    config = configured(folder, streams=1, batch=20 - sound)
+    for workers in (0, 1):
+        first, second = batches(config, 2, workers=workers)
+        assert sorted(first.keys) == [f"{index:09d}" for index in range(sound, 20)]
+        # What lies behind the last sound sample is met on the way to the next.
+        told = {skip.item: skip.reason for batch in (first, second) for skip in batch.skipped}
+        for index, (_, reason) in enumerate(DAMAGE.values()):
+            assert re.match(reason, told[f"shard-000000.tar: {index:09d}"])
+        assert len(told) == sound
+
+
+def test_nothing_usable_in_an_epoch_is_one_sentence_from_a_worker_too(tmp_path: Path) -> None:
+    folder = broken(tmp_path, {index: {"jpg": b"x"} for index in range(8)})
+    for workers in (0, 1):
+        with pytest.raises(UserError, match=r"^stream 0 of 1 found nothing .*its image is no image") as error:
+            batches(configured(folder, streams=1), 1, workers=workers)
+        assert "\n" not in str(error.value)
+        assert active_children() == []
+
+
+def test_an_image_without_regions_is_kept_with_weight_zero(tmp_path: Path) -> None:
+    changes = {index: {"json": {"regions": []}} for index in range(8)}
+    batch = batches(configured(broken(tmp_path, changes), streams=1, image_region=True), 1)[0]
+    assert len(batch.keys) == 8
+    assert batch.skipped == ()
+    assert not batch.weight_BN.any()
+    assert not batch.visible_BNP.any()
+    assert (batch.labels_BNM == -1).all()
+    assert (batch.image_objects_BL == -1).all()
+
+
+def test_captions_are_for_the_objective_that_reads_them(tmp_path: Path) -> None:
+    folder = broken(tmp_path, {2: {"json": {"caption": None}}, 5: {"json": {"caption": " "}}})
+    batch, after = batches(configured(folder, streams=1, batch=6, name="siglip"), 2)
+    assert batch.caption_BL.shape == (6, 6)
+    assert (batch.caption_BL[:, 0] > 0).all()
+    told = {(skip.item, skip.reason) for found in (batch, after) for skip in found.skipped}
+    assert told == {(f"shard-000000.tar: {index:09d}", "has no caption") for index in (2, 5)}
+    assert batches(configured(folder, streams=1), 1)[0].skipped == ()
+    bare = write_shards(tmp_path / "bare", samples=8, shards=1, size=16, captions=False)
+    with pytest.raises(UserError, match=r"has no caption \(8 times\)"):
+        batches(configured(bare, streams=1, name="siglip"), 1)
+
+
+def test_a_killed_worker_is_a_sentence(folder: Path) -> None:
+    config = configured(folder)
+    found = iter(RegionLoader(config, read_region_manifest(folder), stage=config.stages[0], workers=1))
+    next(found)
+    (child,) = active_children()
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(UserError, match=r"a process that loads images died .* fewer workers"):
+        list(islice(found, 50))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "message"),
+    [
+        ({"streams": 16, "batch": 16}, {}, r"8 shards for 16 streams, .* write data.streams: 8\."),
+        (
+            {"streams": 4, "batch": 24},
+            {"world": 3},
+            r"4 data streams cannot be divided among 3 ranks; write data.streams: 6\.",
+        ),
+        (
+            {"streams": 8, "batch": 8, "accumulate": 2},
+            {},
+            r"no multiple of 8 data streams a part; write data.streams: 4\.",
+        ),
+        ({"streams": 1, "batch": 7}, {"world": 3}, r"no number of streams fits 8 shards, 3 ranks"),
+        ({}, {"start": {0: (0, 0, 0), 1: (0, 0, 0)}}, r"other data streams \(2 positions\) than the configuration's 4"),
+        (
+            {},
+            {"start": dict.fromkeys(range(8), (0, 0, 0))},
+            r"other data streams \(8 positions\) than the configuration's 4",
+        ),
+        ({"name": "siglip", "tokenizer": "nope"}, {}, "there is no caption tokenizer"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_does(folder: Path, settings: Any, words: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        batches(configured(folder, **settings), 1, **words)
+
+
+def test_a_missing_shard_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path, samples=8, shards=2, size=16)
+    (folder / "shard-000001.tar").unlink()
+    config = configured(folder, streams=1)
+    with pytest.raises(UserError, match=r"shard-000001\.tar is named by the manifest and missing"):
+        RegionLoader(config, read_region_manifest(folder), stage=config.stages[0])
+
+
+@pytest.mark.gpu
+def test_batches_for_a_gpu_are_pinned(folder: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    for workers in (0, 1, 2):
+        batch = batches(configured(folder), 1, workers=workers, device_kind="cuda")[0]
+        assert batch.pixels_B3HW.is_pinned()
+        assert batch.labels_BNM.is_pinned()
