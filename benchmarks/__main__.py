@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("extraction", "cache", "report", "peer_visbench")
+NAMES = ("extraction", "cache", "report", "peer_visbench", "regions", "loss", "loader", "curation")
 
 
 def main(wanted: list[str]) -> int:

@@ -1,0 +1,44 @@
+"""Recipes: one function a paper table or miniature study; each returns the studies that `run_study` then carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rice_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rice_core.recipes.run import Workshop
+    from rice_core.recipes.study import Study
+
+NAMES = {
+    "mini:encoders": "rice, mlcd and siglip between random weights and a supervised ceiling, equal steps and to convergence",
+    "mini:losses": "two forms of the loss x two margins",
+    "table:5a": "ablation of N, regions an image",
+    "table:5b": "ablation of K, clusters",
+    "table:5c": "ablation of rho, the share of negatives sampled",
+    "table:5d": "ablation of M, labels of a text region",
+}
+"""What `ricebench run NAME` takes."""
+
+
+def recipe(name: str, workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[Study]:
+    """The studies of a recipe, in the order to run them; settings that a study chooses are chosen when it is asked for.
+
+    Args:
+        scale: "mini" (an hour or more on two cores) or "smoke" (minutes; its numbers mean nothing).
+
+    Raises:
+        UserError: no such recipe or scale.
+    """
+    # They import torch.
+    from rice_core.recipes import ablations, mini
+
+    if name not in NAMES:
+        raise UserError(f"There is no recipe {name!r}; choose from {', '.join(NAMES)}.")
+    if scale not in mini.SCALES:
+        raise UserError(f"There is no scale {scale!r}; choose from {', '.join(mini.SCALES)}.")
+    kind, _, which = name.partition(":")
+    if kind == "table":
+        return ablations.table_5(workshop, scale, seeds, which=which)
+    return {"encoders": mini.encoders, "losses": mini.losses}[which](workshop, scale, seeds)

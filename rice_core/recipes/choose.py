@@ -1,0 +1,84 @@
+"""How fast and how long each objective is trained, chosen on training curves alone: no probe is looked at.
+
+What is compared is an objective with itself: the share of its own training examples whose positive beats every negative
+(`top1` in the metrics log, the mean over its banks), averaged over the last tenth of a training. The loss is no judge: with an
+angular margin it can fall while accuracy stays at chance. Choosing has scenes and seeds of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rice_core.curate.settings import CurateSettings
+from rice_core.recipes.run import Workshop, metrics_of
+from rice_core.recipes.study import replicate
+from rice_core.train.config import TrainConfig
+
+SEED = 90
+"""Of the scenes and weights on which settings are chosen; no study has a replicate of this number."""
+
+ENOUGH = 0.02
+"""A training twice as long that gains less than this (of 1) in top-1 has converged before."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was tried and what came out."""
+
+    what: str
+    skill: dict[float, float]
+    """Value tried -> top-1 at the end of training."""
+    chosen: float
+
+    def __str__(self) -> str:
+        tried = ", ".join(f"{value:g}: {skill:.3f}" for value, skill in self.skill.items())
+        return f"{self.what} {self.chosen:g} (top-1 in training at {tried})"
+
+
+def best_rate(
+    workshop: Workshop,
+    name: str,
+    make: Callable[[float], TrainConfig],
+    rates: Sequence[float],
+    scenes: int,
+    curation: CurateSettings,
+) -> Choice:
+    """The learning rate with the highest top-1 at the end of a training of equal length."""
+    data = workshop.data(SEED, scenes, curation)
+    folders = workshop.train([replicate(make(rate), SEED, data) for rate in rates])
+    skill = {rate: skill_of(folder) for rate, folder in zip(rates, folders, strict=True)}
+    return Choice(f"{name}: learning rate", skill, max(skill, key=lambda rate: skill[rate]))
+
+
+def long_enough(
+    workshop: Workshop,
+    name: str,
+    make: Callable[[int], TrainConfig],
+    steps: int,
+    scenes: int,
+    curation: CurateSettings,
+    *,
+    doublings: int,
+) -> Choice:
+    """The first length of which twice as many steps (a whole training anew, with its own schedule) gain less than ENOUGH."""
+    data = workshop.data(SEED, scenes, curation)
+    skill: dict[float, float] = {}
+    for length in (steps << k for k in range(doublings + 1)):
+        (folder,) = workshop.train([replicate(make(length), SEED, data)])
+        skill[length] = skill_of(folder)
+        if length > steps and skill[length] - skill[length // 2] < ENOUGH:
+            return Choice(f"{name}: steps", skill, length // 2)
+    # The longest that was tried; whether it has converged is not known, and the table says so.
+    return Choice(f"{name}: steps (still rising)", skill, max(skill))
+
+
+def skill_of(folder: Path) -> float:
+    """Top-1 in training, in [0, 1]: the mean over the last tenth of the logged lines and over banks."""
+    rows = metrics_of(folder)
+    last = rows[-max(1, len(rows) // 10) :]
+    found = [
+        float(value) for row in last for key, value in row.items() if key.split("/")[-1] == "top1" and value is not None
+    ]
+    return sum(found) / len(found) if found else 0.0

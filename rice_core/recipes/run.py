@@ -1,0 +1,199 @@
+"""Run a study: draw, curate, train, name, probe. Every stage is recognised when finished, so the same command resumes.
+
+Trainings run as processes of their own, `jobs` side by side, each with one CPU thread: sums in another order give other
+weights, and a process that is killed takes nothing with it but its last steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from rice_core.config import build_probes
+from rice_core.curate.settings import CurateSettings
+from rice_core.digest import json_digest
+from rice_core.errors import UserError
+from rice_core.files import write_atomically
+from rice_core.progress import Progress
+from rice_core.recipes.study import Arm, Study, replicate, training_digest
+from rice_core.run import Plan, Runner, Settings, Summary
+from rice_core.spec import EncoderSpec, ProbeRequest
+from rice_core.store import Store
+from rice_core.train.config import TrainConfig
+from rice_core.world.mini import draw, open_data, training_world
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where studies are made, and with how much."""
+
+    store: Store
+    progress: Progress
+    device: str = "auto"
+    jobs: int = 1
+    """Trainings side by side."""
+
+    def data(self, seed: int, scenes: int, curation: CurateSettings) -> Path:
+        """The curated scenes of a replicate."""
+        from rice_core.curate import curate
+
+        world = draw(training_world(seed, scenes=scenes), self.store.root / "worlds", workers=self.jobs)
+        digest = json_digest([seed, scenes, curation.model_dump(mode="json")])[:20]
+        folder = self.store.root / "curated" / digest
+        curate(world, folder, curation, progress=self.progress, workers=self.jobs)
+        return folder
+
+    def train(self, wanted: list[TrainConfig]) -> list[Path]:
+        """The folders of finished trainings, in the order asked for; each distinct one is trained once.
+
+        Raises:
+            UserError: one failed; the others were finished first.
+        """
+        folders = [self._folder(config) for config in wanted]
+        missing = {f: c for f, c in zip(folders, wanted, strict=True) if not _finished(f)}
+        self.progress.begin(sum(sum(config.steps) for config in missing.values()), "training steps")
+        failures: list[str] = []
+        with ThreadPoolExecutor(self.jobs) as pool:
+            running = {pool.submit(self._train_one, config, folder): folder for folder, config in missing.items()}
+            for future in self._follow(running):
+                error = future.exception()
+                if error is not None:
+                    failures.append(str(error))
+        if failures:
+            raise UserError(f"{len(failures)} of {len(missing)} trainings failed; the first: {failures[0]}")
+        return folders
+
+    def _folder(self, config: TrainConfig) -> Path:
+        from rice_core.digest import file_digest
+        from rice_core.regions import MANIFEST
+
+        return self.store.root / "trained" / training_digest(config, file_digest(config.data.path / MANIFEST))
+
+    def _train_one(self, config: TrainConfig, folder: Path) -> None:
+        path = folder.parent / f"{folder.name}.json"
+        # Studies that share a training call it by different names.
+        config = config.model_copy(update={"name": folder.name, "tags": {}})
+        absolute = config.model_copy(
+            update={"data": config.data.model_copy(update={"path": config.data.path.absolute()})}
+        )
+        write_atomically(path, absolute.model_dump_json(indent=2).encode())
+        command = [
+            sys.executable,
+            "-m",
+            "rice_core.cli",
+            "train",
+            str(path),
+            "--out",
+            str(folder),
+            "--quiet",
+            "--workers",
+            "0",
+        ]
+        done = subprocess.run(
+            [*command, "--device", self.device],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        if done.returncode:
+            last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+            raise UserError(f"{config.name}: {last.removeprefix('ricebench: ')}")
+
+    def _follow(self, running: dict[Future[None], Path]) -> Iterator[Future[None]]:
+        """Finished trainings as they come; in between, the steps that the others have made."""
+        left = set(running)
+        while left:
+            done, left = wait(left, timeout=2.0, return_when=FIRST_COMPLETED)
+            self.progress.reach(sum(_steps_made(folder) for folder in running.values()))
+            for future in done:
+                self.progress.say(
+                    f"trained {running[future].name}" if not future.exception() else f"{future.exception()}"
+                )
+                yield future
+
+
+def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
+    """Train and probe every arm and seed of a study; the records say which study they belong to.
+
+    Raises:
+        UserError: a training failed, or a probe or data set is not known.
+    """
+    judges = [
+        (open_data(name, workshop.store.root / "worlds"), build_probes(tuple(map(ProbeRequest.parse, probes))))
+        for name, probes in study.probes.items()
+    ]
+    jobs = [(arm, seed) for seed in study.seeds for arm in study.arms]
+    wanted = {(seed, arm.curation.model_dump_json()): arm.curation for arm, seed in jobs}
+    data = {(seed, key): workshop.data(seed, study.scenes, curation) for (seed, key), curation in wanted.items()}
+    configs = {
+        (arm.label, seed): replicate(arm.config, seed, data[seed, arm.curation.model_dump_json()]) for arm, seed in jobs
+    }
+    trained = [(arm, seed) for arm, seed in jobs if arm.trained]
+    folders = workshop.train([configs[arm.label, seed] for arm, seed in trained])
+    made = {(arm.label, seed): folder for (arm, seed), folder in zip(trained, folders, strict=True)}
+    summary = Summary()
+    for seed in study.seeds:
+        specs = []
+        for arm in study.arms:
+            config = configs[arm.label, seed]
+            target = workshop.store.root / study.folder(arm, seed)
+            _name_encoder(target, made.get((arm.label, seed)), config, study.facts(arm, seed))
+            specs.append(EncoderSpec(name=f"{arm.label} #{seed}", source="rice", model=str(target)))
+        for dataset, probes in judges:
+            plan = Plan(tuple(specs), probes, dataset, seeds=(seed,))
+            found = Runner(workshop.store, settings, workshop.progress).run(plan)
+            summary.records += found.records
+            summary.counts += found.counts
+            summary.errors += found.errors
+    return summary
+
+
+def _name_encoder(target: Path, trained: Path | None, config: TrainConfig, facts: dict[str, str]) -> None:
+    """Write an arm's encoder with its place in the study; the trunk's initial weights where it was not trained."""
+    from rice_core.encoders.rice import CONFIG, WEIGHTS, RiceFile, save_rice
+
+    if trained is None:
+        from rice_core.train.objectives import initial_trunk
+
+        save_rice(
+            target,
+            initial_trunk(config),
+            tags={"objective": "none: weights as drawn", **facts},
+            mean=config.mean,
+            std=config.std,
+        )
+        return
+    about = RiceFile.model_validate_json((trained / "encoder" / CONFIG).read_bytes())
+    about = about.model_copy(update={"tags": about.tags | facts})
+    write_atomically(target / WEIGHTS, (trained / "encoder" / WEIGHTS).read_bytes())
+    write_atomically(target / CONFIG, (about.model_dump_json(indent=2) + "\n").encode())
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / "encoder" / "encoder.json").is_file()
+
+
+def metrics_of(folder: Path) -> list[dict[str, float]]:
+    """The lines of a training's metrics log; a torn last line is left out."""
+    rows: list[dict[str, float]] = []
+    with contextlib.suppress(OSError):
+        for line in (folder / "metrics.jsonl").read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return rows
+
+
+def _steps_made(folder: Path) -> int:
+    rows = metrics_of(folder)
+    return int(rows[-1].get("step", 0)) if rows else 0
+
+
+__all__ = ["Arm", "Workshop", "metrics_of", "run_study"]
