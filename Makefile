@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 
+# Bytecode is kept even where the environment says otherwise: without it every process compiles torch anew (4 s each).
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test check bench clean
 
 demo: $(READY)

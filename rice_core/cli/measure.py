@@ -86,6 +86,10 @@ def plan(
 
 
 def run(
+    ctx: typer.Context,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A study that trains its own encoders, as mini:encoders or table:5a.")
+    ] = None,
     encoders: EncodersOption = None,
     probes: ProbesOption = None,
     data: DataOption = "",
@@ -100,6 +104,8 @@ def run(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images a forward pass.")] = 32,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding threads.")] = 4,
     cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.01, help="Size of the feature cache.")] = 50.0,
+    scale: Annotated[str, typer.Option("--scale", help="Of a recipe: mini, or smoke to try it in seconds.")] = "mini",
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings of a recipe side by side.")] = 1,
     store: StoreOption = DEFAULT_STORE,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -108,6 +114,13 @@ def run(
     if only not in ("missing", "failed", "all"):
         raise UserError(f"--only {only} is not known; use missing, failed or all.")
     opened = _store(store)
+    if recipe is not None:
+        if encoders or probes or data or config:
+            raise UserError(
+                f"{recipe} says itself what is trained and probed; leave out --encoders, --probes, --data and --config."
+            )
+        _run_recipe(ctx, recipe, opened, scale, parse_seeds(seeds or "0,1,2"), device, jobs, quiet=quiet)
+        return
     wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
     summary = _execute(
         wanted,
@@ -127,6 +140,32 @@ def run(
         for error in summary.errors:
             typer.echo(f"  failed: {error}", err=True)
     _exit(summary)
+
+
+def _run_recipe(
+    ctx: typer.Context,
+    name: str,
+    store: Store,
+    scale: str,
+    seeds: tuple[int, ...],
+    device: str,
+    jobs: int,
+    *,
+    quiet: bool,
+) -> None:
+    from rice_core.progress import Progress
+    from rice_core.recipes import recipe
+    from rice_core.recipes.run import Workshop, run_study
+    from rice_core.run import Settings
+
+    failed = 0
+    with Progress(quiet=quiet) as progress:
+        workshop = Workshop(store, progress, device, jobs)
+        for study in recipe(name, workshop, scale, seeds):
+            failed += run_study(study, workshop, Settings(device=device)).counts["failed"]
+    _invoke(ctx, "study", name, store=store.root)
+    if failed:
+        raise typer.Exit(3)
 
 
 def _config(
@@ -216,12 +255,12 @@ def _store(path: Path) -> Store:
     return Store(path)
 
 
-def _invoke(ctx: typer.Context, name: str, **options: object) -> None:
+def _invoke(ctx: typer.Context, name: str, *arguments: str, **options: object) -> None:
     """Run another command of the app, where a package has registered it."""
     commands = getattr(ctx.parent.command if ctx.parent else None, "commands", {})
     if name in commands:
         words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        commands[name].main(words, prog_name=f"ricebench {name}", standalone_mode=False)
+        commands[name].main([*arguments, *words], prog_name=f"ricebench {name}", standalone_mode=False)
 
 
 def _exit(summary: Summary) -> None:

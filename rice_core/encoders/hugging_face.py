@@ -131,7 +131,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
             dim=config.hidden_size,
             recipe=_recipe(spec, config),
             architecture=_architecture(config),
-            facts={"hub commit": config._commit_hash} if getattr(config, "_commit_hash", None) else {},
+            facts=_facts(spec, config),
         )
     return TorchEncoder(spec, trunk)
 
@@ -220,6 +220,16 @@ def _architecture(config: Any) -> dict[str, Any]:
     for name in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
         body.pop(name, None)
     return {"transformers": transformers.__version__, "config": json.loads(json.dumps(body, default=str))}
+
+
+def _facts(spec: EncoderSpec, config: Any) -> dict[str, str]:
+    """The hub's commit, or the training tags that our own export left beside the weights."""
+    if getattr(config, "_commit_hash", None):
+        return {"hub commit": config._commit_hash}
+    tags = Path(spec.model) / "rice_config.json"
+    return (
+        {str(key): str(value) for key, value in json.loads(tags.read_text())["tags"].items()} if tags.is_file() else {}
+    )
 
 
 @contextmanager

@@ -44,7 +44,9 @@ class Workshop:
         """The curated scenes of a replicate."""
         from rice_core.curate import curate
 
-        world = draw(training_world(seed, scenes=scenes), self.store.root / "worlds", workers=self.jobs)
+        world = draw(
+            training_world(seed, scenes=scenes), self.store.root / "worlds", workers=self.jobs, progress=self.progress
+        )
         digest = json_digest([seed, scenes, curation.model_dump(mode="json")])[:20]
         folder = self.store.root / "curated" / digest
         curate(world, folder, curation, progress=self.progress, workers=self.jobs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset
+    from rice_core.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ DEMO_PROBES = (
 )
 
 
-def draw(world: World, folder: Path, *, workers: int = 1) -> Path:
+def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | None = None) -> Path:
     """Write the world below `folder` in COCO format, or find it there; returns its folder.
 
     `workers` processes draw; more than one needs an importable main module. The result does not depend on it.
@@ -70,6 +71,7 @@ def draw(world: World, folder: Path, *, workers: int = 1) -> Path:
         level=world.level,
         annotate=world.annotate,
         workers=workers,
+        progress=progress,
     )
 
 

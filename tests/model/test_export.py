@@ -7,8 +7,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModel, MLCDVisionModel
+from typer.testing import CliRunner
 
+from rice_core.cli import build_app
 from rice_core.encoders import load_encoder
 from rice_core.encoders.regions import RegionEncoder
 from rice_core.encoders.rice import save_rice
@@ -79,6 +82,7 @@ def test_hf_and_rice_folders_give_the_same_features(folder, native):
         encoder = load_encoder(EncoderSpec(source=source, model=str(path)))
         with torch.no_grad():
             features.append(encoder.encode(encoder.preprocess([image])))
+        assert encoder.facts["objective"] == "rice"
     torch.testing.assert_close(features[0].dense_BCHW, features[1].dense_BCHW, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features[0].cls_BC, features[1].cls_BC, atol=1e-5, rtol=1e-5)
 
@@ -122,3 +126,18 @@ def _filled(height, width, box):
     mask = np.zeros((height, width), bool)
     mask[box[1] : box[3], box[0] : box[2]] = True
     return mask
+
+
+def test_the_command_goes_both_ways_bit_for_bit(native, tmp_path):
+    run = CliRunner().invoke
+    assert run(build_app(), ["export", f"rice:{native}", str(tmp_path / "hf")]).exit_code == 0
+    assert run(build_app(), ["export", f"hf:{tmp_path / 'hf'}", str(tmp_path / "back"), "--to", "rice"]).exit_code == 0
+    a, b = (load_file(folder / "encoder.safetensors") for folder in (native, tmp_path / "back"))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    for words, message in (
+        (["export", f"rice:{native}", str(tmp_path / "hf")], "not empty"),
+        (["export", f"rice:{native}", str(tmp_path / "x"), "--to", "onnx"], "use hf or rice"),
+        (["export", "synthetic:noise", str(tmp_path / "x")], "no MLCD or RICE encoder"),
+    ):
+        assert message in str(run(build_app(), words).exception)

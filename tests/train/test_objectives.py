@@ -26,7 +26,8 @@ def _config(folder: Path, name: str, **model) -> TrainConfig:
     return TrainConfig.model_validate(
         {
             "name": name,
-            "model": {"vit": {"width": 32, "depth": 2, "heads": 2, "patch": 8, "resolution": 48}, "region_layers": 1} | model,
+            "model": {"vit": {"width": 32, "depth": 2, "heads": 2, "patch": 8, "resolution": 48}, "region_layers": 1}
+            | model,
             "objective": {
                 "name": name,
                 "loss": {"margin": "cos", "s": 16, "rho": 0.5},

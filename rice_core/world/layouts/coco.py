@@ -18,6 +18,7 @@ import json
 import multiprocessing
 import secrets
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -30,6 +31,7 @@ from PIL import Image
 
 from rice_core.digest import bytes_digest, file_digest, json_digest
 from rice_core.errors import UserError
+from rice_core.progress import Progress
 from rice_core.spec import Frozen
 from rice_core.world.captions import write_caption
 from rice_core.world.layouts.annotations import Drawn, captions, instances, syllable_annotations, text, thing_annotation
@@ -77,6 +79,7 @@ def write_coco(
     level: Level = "easy",
     annotate: Annotate = "objects",
     workers: int = 1,
+    progress: Progress | None = None,
 ) -> Path:
     """Draw a world and put it at `folder`, whole or not at all; a folder that already holds it is used as it is.
 
@@ -100,7 +103,7 @@ def write_coco(
         raise UserError(f"{folder} holds files that are no miniature world; choose an empty folder.")
     drawn = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
     try:
-        _draw(drawn, request, workers)
+        _draw(drawn, request, workers, progress or Progress(quiet=True))
         _put_in_place(drawn, folder, request)
     finally:
         shutil.rmtree(drawn, ignore_errors=True)
@@ -126,19 +129,21 @@ def _holds(folder: Path, request: Request) -> bool:
         return False
 
 
-def _draw(folder: Path, request: Request, workers: int) -> None:
+def _draw(folder: Path, request: Request, workers: int, progress: Progress) -> None:
     splits = {"train": range(request.train), "val": range(VAL_START, VAL_START + request.val)}
     jobs = [(split, index) for split, indices in splits.items() for index in indices]
     (folder / "annotations").mkdir(parents=True)
     for split in splits:
         (folder / split).mkdir()
     write = partial(_write_scene, folder, request)
-    if workers > 1:
-        # A fork of a process in which torch has started threads may hang.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results = list(pool.map(write, *zip(*jobs, strict=True), chunksize=16)) if jobs else []
-    else:
-        results = list(starmap(write, jobs))
+    with contextlib.ExitStack() as stack:
+        drawn: Iterable[Drawn] = starmap(write, jobs)
+        if workers > 1 and jobs:
+            # A fork of a process in which torch has started threads may hang.
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+            drawn = pool.map(write, *zip(*jobs, strict=True), chunksize=16)
+        results = [each for _, each in zip(progress.track(jobs, "drawing scenes"), drawn, strict=True)]
     files = {result.file: result.sha256 for result in results}
     for split in splits:
         files |= _write_annotations(folder, request, split, [r for r in results if r.file.startswith(f"{split}/")])

@@ -1,0 +1,41 @@
+"""The command that converts an encoder between our own folders and Hugging Face's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rice_core.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(export)
+
+
+def export(
+    encoder: Annotated[str, typer.Argument(help="rice:FOLDER, or hf: of a checkpoint of RICE's or MLCD's class.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must be empty or not there.")],
+    to: Annotated[str, typer.Option("--to", help="hf: for transformers and hf:OUT. rice: for rice:OUT.")] = "hf",
+) -> None:
+    """Write an encoder as a Hugging Face folder that AutoModel loads, or as a folder of ours."""
+    from rice_core.catalogue import resolve
+    from rice_core.encoders import load_encoder
+    from rice_core.encoders.regions import native_trunk_of
+    from rice_core.encoders.rice import save_rice
+    from rice_core.model.mlcd import save_hugging_face
+
+    if to not in ("hf", "rice"):
+        raise UserError(f"--to {to} is not known; use hf or rice.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty; choose a new folder.")
+    loaded = load_encoder(resolve(encoder))
+    trunk, recipe = native_trunk_of(loaded)
+    tags = dict(getattr(loaded, "facts", {})) | {"exported from": encoder}
+    if to == "hf":
+        save_hugging_face(out, trunk, mean=recipe.mean, std=recipe.std, tags=tags)
+    else:
+        save_rice(out, trunk, tags=tags, mean=recipe.mean, std=recipe.std)
+    typer.echo(f"Written; use it as {to}:{out}")

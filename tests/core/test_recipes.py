@@ -1,0 +1,133 @@
+"""Recipes: what the studies say, and one of them run end to end at its smallest."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from rice_core.cli import build_app
+from rice_core.errors import UserError
+from rice_core.progress import Progress
+from rice_core.recipes import NAMES, recipe
+from rice_core.recipes.choose import best_rate, long_enough, skill_of
+from rice_core.recipes.compute import training_flops
+from rice_core.recipes.mini import OBJECTIVES, SCALES, curation, objective, training
+from rice_core.recipes.run import Workshop
+from rice_core.recipes.study import training_digest
+from rice_core.store import Store
+
+
+class Bench(Workshop):
+    """A workshop whose trainings only leave a log: top-1 as a function of the configuration."""
+
+    def data(self, seed, scenes, curation):
+        return self.store.root / "data"
+
+    def train(self, wanted):
+        folders = []
+        for config in wanted:
+            folder = self.store.root / training_digest(config, "data")
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = [
+                {"step": k, "object/top1": self.skill(config), "ocr/top1": self.skill(config), "loss": 1.0}
+                for k in range(20)
+            ]
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            folders.append(folder)
+        return folders
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(Store(tmp_path), Progress(quiet=True))
+
+
+SIZE = SCALES["smoke"]
+
+
+def test_the_rate_with_the_best_curve_is_chosen(bench):
+    Bench.skill = staticmethod(lambda config: 1 - abs(config.optimizer.rate - 1e-3) * 100)
+    choice = best_rate(
+        bench,
+        "x",
+        lambda rate: training(SIZE, "x", objective("rice"), rate=rate),
+        (5e-4, 1e-3, 2e-3),
+        8,
+        curation(SIZE),
+    )
+    assert choice.chosen == 1e-3
+    assert set(choice.skill) == {5e-4, 1e-3, 2e-3}
+
+
+@pytest.mark.parametrize(
+    ("gains", "chosen", "rising"),
+    [((0.5, 0.51), 10, False), ((0.3, 0.6, 0.61), 20, False), ((0.1, 0.3, 0.6), 40, True)],
+)
+def test_length_doubles_until_it_stops_paying(bench, gains, chosen, rising):
+    batch = SIZE.batch
+    Bench.skill = staticmethod(lambda config: gains[{10: 0, 20: 1, 40: 2}[config.stages[0].samples // batch]])
+    make = lambda steps: training(SIZE, "x", objective("rice"), steps=steps)  # noqa: E731
+    choice = long_enough(bench, "x", make, 10, 8, curation(SIZE), doublings=2)
+    assert choice.chosen == chosen
+    assert ("still rising" in choice.what) == rising
+
+
+def test_skill_is_the_end_of_the_curve_over_banks(tmp_path):
+    rows = [{"step": k, "object/top1": k / 20, "ocr/top1": None, "loss": 9} for k in range(1, 21)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 21, "obj')
+    assert skill_of(tmp_path) == pytest.approx((19 / 20 + 1) / 2)
+
+
+def test_names_tags_and_probes_share_a_training_and_settings_do_not():
+    config = training(SIZE, "a", objective("rice"))
+    same = config.model_copy(update={"name": "b", "tags": {"x": "y"}, "log_every": 3})
+    assert training_digest(config, "d") == training_digest(same, "d")
+    assert training_digest(config, "d") != training_digest(config, "e")
+    assert training_digest(config, "d") != training_digest(training(SIZE, "a", objective("rice"), rate=2e-3), "d")
+
+
+def test_ablations_change_one_number(bench):
+    Bench.skill = staticmethod(lambda config: 0.5)
+    for which, path in (("5a", "regions"), ("5c", "rho"), ("5d", "ocr_labels")):
+        (study,) = recipe(f"table:{which}", bench, "mini", (0, 1, 2))
+        seen, rest = [], []
+        for arm in study.arms:
+            body = arm.config.objective.model_dump()
+            seen.append(body["loss"].pop("rho") if path == "rho" else body.pop(path))
+            rest.append(body)
+            assert seen[-1] == arm.value
+            others = arm.config.model_dump(exclude={"objective"})
+            assert others == study.arms[0].config.model_dump(exclude={"objective"})
+        assert all(body == rest[0] for body in rest)
+        assert len(set(seen)) == len(study.arms) >= 3
+        assert sum(arm.reference for arm in study.arms) == 1
+    (study,) = recipe("table:5b", bench, "mini", (0,))
+    assert [arm.curation.classes for arm in study.arms] == [arm.value for arm in study.arms]
+    assert all(arm.config == study.arms[0].config for arm in study.arms)
+
+
+def test_equal_compute_gives_fewer_steps_to_the_costlier_objective(bench):
+    flops = {
+        name: training_flops(training(SCALES["mini"], name, objective(name)), curation(SCALES["mini"]))
+        for name in OBJECTIVES
+    }
+    assert flops["mlcd"] < flops["rice"] < 1.1 * flops["mlcd"]
+    assert flops["siglip"] > flops["mlcd"]
+    Bench.skill = staticmethod(lambda config: 0.5)
+    equal, converged = recipe("mini:encoders", bench, "mini", (0, 1, 2))
+    steps = {arm.label: arm.config.steps[0] for arm in equal.arms}
+    for name in OBJECTIVES:
+        assert steps[name] * flops[name] == pytest.approx(steps["rice"] * flops["rice"], rel=2e-3)
+    assert (equal.control, converged.control) == ("equal compute", "converged")
+    assert {arm.label for arm in equal.arms if arm.yardstick} == {"random weights", "rice, told the categories"}
+
+
+def test_mistakes_are_said(bench):
+    with pytest.raises(UserError, match="no recipe 'table:5e'"):
+        recipe("table:5e", bench, "mini", (0,))
+    with pytest.raises(UserError, match="no scale 'huge'"):
+        recipe("table:5a", bench, "huge", (0,))
+    answer = CliRunner().invoke(build_app(), ["run", "mini:losses", "--data", "mini"])
+    assert isinstance(answer.exception, UserError)
+    assert "leave out --encoders" in str(answer.exception)
+    assert "table:5d" in NAMES
