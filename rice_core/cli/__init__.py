@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from rice_core import __version__
-from rice_core.cli import look, measure
+from rice_core.cli import curate, export, look, measure, train
 from rice_core.errors import UserError
 
 
@@ -40,6 +40,9 @@ def build_app() -> typer.Typer:
 
     measure.register(app)
     look.register(app)
+    export.register(app)
+    curate.register(app)
+    train.register(app)
     for point in sorted(entry_points(group="ricebench.commands"), key=lambda point: point.name):
         point.load()(app)
     return app

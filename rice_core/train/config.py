@@ -141,7 +141,7 @@ class TrainConfig(Frozen):
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights; where it is set, the exported encoder is the average."""
     save_every: int = Field(default=1000, ge=1)
-    """Steps between checkpoints; the last one is kept, and the end of every stage."""
+    """Steps between checkpoints; the last two are kept, and the end of every stage."""
     export_every: int | None = Field(default=None, ge=1)
     """Steps between exports beside the one at the end."""
     log_every: int = Field(default=20, ge=1)

@@ -1,0 +1,153 @@
+"""The command that turns images into training shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rice_core.cli.options import QuietOption
+from rice_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rice_core.regions import RegionManifest
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(curate)
+
+
+def curate(
+    images: Annotated[Path, typer.Argument(help="Folder of photos, in COCO format, or of SA-1B's files.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the shards.")],
+    proposals: Annotated[
+        str, typer.Option("--proposals", help="classical, coco, sa1b, sam:ID, sam2:ID or none.")
+    ] = "classical",
+    text: Annotated[
+        str, typer.Option("--text", help="rapidocr, pp-ocr:DETECTOR+READER, annotations or none.")
+    ] = "rapidocr",
+    tokenizer: Annotated[str, typer.Option("--tokenizer", help="clip-bpe, syllables or hf:NAME.")] = "clip-bpe",
+    features: Annotated[str, typer.Option("--features", help="hog, or an encoder.")] = "hog",
+    labels: Annotated[
+        str, typer.Option("--labels", help="clusters, or truth: the annotated categories, for a supervised ceiling.")
+    ] = "clusters",
+    captions: Annotated[str, typer.Option("--captions", help="none, coco, or sidecar (NAME.txt).")] = "none",
+    split: Annotated[str, typer.Option("--split", help="Of a COCO-format folder: train, val or all.")] = "train",
+    classes: Annotated[int, typer.Option("--classes", min=2, help="Clusters of regions.")] = 1000,
+    image_classes: Annotated[
+        int, typer.Option("--image-classes", min=0, help="Clusters of whole images, for the objective mlcd.")
+    ] = 0,
+    min_image: Annotated[int, typer.Option("--min-image", min=0, help="Shorter edge of an image, pixels.")] = 336,
+    min_box: Annotated[int, typer.Option("--min-box", min=0, help="Shorter edge of an object, pixels.")] = 128,
+    min_text_score: Annotated[
+        float, typer.Option("--min-text-score", min=0, max=1, help="Confidence that a line of text must exceed.")
+    ] = 0.7,
+    min_cluster: Annotated[int, typer.Option("--min-cluster", min=1, help="Regions of the smallest cluster.")] = 2,
+    fit_rows: Annotated[
+        int, typer.Option("--fit-rows", min=1, help="Regions in memory at once; more are clustered in two levels.")
+    ] = 2_000_000,
+    shard_samples: Annotated[int, typer.Option("--shard-samples", min=1, help="Images a shard.")] = 1000,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Images at most.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps: where models run.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run left.")] = False,
+    ray: Annotated[bool, typer.Option("--ray", help="Spread proposals and features over a Ray cluster.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Turn images into training shards: proposals, text, features, clusters, labels. The same command again goes on."""
+    wanted = {
+        "proposals": proposals,
+        "text": text,
+        "tokenizer": tokenizer,
+        "features": features,
+        "labels": labels,
+        "captions": captions,
+        "split": split,
+        "classes": classes,
+        "image_classes": image_classes,
+        "min_image": min_image,
+        "min_box": min_box,
+        "min_text_score": min_text_score,
+        "min_cluster": min_cluster,
+        "fit_rows": fit_rows,
+        "shard_samples": shard_samples,
+        "limit": limit,
+        "seed": seed,
+    }
+    manifest = _run(images, out, wanted, workers=workers, device=device, fresh=fresh, ray=ray, quiet=quiet)
+    for line in _summary(manifest, out):
+        typer.echo(line)
+
+
+def _run(
+    images: Path, out: Path, wanted: dict[str, Any], *, workers: int, device: str, fresh: bool, ray: bool, quiet: bool
+) -> RegionManifest:
+    from pydantic import ValidationError
+
+    from rice_core.curate.pieces import spread
+    from rice_core.curate.pipeline import curate as curate_folder
+    from rice_core.curate.settings import CurateSettings
+    from rice_core.progress import Progress
+
+    try:
+        settings = CurateSettings.model_validate(wanted)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f"--{str(part).replace('_', '-')}: " for part in problem["loc"])
+        raise UserError(
+            f"{where}{problem['msg'].removeprefix('Value error, ')}; see `ricebench curate --help`."
+        ) from None
+    spread_over: Any = spread
+    if ray:
+        from rice_core.curate.ray_cluster import spread_over_ray
+
+        spread_over = spread_over_ray
+    with Progress(quiet=quiet) as progress:
+        try:
+            return curate_folder(
+                images.expanduser(),
+                out.expanduser(),
+                settings,
+                progress=progress,
+                workers=workers,
+                device=_device(settings, device),
+                fresh=fresh,
+                spread_over=spread_over,
+            )
+        except KeyboardInterrupt:
+            progress.say("Stopped. Finished pieces are safe; run the same command again to go on.")
+            raise typer.Exit(130) from None
+
+
+def _device(settings: Any, device: str) -> str:
+    """Only models need torch to say what there is."""
+    models = ("sam:", "sam2:", "pp-ocr:")
+    if settings.features == "hog" and not any(p.startswith(models) for p in (settings.proposals, settings.text)):
+        return "cpu"
+    from rice_core.measure import pick_device
+
+    return str(pick_device(device))
+
+
+def _summary(manifest: RegionManifest, out: Path) -> list[str]:
+    """What there is, in a few lines."""
+    counts, quality = manifest.counts, manifest.quality
+    found = " and ".join(
+        f"{counts.get(f'regions.{kind}', 0)} {kind} regions in {bank.classes} classes"
+        for kind, bank in manifest.banks.items()
+        if kind != "image"
+    )
+    lines = [f"{manifest.samples} images with {found}, in {len(manifest.shards)} shards in {out}."]
+    if "purity" in quality:
+        lines.append(
+            f"purity {quality['purity']:.3f} (shuffled labels {quality['purity_shuffled']:.3f}), NMI {quality['nmi']:.3f}"
+        )
+    left_out = [f"{n} {what.removeprefix('left_out.')}" for what, n in counts.items() if what.startswith("left_out.")]
+    if left_out:
+        lines.append("left out: " + ", ".join(left_out))
+    if "object" in manifest.banks:
+        lines.append(f"Look at the clusters in {out / 'clusters.html'}.")
+    return lines

@@ -1,0 +1,90 @@
+"""Pieces: what finished stages leave under OUT/.work, so that the same command again goes on where a kill stopped it.
+
+    .work/<stage>-<key>/000000.jsonl        found regions of a chunk of images
+    .work/<stage>-<key>/000000.safetensors  features, or labels, of the chunk's regions
+
+The key is a digest of all that a stage depends on: a changed setting gives another folder and redoes only what follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from rice_core.digest import json_digest
+from rice_core.errors import UserError
+from rice_core.files import sweep_temporaries, write_atomically
+from rice_core.progress import Progress
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Workplace:
+    """The folder of one curation's pieces."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._used: set[str] = set()
+
+    def stage(self, name: str, depends_on: Any) -> Path:
+        """The folder of a stage's pieces."""
+        folder = self.root / f"{name}-{json_digest(depends_on)[:20]}"
+        self._used.add(folder.name)
+        return folder
+
+    def clear(self) -> None:
+        """Forget all that was done (--fresh)."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove pieces of other settings, and what killed processes left half-written."""
+        if self.root.is_dir():
+            sweep_temporaries(self.root)
+            for folder in self.root.iterdir():
+                if folder.name not in self._used:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """A safetensors file, whole or not at all."""
+    write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of a piece.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); run the same command with --fresh.") from None
+
+
+def spread(job: Callable[[Any], object], tasks: Sequence[Any], *, workers: int, progress: Progress, what: str) -> None:
+    """Run `job` on every task, in `workers` processes where there are more than one; jobs write their own piece.
+
+    The job and its tasks are sent to other processes, so they are module-level functions and plain values.
+    """
+    if workers <= 1 or len(tasks) <= 1:
+        for task in progress.track(tasks, what):
+            job(task)
+        return
+    # A fork of a process in which torch or faiss has started threads may hang.
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as pool:
+        done = pool.map(job, tasks)
+        with contextlib.ExitStack() as stack:
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            for _ in progress.track(tasks, what):
+                next(done)

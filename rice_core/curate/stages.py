@@ -1,0 +1,214 @@
+"""One curation, stage by stage: find, describe, cluster, write. Every stage is keyed by all that it depends on."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rice_core.curate import providers
+from rice_core.curate.cards import write_cards
+from rice_core.curate.cluster import FaissKmeans
+from rice_core.curate.find import DescribeJob, FindJob, Found, describe, find, has_regions, read_found
+from rice_core.curate.label import CENTERS, Clusters, cluster_regions, told_clusters
+from rice_core.curate.nouns import Source
+from rice_core.curate.pieces import Workplace
+from rice_core.curate.quality import quality
+from rice_core.curate.samples import labelled
+from rice_core.curate.settings import CurateSettings
+from rice_core.curate.shards import write_shards
+from rice_core.curate.sources import list_sources
+from rice_core.curate.stream import FeatureStream
+from rice_core.digest import canonical_json
+from rice_core.errors import UserError
+from rice_core.files import write_atomically
+from rice_core.progress import Progress
+from rice_core.record import Skipped
+from rice_core.regions import MANIFEST, Bank, RegionManifest, Shard
+
+CODE_VERSION = 1
+"""Rises when the same settings come to write other shards."""
+
+CHUNK = 128
+"""Images of one piece of work."""
+
+LEFT_OUT = "left_out.jsonl"
+
+
+@dataclass
+class Curation:
+    """One run; methods stand in the order of the stages."""
+
+    images: Path
+    out: Path
+    settings: CurateSettings
+    chosen: providers.Chosen
+    place: Workplace
+    progress: Progress
+    workers: int
+    device: str
+    spread_over: Callable[..., None]
+    asked: dict[str, Any]
+    """The settings, the fingerprint of the images and the code's version: what the manifest says."""
+    parts: list[tuple[Source, ...]] = field(default_factory=list)
+    pieces: list[Path] = field(default_factory=list)
+    """Of the found regions, one a part."""
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> RegionManifest:
+        sources, skipped = list_sources(self.images, self.settings)
+        self.parts = [tuple(sources[start : start + CHUNK]) for start in range(0, len(sources), CHUNK)]
+        found_key = self._find()
+        self._count(skipped)
+        s, objects, images = self.settings, None, None
+        if s.proposals != "none":
+            told = s.labels == "truth"
+            objects = self._told(found_key) if told else self._cluster(found_key, whole=False, k=s.classes, most=1)
+        if s.image_classes:
+            images = self._cluster(found_key, whole=True, k=s.image_classes, most=s.image_labels)
+        shards = self._write(objects, images)
+        manifest = self._manifest(objects, images, shards)
+        if objects is not None:
+            write_atomically(self.out / CENTERS, (objects.folder / CENTERS).read_bytes())
+            write_cards(self.out, objects, self.parts, self.pieces, manifest, s.seed)
+        write_atomically(self.out / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
+        self.place.tidy()
+        return manifest
+
+    def _find(self) -> list[Any]:
+        s = self.settings
+        key = [CODE_VERSION, self.asked["source"], self.chosen.only("proposer", "text_spotter"), s.split, s.limit]
+        key += [s.captions, s.min_image, s.min_box, s.min_text_score]
+        folder = self.place.stage("regions", key)
+        self.pieces = [folder / f"{number:06d}.jsonl" for number in range(len(self.parts))]
+        jobs = [FindJob(part, s, self.device, piece) for part, piece in zip(self.parts, self.pieces, strict=True)]
+        self._spread(find, jobs, self.chosen.find_portable, "proposals and text")
+        return key
+
+    def _count(self, skipped: Sequence[Skipped]) -> None:
+        """Counts of what was found, and the list of what was left out."""
+        listed = [{"item": each.item, "reason": each.reason} for each in skipped]
+        if skipped:
+            self.counts["left_out.annotations"] = len(skipped)
+        some = False
+        for found in self._found():
+            some = some or has_regions(found)
+            self.counts["images.listed"] += 1
+            for reason, n in found.left_out.items():
+                self.counts[f"left_out.{reason}"] += n
+            if found.problem is not None:
+                self.counts[f"left_out.images.{found.reason}"] += 1
+                listed.append({"item": found.id, "reason": found.problem})
+        write_atomically(self.out / LEFT_OUT, "".join(canonical_json(line) + "\n" for line in listed).encode())
+        for line in listed[:5]:
+            self.progress.say(f"left out: {line['item']} {line['reason']}")
+        if len(listed) > 5:
+            self.progress.say(f"left out: {len(listed) - 5} more; {LEFT_OUT} lists them all")
+        if not some:
+            reasons = ", ".join(f"{what.removeprefix('left_out.')} {n}" for what, n in sorted(self.counts.items()))
+            raise UserError(
+                f"no region is left of {self.images} ({reasons}); smaller --min-image, --min-box or --min-text-score, "
+                "or other --proposals, keep more."
+            )
+
+    def _found(self) -> Iterator[Found]:
+        for piece in self.pieces:
+            yield from read_found(piece)
+
+    def _cluster(self, found_key: list[Any], *, whole: bool, k: int, most: int) -> Clusters:
+        """Features of regions, or of whole images, and their clusters."""
+        s, what = self.settings, "images" if whole else "regions"
+        features_key = [found_key, self.chosen.only("featurizer"), whole]
+        folder = self.place.stage("features", features_key)
+        jobs = [
+            DescribeJob(part, s, self.device, piece, folder / f"{piece.stem}.safetensors", whole)
+            for part, piece in zip(self.parts, self.pieces, strict=True)
+        ]
+        self._spread(describe, jobs, self.chosen.describe_portable, f"features of {what}")
+        stream = FeatureStream([job.piece for job in jobs], self.chosen.components)
+        key = [features_key, self.chosen.only("clusterer"), k, most]
+        key += [s.seed, s.iterations, s.refine, s.fit_rows, s.min_cluster]
+        self.progress.say(f"    {stream.rows} {what} into {k} clusters")
+        return cluster_regions(
+            stream,
+            FaissKmeans(iterations=s.iterations, refine=s.refine, fit_rows=s.fit_rows, seed=s.seed),
+            self.place.stage("clusters", key),
+            k=k,
+            most=most,
+            smallest=s.min_cluster,
+            say=self.progress.say,
+            what=what,
+        )
+
+    def _told(self, found_key: list[Any]) -> Clusters:
+        chunks = [[p.truth for found in read_found(piece) for p in found.objects] for piece in self.pieces]
+        return told_clusters(chunks, self.place.stage("clusters", [found_key, "truth"]))
+
+    def _write(self, objects: Clusters | None, images: Clusters | None) -> list[Shard]:
+        per_shard = self.settings.shard_samples
+        clusters = [None if each is None else each.folder.name for each in (objects, images)]
+        tokenizer = [self.chosen.only("tokenizer"), self.settings.tokenizer]
+        notes = self.place.stage("shards", [self.pieces[0].parent.name, clusters, tokenizer, per_shard])
+        (self.out / MANIFEST).unlink(missing_ok=True)
+        if not notes.is_dir():
+            # Notes of other settings go before their shards do, so that none ever describes a shard of these.
+            for other in self.place.root.glob("shards-*"):
+                shutil.rmtree(other)
+            for path in self.out.glob("shard-*.tar"):
+                path.unlink()
+            notes.mkdir(parents=True)
+        samples = labelled(
+            self.parts,
+            self.pieces,
+            objects=objects,
+            images=images,
+            tokenizer=self.chosen.tokenizer,
+            counts=self.counts,
+        )
+        most = range(-(-self.counts["images.listed"] // per_shard))
+        written = write_shards(self.out, samples, per_shard=per_shard, notes=notes)
+        # The shards come first in the pair: their generator runs to its end, and with it the counts.
+        return [shard for shard, _ in zip(written, self.progress.track(most, "shards"), strict=False)]
+
+    def _manifest(self, objects: Clusters | None, images: Clusters | None, shards: list[Shard]) -> RegionManifest:
+        versions = self.chosen.versions
+        banks: dict[str, Bank] = {}
+        measured: dict[str, float] = {}
+        if objects is not None:
+            told = self.settings.labels == "truth"
+            what = "categories of the annotations" if told else f"clusters of {versions['featurizer']} features"
+            banks["object"] = Bank(classes=objects.classes, what=what)
+            measured |= {"inertia": objects.inertia} | self._quality(objects)
+            self.counts["clusters.pruned"] = objects.pruned
+        if self.chosen.tokenizer is not None:
+            banks["ocr"] = Bank(classes=self.chosen.tokenizer.classes, what=f"tokens of {versions['tokenizer']}")
+        if images is not None:
+            what = f"clusters of {versions['featurizer']} features of whole images"
+            banks["image"] = Bank(classes=images.classes, what=what)
+            measured["image_inertia"] = images.inertia
+        return RegionManifest(
+            providers=versions,
+            banks=banks,
+            shards=tuple(shards),
+            settings=self.asked,
+            counts=dict(sorted(self.counts.items())),
+            quality={name: round(value, 6) for name, value in measured.items()},
+        )
+
+    def _quality(self, objects: Clusters) -> dict[str, float]:
+        """Against the categories that the proposer knows; nothing where it knows none."""
+        truth = [p.truth for found in self._found() for p in found.objects]
+        if any(label is None for label in truth):
+            return {}
+        label_N = np.concatenate([objects.labels(number)[:, 0] for number in range(len(self.parts))])
+        return quality(label_N.astype(np.int64), np.array(truth, np.int64), self.settings.seed)
+
+    def _spread(self, job: Callable[[Any], object], jobs: Sequence[Any], portable: bool, what: str) -> None:
+        """Run the jobs whose piece is missing."""
+        missing = [each for each in jobs if not each.piece.is_file()]
+        self.spread_over(job, missing, workers=self.workers if portable else 1, progress=self.progress, what=what)

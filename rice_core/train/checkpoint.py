@@ -1,0 +1,209 @@
+"""Checkpoints: folders that are whole or not there, and that any number of ranks can read.
+
+    FOLDER/step-00000123/    shard-*.safetensors     tensors, by torch.distributed.checkpoint: each rank writes its own
+                             state.json              {"sha256": ..., "state": {...}}: everything else, and digests of the tensor files
+
+A folder is written beside and renamed, so a kill at any moment leaves the one before. What does not match its digests is set
+aside as damaged-step-00000123. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+
+from rice_core.digest import file_digest, json_digest
+from rice_core.errors import StoreError, UserError
+from rice_core.files import write_atomically
+from rice_core.spec import Frozen
+from rice_core.train.parallel import World
+
+STATE = "state.json"
+_NAME = re.compile(r"step-(\d{8})")
+_KEPT = 2
+"""Newest checkpoints that stay, beside the ends of stages: should the last one be damaged, there is one before it."""
+
+Position = tuple[int, int, int]
+
+
+class State(Frozen):
+    """What a checkpoint holds beside tensors."""
+
+    format: Literal[1] = 1
+    step: int = Field(ge=0)
+    """Optimizer steps done."""
+    ends_stage: bool
+    data: str
+    """Digest of the curated folder's manifest."""
+    positions: dict[int, Position]
+    """Of every data stream, whichever rank reads it."""
+    counts: dict[str, float]
+    """The optimizers' step counts."""
+    generators: tuple[dict[str, str], ...]
+    """Of each rank: the state of torch's generators in hex, by device."""
+    files: dict[str, str] = {}
+    """Name of each tensor file -> sha256."""
+
+
+class Checkpoints:
+    """The checkpoints of one training, in one folder that all ranks share. Every rank makes every call.
+
+    Args:
+        say: where sentences about damaged checkpoints go.
+    """
+
+    def __init__(self, folder: Path, world: World, say: Callable[[str], None]) -> None:
+        self.folder, self._world, self._say = folder, world, say
+
+    def save(self, tensors: Mapping[str, torch.Tensor], state: State) -> Path:
+        """Write a checkpoint, then drop the older ones that are no longer kept.
+
+        Raises:
+            StoreError: the folder cannot take it; the checkpoints before it are whole.
+        """
+        final = self.folder / f"step-{state.step:08d}"
+        draft = self.folder / f".{final.name}.tmp"
+        try:
+            if self._world.leads:
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir(parents=True)
+            self._world.wait()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+                state_dict_saver.save(
+                    dict(tensors),
+                    storage_writer=HuggingFaceStorageWriter(str(draft), save_distributed=True),
+                    process_group=self._world.control,
+                    no_dist=self._world.size == 1,
+                )
+            state = state.model_copy(update={"files": self._digests(draft)})
+            if self._world.leads:
+                self._publish(draft, final, state)
+        except (OSError, CheckpointException) as error:
+            reason = " ".join(str(error).split())[-160:]
+            raise StoreError(
+                f"checkpoint {final} could not be written ({reason}); free some space, then run the same command again."
+            ) from error
+        self._world.wait()
+        return final
+
+    def newest(self) -> State | None:
+        """The state of the last sound checkpoint; None where there never was one. Damaged ones are named and set aside.
+
+        Raises:
+            UserError: there are checkpoints and all are damaged.
+        """
+        found = self._world.agree([path.name for path in self._all()])
+        for name in reversed(found):
+            state, problem = self._read(self.folder / name)
+            if state is not None:
+                return state
+            self._say(
+                f"checkpoint {self.folder / name} is damaged ({problem}); it is set aside and the one before is used."
+            )
+            if self._world.leads:
+                self._set_aside(self.folder / name)
+        if found or self._world.agree(any(self.folder.glob("damaged-*"))):
+            raise UserError(f"every checkpoint in {self.folder} is damaged; start the training again with --fresh.")
+        return None
+
+    def last_written(self) -> Path | None:
+        """The newest folder, for a sentence."""
+        return next(reversed(self._all()), None)
+
+    def load(self, state: State, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write the tensors of a checkpoint into those given, whatever number of ranks wrote it.
+
+        Raises:
+            UserError: the checkpoint has other tensors: it was written by another version of the program.
+        """
+        path = self.folder / f"step-{state.step:08d}"
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+                state_dict_loader.load(
+                    dict(tensors),
+                    storage_reader=HuggingFaceStorageReader(str(path)),
+                    process_group=self._world.control,
+                    no_dist=self._world.size == 1,
+                )
+        except (RuntimeError, ValueError, CheckpointException) as error:
+            reason = " ".join(str(error).split())[-160:]
+            raise UserError(f"{path} does not fit this training ({reason}); start again with --fresh.") from error
+
+    def _all(self) -> list[Path]:
+        """Oldest first."""
+        return sorted(path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
+
+    def _digests(self, folder: Path) -> dict[str, str]:
+        """Of all tensor files; the ranks share the work."""
+        names = sorted(path.name for path in folder.glob("*.safetensors"))
+        own = {name: file_digest(folder / name) for name in names[self._world.rank :: self._world.size]}
+        return {name: digest for part in self._world.gather(own) for name, digest in part.items()}
+
+    def _publish(self, draft: Path, final: Path, state: State) -> None:
+        body = state.model_dump(mode="json")
+        write_atomically(draft / STATE, json.dumps({"sha256": json_digest(body), "state": body}, indent=1).encode())
+        _flush(draft)
+        if final.exists():  # left by a training that went on from an older one
+            shutil.rmtree(final)
+        draft.rename(final)
+        _flush(self.folder)
+        for path in self._all()[:-_KEPT]:
+            kept = _state_of(path)
+            if not isinstance(kept, State) or not kept.ends_stage:
+                shutil.rmtree(path)
+
+    def _read(self, path: Path) -> tuple[State | None, str]:
+        """The state, or None and what is wrong; the same on every rank."""
+        state = self._world.agree(_state_of(path) if self._world.leads else None)
+        if isinstance(state, str):
+            return None, state
+        problems: list[str] = []
+        try:
+            found = self._digests(path)
+        except OSError as error:
+            found, problems = {}, [str(error)]
+        for name in sorted(state.files.keys() | found.keys()):
+            if state.files.get(name) != found.get(name):
+                problems.append(f"{name} {'does not match its digest' if name in found else 'is missing'}")
+        return (None, problems[0]) if problems else (state, "")
+
+    def _set_aside(self, path: Path) -> None:
+        target = path.with_name(f"damaged-{path.name}")
+        shutil.rmtree(target, ignore_errors=True)
+        path.rename(target)
+
+
+def _state_of(path: Path) -> State | str:
+    """state.json of a checkpoint, or what is wrong with it."""
+    try:
+        envelope: Any = json.loads((path / STATE).read_bytes())
+        if json_digest(envelope["state"]) != envelope["sha256"]:
+            return f"{STATE} does not match its digest"
+        return State.model_validate(envelope["state"])
+    except OSError as error:
+        return f"{STATE}: {error.strerror}"
+    except (ValueError, KeyError, TypeError, ValidationError):
+        return f"{STATE} cannot be read"
+
+
+def _flush(folder: Path) -> None:
+    """Make the names in a folder last through a crash of the machine."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,239 @@
+"""The miniature world through the whole of curation."""
+
+import importlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from rice_core.curate import curate, stages
+from rice_core.curate.pieces import read_arrays
+from rice_core.digest import file_digest
+from rice_core.errors import UserError
+from rice_core.progress import Progress
+from rice_core.regions import RegionManifest, RegionSample, read_region_manifest
+
+Curated = tuple[Path, RegionManifest]
+Make = Callable[..., Any]
+
+
+def digests(manifest: RegionManifest) -> list[str]:
+    return [shard.sha256 for shard in manifest.shards]
+
+
+def test_the_manifest_reads_back_and_says_what_is_there(curated: Curated) -> None:
+    out, manifest = curated
+    assert read_region_manifest(out) == manifest
+    assert [file_digest(out / shard.file) for shard in manifest.shards] == digests(manifest)
+    assert [shard.samples for shard in manifest.shards] == [128, 128, 44]
+    assert manifest.counts["images"] == manifest.samples == 300
+    assert manifest.banks["object"].classes + manifest.counts["clusters.pruned"] == 60
+    assert manifest.banks["ocr"].classes == 24
+    assert manifest.providers == {
+        "proposer": "coco@1",
+        "text_spotter": "annotations@1",
+        "tokenizer": "syllables@1",
+        "featurizer": "hog@1",
+        "clusterer": "faiss-kmeans@1",
+    }
+
+
+def test_every_sample_keeps_the_contract(curated: Curated, world: Path, members: Make) -> None:
+    out, manifest = curated
+    kinds = {"object": 0, "ocr": 0}
+    for body, image in members(out, manifest):
+        sample = RegionSample.model_validate(body)
+        assert image.size == (sample.width, sample.height)
+        assert sample.source.startswith("train/")
+        assert sample.caption
+        for region in sample.regions:
+            kinds[region.type] += 1
+            assert max(region.labels) < manifest.banks[region.type].classes
+            assert "truth" not in region.model_dump()
+            if region.rle is not None:
+                x, y, w, h = coco_mask.toBbox(region.rle)
+                assert (x, y, x + w, y + h) == pytest.approx(region.box, abs=1)
+    instances = json.loads((world / "annotations/instances_train.json").read_bytes())["annotations"]
+    words = json.loads((world / "annotations/text_train.json").read_bytes())["anns"]
+    assert kinds == {"object": len(instances), "ocr": len(words)}
+    assert kinds == {kind: manifest.counts[f"regions.{kind}"] for kind in kinds}
+
+
+def test_clusters_agree_with_the_categories_far_beyond_luck(curated: Curated) -> None:
+    quality = curated[1].quality
+    assert quality["purity"] >= 0.6
+    assert quality["purity"] > quality["purity_shuffled"] + 0.4
+    assert quality["nmi"] > quality["nmi_shuffled"] + 0.3
+
+
+def test_labels_follow_the_centers_that_are_left(curated: Curated, members: Make) -> None:
+    out, manifest = curated
+    arrays = read_arrays(out / "centers.safetensors")
+    centers_KC = arrays["centers_KC"]
+    assert centers_KC.shape == (manifest.banks["object"].classes, 96)
+    np.testing.assert_allclose(np.linalg.norm(centers_KC, axis=1), 1, atol=1e-5)
+    count = np.zeros(len(centers_KC), int)
+    for body, _ in members(out, manifest):
+        for region in body["regions"]:
+            if region["type"] == "object":
+                count[region["labels"][0]] += 1
+    assert count.min() >= 2
+
+
+def test_the_seed_alone_decides(curated: Curated, world: Path, tmp_path: Path, quiet: Progress, settings: Make) -> None:
+    same = curate(world, tmp_path / "same", settings(), progress=quiet, workers=2)
+    other = curate(world, tmp_path / "other", settings(seed=1), progress=quiet)
+    assert same == curated[1]
+    assert digests(other) != digests(same)
+
+
+def test_a_finished_folder_is_recognised_at_once(
+    curated: Curated, world: Path, monkeypatch: pytest.MonkeyPatch, quiet: Progress, settings: Make
+) -> None:
+    monkeypatch.setattr(stages, "list_sources", None)
+    assert curate(world, curated[0], settings(), progress=quiet) == curated[1]
+
+
+def test_a_changed_setting_redoes_only_what_depends_on_it(
+    curated: Curated, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: Progress, settings: Make
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(curated[0], out)
+    monkeypatch.setattr(stages, "find", None)
+    monkeypatch.setattr(stages, "describe", None)
+    fewer = curate(world, out, settings(classes=40), progress=quiet)
+    assert fewer.banks["object"].classes <= 40
+    # Back again: the pieces are gone, the result is the same.
+    again = curate(world, out, settings(), progress=quiet)
+    assert digests(again) == digests(curated[1])
+    with pytest.raises(TypeError):
+        curate(world, out, settings(min_box=20), progress=quiet)
+
+
+class Kill(BaseException):
+    """Nothing may catch this, as nothing catches a kill."""
+
+
+SMALL = {"limit": 150, "classes": 20, "shard_samples": 50}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(world: Path, tmp_path_factory: pytest.TempPathFactory, quiet: Progress, settings: Make) -> Any:
+    return curate(world, tmp_path_factory.mktemp("whole"), settings(**SMALL), progress=quiet)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "calls"),
+    [
+        ("rice_core.curate.find", "write_atomically", 1),
+        ("rice_core.curate.find", "write_arrays", 1),
+        ("rice_core.curate.label", "write_arrays", 1),
+        ("rice_core.curate.label", "write_arrays", 2),
+        ("rice_core.curate.shards", "write_atomically", 1),
+        ("rice_core.curate.stages", "write_cards", 0),
+    ],
+)
+def test_stopped_in_any_stage_and_resumed_equals_uninterrupted(
+    uninterrupted: RegionManifest,
+    world: Path,
+    tmp_path: Path,
+    where: str,
+    name: str,
+    calls: int,
+    quiet: Progress,
+    settings: Make,
+) -> None:
+    module = importlib.import_module(where)
+    real, left = getattr(module, name), [calls]
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Kill
+        return real(*arguments, **options)
+
+    small = settings(**SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, killed)
+        with pytest.raises(Kill):
+            curate(world, tmp_path / "out", small, progress=quiet)
+    assert not (tmp_path / "out/manifest.json").exists()
+    assert curate(world, tmp_path / "out", small, progress=quiet) == uninterrupted
+
+
+def test_another_curation_into_the_same_folder_leaves_no_shard_of_the_first(
+    world: Path, tmp_path: Path, quiet: Progress, settings: Make
+) -> None:
+    curate(world, tmp_path, settings(limit=150, shard_samples=30), progress=quiet)
+    second = curate(world, tmp_path, settings(limit=150, shard_samples=100), progress=quiet)
+    assert sorted(path.name for path in tmp_path.glob("*.tar")) == [shard.file for shard in second.shards]
+    assert [file_digest(tmp_path / shard.file) for shard in second.shards] == digests(second)
+
+
+def test_whole_images_get_their_nearest_clusters(
+    world: Path, tmp_path: Path, quiet: Progress, settings: Make, members: Make
+) -> None:
+    wanted = settings(limit=140, classes=20, image_classes=8, image_labels=3)
+    manifest = curate(world, tmp_path, wanted, progress=quiet)
+    assert manifest.banks["image"].classes <= 8
+    for body, _ in members(tmp_path, manifest):
+        assert len(set(body["image_labels"])) == 3
+        assert max(body["image_labels"]) < manifest.banks["image"].classes
+
+
+def test_text_alone_and_objects_alone(world: Path, tmp_path: Path, quiet: Progress, settings: Make) -> None:
+    text = curate(world, tmp_path / "text", settings(proposals="none", limit=20), progress=quiet)
+    assert set(text.banks) == {"ocr"}
+    objects = curate(world, tmp_path / "objects", settings(text="none", limit=140), progress=quiet)
+    assert set(objects.banks) == {"object"}
+
+
+def test_filters_count_what_they_take(
+    world: Path, tmp_path: Path, quiet: Progress, settings: Make, members: Make
+) -> None:
+    manifest = curate(world, tmp_path, settings(min_box=24, limit=140, classes=10), progress=quiet)
+    boxes = [r["box"] for body, _ in members(tmp_path, manifest) for r in body["regions"] if r["type"] == "object"]
+    assert min(min(box[2] - box[0], box[3] - box[1]) for box in boxes) >= 24
+    everything = curate(world, tmp_path / "all", settings(limit=140, classes=10), progress=quiet)
+    left_out = manifest.counts["left_out.objects.small"]
+    assert left_out > 0
+    assert manifest.counts["regions.object"] + left_out == everything.counts["regions.object"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"classes": 5000, "limit": 50}, r"there are \d+ regions to cluster; give --classes \d+ at most"),
+        ({"min_image": 97}, "images.small 300"),
+        ({"proposals": "sma"}, "choose from classical, coco"),
+        ({"tokenizer": "bpe"}, "--tokenizer bpe"),
+        ({"proposals": "sam2"}, "write sam2:MODEL"),
+        ({"split": "test"}, "it has train, val"),
+        ({"captions": "sidecar"}, "has a caption"),
+    ],
+)
+def test_mistakes_are_named(
+    world: Path, tmp_path: Path, changes: dict[str, Any], sentence: str, quiet: Progress, settings: Make
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        curate(world, tmp_path, settings(**changes), progress=quiet)
+
+
+def test_a_folder_of_something_else_is_not_touched(
+    world: Path, tmp_path: Path, quiet: Progress, settings: Make
+) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="choose an empty folder"):
+        curate(world, tmp_path, settings(), progress=quiet)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    faiss.omp_set_num_threads(1)

@@ -1,0 +1,78 @@
+"""Ranks: what they compute together is what one process computes, and a checkpoint fits any number of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shards import write_shards
+from training import losses, no_pictures, run, run_ranks, tiny  # noqa: F401
+
+from rice_core.errors import UserError
+from rice_core.regions import RegionManifest
+from rice_core.train.config import TrainConfig
+from rice_core.train.objectives import Objective, build_objective
+from rice_core.train.parallel import join
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("data"))
+
+
+def test_two_ranks_then_one_or_four(data: Path, tmp_path: Path) -> None:
+    """Saved at world 2 in the middle of a stage; gone on at 1, at 4, and at 2 under FSDP2."""
+    config = tiny(data)
+    run(config, tmp_path / "alone")
+    alone = losses(tmp_path / "alone")
+
+    assert run_ranks(config, tmp_path / "two", 2, tmp_path / "meet2", build=stopping_after(6)) == []
+    assert losses(tmp_path / "two") == pytest.approx({s: x for s, x in alone.items() if s <= 6}, rel=1e-4)
+
+    for name, world, parallel in (("one", 1, "ddp"), ("four", 4, "ddp"), ("sharded", 2, "fsdp2")):
+        folder = tmp_path / name
+        shutil.copytree(tmp_path / "two", folder)
+        again = tiny(data, parallel=parallel)
+        if world == 1:
+            run(again, folder)
+        else:
+            assert run_ranks(again, folder, world, tmp_path / f"meet-{name}") == []
+        assert losses(folder) == pytest.approx(alone, rel=1e-4), name
+        assert (folder / "encoder" / "encoder.json").is_file()
+
+
+def test_labels_may_be_of_other_width_on_each_rank(data: Path, tmp_path: Path) -> None:
+    """A loader pads to its own longest label, and the whole-image labels of two ranks differ in length."""
+    mlcd = tiny(data).objective.model_dump() | {"name": "mlcd"}
+    config = tiny(data, objective=mlcd, stages=[{"resolution": 32, "samples": 24}])
+    run(config, tmp_path / "one")
+    assert run_ranks(config, tmp_path / "two", 2, tmp_path / "meet") == []
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    for name in ("nonsense", "cuda:99"):
+        with pytest.raises(UserError, match=name), join(name):
+            pass
+
+
+def stopping_after(steps: int) -> Callable[..., Objective]:
+    """Builds the objective of the configuration; rank 0 gets SIGTERM in the forward pass of that step."""
+
+    def build(config: TrainConfig, manifest: RegionManifest, *, group: Any) -> Objective:
+        objective, left = build_objective(config, manifest, group=group), [steps]
+
+        def count(*_: object) -> None:
+            left[0] -= 1
+            if left[0] == 0 and os.environ.get("RANK", "0") == "0":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        objective.network.register_forward_pre_hook(count)
+        return objective
+
+    return build

@@ -1,0 +1,236 @@
+"""Training as a whole: interrupted equals uninterrupted, bit for bit, and what cannot go on says so."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from shards import write_shards
+from torch import nn
+from training import FORK, assert_same_bits, last_checkpoint, losses, no_pictures, run, tiny  # noqa: F401
+
+from rice_core.errors import UserError
+from rice_core.train.config import TrainConfig
+from rice_core.train.metrics import MetricsLog
+from rice_core.train.objectives import build_objective
+from rice_core.train.schedule import legs, rate_at
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("data"))
+
+
+def with_dropout(config: TrainConfig, manifest: Any, *, group: Any) -> Any:
+    """The objective with a consumer of torch's global generator, whose state a checkpoint has to hold."""
+    objective = build_objective(config, manifest, group=group)
+    objective.network.trunk.blocks[0].register_forward_hook(lambda _m, _i, x: nn.functional.dropout(x, 0.1))
+    return objective
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted training."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run(tiny(data, precision="bf16"), folder, build=with_dropout)
+    return folder
+
+
+def test_killed_and_resumed_equals_uninterrupted(data: Path, whole: Path, tmp_path: Path) -> None:
+    """SIGKILL once the log has reached steps 2 (before any checkpoint), 5, 8 and 10."""
+    config = tiny(data, precision="bf16")
+    for reached in (2, 5, 8, 10):
+        child = FORK.Process(target=run, args=(config, tmp_path), kwargs={"build": with_dropout})
+        child.start()
+        while child.is_alive() and (not losses(tmp_path) or max(losses(tmp_path)) < reached):
+            time.sleep(0.002)
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+    assert run(config, tmp_path, build=with_dropout)
+    assert_same_bits(last_checkpoint(tmp_path), last_checkpoint(whole))
+    assert losses(tmp_path) == losses(whole)
+    assert sorted(losses(whole)) == list(range(1, 13))
+    assert (tmp_path / "encoder/encoder.safetensors").read_bytes() == (
+        whole / "encoder/encoder.safetensors"
+    ).read_bytes()
+
+
+def test_a_signal_stops_after_a_checkpoint(data: Path, whole: Path, tmp_path: Path) -> None:
+    config, sent = tiny(data, precision="bf16"), []
+
+    def interrupting(*words: Any, **options: Any) -> Any:
+        objective = with_dropout(*words, **options)
+
+        def send(*_: object) -> None:
+            sent.append(1)
+            if len(sent) == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        objective.network.register_forward_pre_hook(send)
+        return objective
+
+    before = signal.getsignal(signal.SIGINT)
+    assert not run(config, tmp_path, build=interrupting)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(sent) == 4  # the step was finished, and no other begun
+    assert max(losses(tmp_path)) == 4
+    assert (tmp_path / "checkpoints/step-00000004").is_dir()
+    assert not (tmp_path / "encoder").exists()
+    assert run(config, tmp_path, build=with_dropout)
+    assert_same_bits(last_checkpoint(tmp_path), last_checkpoint(whole))
+
+
+def test_a_finished_training_only_exports_again(data: Path, whole: Path) -> None:
+    before = losses(whole)
+    assert run(tiny(data, precision="bf16"), whole, build=with_dropout)
+    assert losses(whole) == before
+
+
+@pytest.mark.parametrize("where", ["loss", "trunk", "centers"])
+def test_a_step_that_is_not_finite_is_not_made(data: Path, tmp_path: Path, where: str) -> None:
+    """In step 5, after the checkpoint of step 3: the error names both, and the checkpoint stays the last."""
+
+    def poisoned(config: TrainConfig, manifest: Any, *, group: Any) -> Any:
+        objective = build_objective(config, manifest, group=group)
+        calm = objective.loss
+
+        def loss(outputs: Any, batch: Any, *, step: int) -> Any:
+            found = calm(outputs, batch, step=step)
+            if step == 4 and where == "loss":
+                found.loss.data.fill_(math.nan)
+            return found
+
+        objective.loss = loss
+        if where != "loss":
+            part = objective.network.trunk.class_token if where == "trunk" else objective.banks["object"].weight
+            calls = []
+
+            def spoil(parameter: torch.Tensor) -> None:
+                calls.append(1)
+                if len(calls) == 5:
+                    parameter.grad = parameter.grad * math.inf
+
+            part.register_post_accumulate_grad_hook(spoil)
+        return objective
+
+    with pytest.raises(UserError, match=r"step 4 of stage 0 .*not finite.*step-00000003"):
+        run(tiny(data), tmp_path, build=poisoned)
+    assert max(losses(tmp_path)) == 4
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+
+
+def test_another_configuration_is_refused_by_what_differs(data: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"optimizer.warm_up is 3 there and 4 here.*--fresh"):
+        run(tiny(data, optimizer={"rate": 2e-3, "warm_up": 4}), whole)
+    with pytest.raises(UserError, match="seed is 0 there and 1 here"):
+        run(tiny(data, precision="bf16", seed=1), whole)
+
+
+def test_the_command_trains_and_refuses(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from rice_core.cli import main
+
+    file = tmp_path / "tiny.json"
+    file.write_text(tiny(data, stages=[{"resolution": 32, "samples": 8}]).model_dump_json())
+    words = ["train", str(file), "--out", str(tmp_path / "out"), "--device", "cpu", "--workers", "0"]
+    for _ in range(2):  # the second resumes what is finished
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    assert sorted(losses(tmp_path / "out")) == [1]
+    file.write_text(file.read_text().replace('"seed":0', '"seed":5'))
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "seed is 0 there and 5 here" in capsys.readouterr().err
+
+
+def test_fresh_starts_again_and_keeps_foreign_files(data: Path, tmp_path: Path) -> None:
+    short = [{"resolution": 32, "samples": 16}]
+    run(tiny(data, stages=short), tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    run(tiny(data, stages=short, seed=1), tmp_path, fresh=True)
+    assert sorted(losses(tmp_path)) == [1, 2]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_data_curated_anew_are_refused(data: Path, tmp_path: Path) -> None:
+    short = [{"resolution": 32, "samples": 16}]
+    moved = tmp_path / "moved"
+    shutil.copytree(data, moved)
+    run(tiny(data, stages=short), tmp_path / "out")
+    assert run(tiny(moved, stages=short), tmp_path / "out")  # the same data elsewhere
+    manifest = moved / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"colours"', '"shapes"'))
+    with pytest.raises(UserError, match="curated anew"):
+        run(tiny(moved, stages=short), tmp_path / "out")
+
+
+def test_the_log_says_where_each_step_stood(data: Path, whole: Path) -> None:
+    config = tiny(data)
+    rows = {row["step"]: row for row in MetricsLog(whole).rows()}
+    for leg in legs(config):
+        for step in range(leg.first, leg.end):
+            row = rows[step + 1]
+            assert (row["stage"], row["resolution"]) == (leg.index, leg.stage.resolution)
+            assert row["images"] == 8 * (step + 1)
+            assert row["rate"] == rate_at(config, leg, step)
+            assert row["grad_norm"] > 0
+
+
+def test_rates_warm_up_then_fall_to_zero_in_each_stage(data: Path) -> None:
+    first, second = legs(tiny(data))
+    rates = [rate_at(tiny(data), first, step) / 2e-3 for step in range(8)]
+    assert rates[:4] == pytest.approx([1 / 3, 2 / 3, 1, 1])
+    assert rates[4:] == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 5)) for i in range(1, 5)])
+    rates = [rate_at(tiny(data), second, step) / 2e-4 for step in range(8, 12)]
+    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 4)) for i in range(4)])
+
+
+def test_parts_of_a_batch_add_up(data: Path, tmp_path: Path) -> None:
+    """Whole-image clusters: each image weighs the same, so the mean of the parts is the whole."""
+    mlcd = {"name": "mlcd", "image_labels": "clusters", "loss": {"rho": 0.5, "margin": "cos", "m": 0.1, "s": 8}}
+    for accumulate in (1, 2):
+        run(tiny(data, objective=mlcd, accumulate=accumulate), tmp_path / str(accumulate))
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-4)
+
+
+def test_decay_moves_matrices_alone(data: Path, tmp_path: Path) -> None:
+    """One step at a rate so small that only decay shows."""
+    from rice_core.regions import read_region_manifest
+
+    config = tiny(
+        data,
+        stages=[{"resolution": 32, "samples": 8}],
+        optimizer={"rate": 1e-4, "warm_up": 0, "eps": 1e6, "weight_decay": 1e3},
+    )
+    run(config, tmp_path)
+    start = build_objective(config, read_region_manifest(data), group=None).network.state_dict()
+    for name, value in last_checkpoint(tmp_path).items():
+        if name.startswith("network."):
+            begun = start[name.removeprefix("network.")]
+            matrix = begun.ndim >= 2
+            assert torch.allclose(value, begun * 0.9 if matrix else begun, atol=1e-6), name
+
+
+def test_the_average_is_exported_and_follows_its_equation(data: Path, tmp_path: Path) -> None:
+    one, two = ([{"resolution": 32, "samples": 8 * steps}] for steps in (1, 2))
+    flat = {"rate": 1e-3, "warm_up": 100}  # the same rates whatever the length
+    run(tiny(data, stages=one, optimizer=flat), tmp_path / "one")
+    run(tiny(data, stages=two, optimizer=flat), tmp_path / "two")
+    before, after = last_checkpoint(tmp_path / "one"), last_checkpoint(tmp_path / "two")
+    name = "blocks.0.mlp_in.weight"
+    key = next(key.removeprefix("ema.") for key in after if key.startswith("ema.") and key.endswith(name))
+    wanted = 0.9 * before[f"ema.{key}"] + 0.1 * after[f"network.{key}"]
+    torch.testing.assert_close(after[f"ema.{key}"], wanted)
+    exported = load_file(tmp_path / "two" / "encoder" / "encoder.safetensors")
+    assert torch.equal(exported[name], after[f"ema.{key}"])
+    assert not torch.equal(exported[name], after[f"network.{key}"])
