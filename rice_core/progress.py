@@ -47,6 +47,11 @@ class Progress:
             self._rich.stop()
             self._rich = None
 
+    @property
+    def live(self) -> bool:
+        """Whether a bar is shown; else there are lines alone."""
+        return self._rich is not None
+
     def begin(self, total: int, what: str) -> None:
         """Start the overall count."""
         self._done, self._total, self._what = 0, total, what

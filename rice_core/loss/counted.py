@@ -41,7 +41,10 @@ def collect(
     facts_WF = ranks.gather(_facts(x_RD, labels_RM, weight_R, counts_R)).tolist()  # the one wait for the device
     _check(facts_WF, classes)
     rows, weighted = max(facts[0] for facts in facts_WF), sum(facts[1] for facts in facts_WF)
-    labels_nM, weight_n = _distinct(labels_RM[counts_R]), weight_R[counts_R].float()
+    # Loaders pad labels to the longest of their own rank.
+    wider = max(facts[-1] for facts in facts_WF) - labels_RM.shape[1]
+    labels_nM = F.pad(_distinct(labels_RM[counts_R]), (0, wider), value=-1)
+    weight_n = weight_R[counts_R].float()
     missing = rows - len(labels_nM)
     labels_WNM = ranks.gather(F.pad(labels_nM, (0, 0, 0, missing), value=-1)) if rows else labels_nM[None]
     weight_WN = ranks.gather(F.pad(weight_n, (0, missing))) if rows else weight_n[None]
@@ -53,13 +56,12 @@ def _facts(x_RD: torch.Tensor, labels_RM: torch.Tensor, weight_R: torch.Tensor, 
     # Features that do not count are looked at as well: their zero gradient times an infinite one is NaN in the trunk.
     least, most = torch.cat([labels_RM.flatten(), labels_RM.new_full((1,), -1)]).aminmax()
     weights = (weight_R.isfinite() & (weight_R >= 0)).all()
-    return torch.stack(
-        [counts_R.sum(), (weight_R > 0).sum(), least, most, x_RD.isfinite().all().long(), weights.long()]
-    )
+    facts = [counts_R.sum(), (weight_R > 0).sum(), least, most, x_RD.isfinite().all().long(), weights.long()]
+    return torch.stack([*facts, least.new_tensor(labels_RM.shape[1])])
 
 
 def _check(facts_WF: list[list[int]], classes: int) -> None:
-    for _, _, least, most, features, weights in facts_WF:
+    for _, _, least, most, features, weights, _ in facts_WF:
         if least < -1 or most >= classes:
             raise UserError(
                 f"Label {least if least < -1 else most} does not fit a bank of {classes} classes (0 to {classes - 1}, "

@@ -58,7 +58,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(scenes=64, steps=6, vit=ViTConfig(width=32, depth=2, heads=2), clusters=24, batch=8, doublings=1),
-    "mini": Scale(scenes=10_000, steps=500, vit=ViTConfig(), clusters=300),
+    "mini": Scale(scenes=10_000, steps=500, vit=ViTConfig(patch=12), clusters=300),
 }
 
 

@@ -57,6 +57,8 @@ class LogHook(Hook):  # type: ignore[misc]
         for skip in skips[: max(0, _SHOWN_SKIPS - self._skipped)]:
             training.say(f"left out: {skip.item}: {skip.reason}")
         self._skipped += len(skips)
+        if training.reach is not None:
+            training.reach(outputs.steps)
         if outputs.steps % training.config.log_every == 0 or outputs.steps == runner.max_iters:
             self._write(runner, outputs)
 
@@ -130,23 +132,25 @@ class ProbesHook(Hook):  # type: ignore[misc]
 
     def _measure(self, runner: SafeRunner, name: str, steps: int) -> None:
         from rice_core.catalogue import resolve
-        from rice_core.cli.options import open_data
         from rice_core.config import build_probes
+        from rice_core.datasets import limit as limited
         from rice_core.progress import Progress
         from rice_core.run import Plan, Settings
         from rice_core.run import Runner as ProbeRunner
         from rice_core.spec import ProbeRequest
         from rice_core.store import Store
+        from rice_core.world.mini import open_data
 
         training, wanted = runner.training, runner.training.config.probe
         if wanted is None:
             return
         store = Store(training.folder / "probes")
         try:
+            dataset = open_data(wanted.data, store.root / "worlds")
             plan = Plan(
                 (resolve(f"rice:{training.folder / name / 'encoder'}"),),
                 build_probes(tuple(map(ProbeRequest.parse, wanted.probes))),
-                open_data(wanted.data, store, limit=wanted.limit),
+                dataset if wanted.limit is None else limited(dataset, wanted.limit),
                 limit=wanted.limit,
             )
             summary = ProbeRunner(store, Settings(device=str(training.world.device)), Progress(quiet=True)).run(plan)

@@ -83,7 +83,10 @@ def train(
                 data=file_digest(config.data.path / MANIFEST),
                 open_loader=_opener(config, manifest, world, workers),
                 say=progress.say,
+                # A pipe has the log's own lines.
+                reach=progress.reach if progress.live else None,
             )
+            progress.begin(sum(config.steps), f"{config.name}, steps")
             log = MetricsLog(folder)
             finished = SafeRunner(training, [LogHook(log), ExportHook(), ProbesHook(log), CheckpointHook()]).train()
             if finished:

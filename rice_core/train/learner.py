@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
@@ -29,9 +28,6 @@ from rice_core.train.parallel import World, reducing, spread
 
 if TYPE_CHECKING:
     from rice_core.train.objectives import Objective
-
-
-_LABELS = ("labels_BNM", "image_objects_BL", "image_tokens_BL", "image_clusters_BL")
 
 
 class NonFinite(Exception):
@@ -96,7 +92,7 @@ class Learner(nn.Module):
         outcomes = []
         for number, part in enumerate(parts, start=1):
             with reducing(self.module, last=number == len(parts)):
-                loss, stats = self.module(_of_one_width(part, self._world).to(self._world.device), step)
+                loss, stats = self.module(part.to(self._world.device), step)
                 (loss / len(parts)).backward()
             outcomes.append(stats | {"loss": loss.detach()})
         stats = _mean(outcomes)
@@ -211,19 +207,6 @@ class _Forward(nn.Module):
             outputs = self.network(batch)
         output = self._objective.loss(outputs, batch, step=step)
         return output.loss, output.stats
-
-
-def _of_one_width(part: Batch, world: World) -> Batch:
-    """Labels are padded to the longest that a rank met; the loss gathers them, and wants the longest of all ranks."""
-    if world.size == 1:
-        return part
-    labels = {name: value for name, value in vars(part).items() if name in _LABELS}
-    widths = world.greatest([value.shape[-1] for value in labels.values()])
-    padded: dict[str, Any] = {
-        name: F.pad(value, (0, width - value.shape[-1]), value=-1)
-        for (name, value), width in zip(labels.items(), widths, strict=True)
-    }
-    return replace(part, **padded)
 
 
 def _groups(network: nn.Module, wanted: OptimizerConfig) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def initial_trunk(config: TrainConfig) -> ViT:
         UserError: `init_from` does not fit the trunk.
     """
     torch.manual_seed(config.seed)
-    vit = ViT(config.model.trunk)
+    vit = ViT(config.model.trunk, init_std=config.model.init_std)
     if config.model.zero_init_residual:
         for block in cast("list[Block]", list(vit.blocks)):
             nn.init.zeros_(block.attention.out.weight)
@@ -95,6 +95,7 @@ class Network(nn.Module):
             trunk,
             layers=model.region_layers,
             mode=model.region_mode if config.objective.name == "rice" else "shared",
+            query=model.region_query,
             checkpoint_activations=config.checkpoint_activations,
         )
         self.projection = nn.Linear(trunk.config.width, width, bias=False) if width else nn.Identity()
@@ -139,8 +140,9 @@ class CaptionNetwork(ImageNetwork):
         self.text = nn.TransformerEncoder(layer, objective.text_depth, nn.LayerNorm(width), enable_nested_tensor=False)
         nn.init.normal_(self.words.weight, std=0.02)
         # Zhai et al. start at temperature 10 and bias -10, so that the many negatives do not dominate at first.
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-        self.bias = nn.Parameter(torch.tensor(-10.0))
+        # One element each, not none: FSDP2 shards along the first dimension.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(10.0)]))
+        self.bias = nn.Parameter(torch.tensor([-10.0]))
 
     def forward(self, batch: Batch) -> Pairs:  # type: ignore[override]
         padding_BL = batch.caption_BL == 0
@@ -150,7 +152,7 @@ class CaptionNetwork(ImageNetwork):
         x_BLD = self.text(x_BLD, src_key_padding_mask=padding_BL)
         shown_BL1 = (~padding_BL).unsqueeze(-1).to(x_BLD.dtype)
         text_BD = (x_BLD * shown_BL1).sum(dim=1) / shown_BL1.sum(dim=1)
-        return Pairs(super().forward(batch), text_BD, self.log_scale.exp(), self.bias)
+        return Pairs(super().forward(batch), text_BD, self.log_scale.exp().squeeze(0), self.bias.squeeze(0))
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class Training:
     open_loader: OpenLoader
     """(stage, where each stream goes on; None for the beginning) -> micro-batches without end."""
     say: Callable[[str], None]
+    reach: Callable[[int], None] | None = None
+    """Told the steps done after each: a bar."""
 
 
 @dataclass(frozen=True)
