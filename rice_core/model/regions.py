@@ -39,8 +39,6 @@ class RegionViT(nn.Module):
     Args:
         layers: R, 1 to the trunk's depth.
         mode: "shared" runs the trunk's own last blocks; "head" runs R further blocks on the last tokens, which no export keeps.
-        query: what a region token starts from: the class token's state, or the mean of the patches that it sees; the mean
-            learns sooner in short trainings from scratch, and then a full-image region is not the class token.
         checkpoint_activations: recompute each block in the backward pass.
 
     Raises:
@@ -53,7 +51,6 @@ class RegionViT(nn.Module):
         *,
         layers: int = 2,
         mode: Literal["shared", "head"] = "shared",
-        query: Literal["class", "mean"] = "class",
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
@@ -63,7 +60,6 @@ class RegionViT(nn.Module):
             )
         self.trunk = trunk
         self.layers = layers
-        self.query = query
         self.head = nn.ModuleList([Block(trunk.config) for _ in range(layers)]) if mode == "head" else None
         self._checkpoint = checkpoint_activations
         if self.head is not None:
@@ -96,21 +92,13 @@ class RegionViT(nn.Module):
         T = x_BTD.shape[1]
         joint_BTD, joint_rotation, visible_BNT = x_BTD, rotation, None
         if visible_BNP is not None and regions:
-            joint_BTD = torch.cat([x_BTD, self._start(x_BTD, visible_BNP)], dim=1)
+            joint_BTD = torch.cat([x_BTD, x_BTD[:, :1].expand(-1, regions, -1)], dim=1)
             joint_rotation = _with_class_angles(rotation, regions)
             visible_BNT = _keys(visible_BNP)
         for block in self.head if self.head is not None else trunk.blocks[branch:]:
             joint_BTD = self._run(cast(Block, block), joint_BTD, joint_rotation, visible_BNT)
         tokens_BTD = x_BTD if self.head is not None else joint_BTD[:, :T]
         return RegionOutput(tokens_BTD, trunk.pool(tokens_BTD), cast(torch.Tensor, trunk.post_norm(joint_BTD[:, T:])))
-
-    def _start(self, x_BTD: torch.Tensor, visible_BNP: torch.Tensor) -> torch.Tensor:
-        """(B, N, D): the state of the region tokens before their first layer."""
-        if self.query == "class":
-            return x_BTD[:, :1].expand(-1, visible_BNP.shape[1], -1)
-        weight_BNP = visible_BNP.to(x_BTD.dtype)
-        weight_BNP = weight_BNP / weight_BNP.sum(dim=2, keepdim=True).clamp(min=1)
-        return weight_BNP @ x_BTD[:, 1:]
 
     def _run(self, block: nn.Module, *inputs: Any) -> torch.Tensor:
         if self._checkpoint and self.training and torch.is_grad_enabled():

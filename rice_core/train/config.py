@@ -29,8 +29,6 @@ class ModelConfig(Frozen):
     """R: the last R blocks also serve as region layers (paper: Region Transformer layers; their number is not stated)."""
     region_mode: Literal["shared", "head"] = "shared"
     """shared: no new parameters. head: R extra cross-attention blocks on the last tokens, dropped at export."""
-    region_query: Literal["class", "mean"] = "class"
-    """What a region token starts from: the class token's state, or the mean of the patches that it sees."""
     projection: int | None = Field(default=None, ge=1)
     """Width of a linear layer between the embedding and the loss, used in training only; None: no such layer."""
     init_std: float = Field(default=0.02, gt=0)

@@ -95,7 +95,6 @@ class Network(nn.Module):
             trunk,
             layers=model.region_layers,
             mode=model.region_mode if config.objective.name == "rice" else "shared",
-            query=model.region_query,
             checkpoint_activations=config.checkpoint_activations,
         )
         self.projection = nn.Linear(trunk.config.width, width, bias=False) if width else nn.Identity()

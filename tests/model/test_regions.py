@@ -98,25 +98,6 @@ def test_an_empty_region_stays_finite_forwards_and_backwards(trunk, pixels):
     model.float()
 
 
-def test_a_mean_query_starts_from_what_it_sees(trunk, pixels):
-    """One region layer, spelt out: the same answer as a class query whose class token is the mean of the patches."""
-    seen = _box(6, 4, slice(1, 4), slice(0, 2)).expand(2, 1, -1)
-    with torch.no_grad():
-        model = RegionViT(trunk, layers=1, query="mean")
-        got = model(pixels, seen).regions_BND
-        (before,) = trunk(pixels, layers=(-2,))
-        mean = before[:, 1:][seen[:, 0]].reshape(2, 6, -1).mean(dim=1)
-        swapped = torch.cat([mean[:, None], before[:, 1:]], dim=1)
-        joint = torch.cat([swapped, swapped[:, :1]], dim=1)
-        cos, sin = (torch.cat([part, part[:1]]) for part in trunk.rotation(6, 4))
-        keys = torch.cat([torch.zeros(2, 1, 1, dtype=torch.bool), seen, torch.ones(2, 1, 1, dtype=torch.bool)], dim=2)
-        want = trunk.post_norm(trunk.blocks[-1](joint, (cos, sin), keys)[:, -1:])
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
-    with torch.no_grad():
-        nothing = model(pixels, torch.zeros(2, 3, 24, dtype=torch.bool)).regions_BND
-    assert nothing.isfinite().all()
-
-
 @pytest.mark.parametrize("mode", ["shared", "head"])
 def test_checkpointed_activations_change_no_gradient(trunk, pixels, mode):
     visible = torch.rand(2, 4, 24, generator=torch.Generator().manual_seed(3)) < 0.4
