@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -106,6 +107,12 @@ def run(
     cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.01, help="Size of the feature cache.")] = 50.0,
     scale: Annotated[str, typer.Option("--scale", help="Of a recipe: mini, or smoke to try it in seconds.")] = "mini",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings of a recipe side by side.")] = 1,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="Training that table:5a to 5d vary, with the paper's values.")
+    ] = None,
+    launcher: Annotated[
+        str, typer.Option("--launcher", help='What runs a training, as in "torchrun --nproc-per-node 8".')
+    ] = "",
     store: StoreOption = DEFAULT_STORE,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -119,7 +126,11 @@ def run(
             raise UserError(
                 f"{recipe} says itself what is trained and probed; leave out --encoders, --probes, --data and --config."
             )
-        _run_recipe(ctx, recipe, opened, scale, parse_seeds(seeds or "0,1,2"), device, jobs, quiet=quiet)
+        from rice_core.measure import pick_device
+
+        shop = {"device": pick_device(device), "jobs": jobs, "launcher": tuple(launcher.split()) or (sys.executable,)}
+        shop["workers"] = 0 if shop["device"] == "cpu" else workers
+        _run_recipe(ctx, recipe, opened, scale, parse_seeds(seeds or "0,1,2"), base, shop, quiet=quiet)
         return
     wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
     summary = _execute(
@@ -148,8 +159,8 @@ def _run_recipe(
     store: Store,
     scale: str,
     seeds: tuple[int, ...],
-    device: str,
-    jobs: int,
+    base: Path | None,
+    shop: dict[str, Any],
     *,
     quiet: bool,
 ) -> None:
@@ -157,12 +168,14 @@ def _run_recipe(
     from rice_core.recipes import recipe
     from rice_core.recipes.run import Workshop, run_study
     from rice_core.run import Settings
+    from rice_core.train.config import load_train_config
 
     failed = 0
+    started = None if base is None else load_train_config(base)
     with Progress(quiet=quiet) as progress:
-        workshop = Workshop(store, progress, device, jobs)
-        for study in recipe(name, workshop, scale, seeds):
-            failed += run_study(study, workshop, Settings(device=device)).counts["failed"]
+        workshop = Workshop(store, progress, **shop)
+        for study in recipe(name, workshop, scale, seeds, started):
+            failed += run_study(study, workshop, Settings(device=workshop.device)).counts["failed"]
     _invoke(ctx, "study", name, store=store.root)
     if failed:
         raise typer.Exit(3)

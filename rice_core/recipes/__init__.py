@@ -10,6 +10,7 @@ from rice_core.errors import UserError
 if TYPE_CHECKING:
     from rice_core.recipes.run import Workshop
     from rice_core.recipes.study import Study
+    from rice_core.train.config import TrainConfig
 
 NAMES = {
     "mini:encoders": "rice, mlcd and siglip between random weights and a supervised ceiling, equal steps and to convergence",
@@ -22,11 +23,14 @@ NAMES = {
 """What `ricebench run NAME` takes."""
 
 
-def recipe(name: str, workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[Study]:
+def recipe(
+    name: str, workshop: Workshop, scale: str, seeds: tuple[int, ...], base: TrainConfig | None = None
+) -> Iterator[Study]:
     """The studies of a recipe, in the order to run them; settings that a study chooses are chosen when it is asked for.
 
     Args:
         scale: "mini" (an hour or more on two cores) or "smoke" (minutes; its numbers mean nothing).
+        base: of an ablation, in the place of the miniature training; its values are then the paper's.
 
     Raises:
         UserError: no such recipe or scale.
@@ -39,6 +43,10 @@ def recipe(name: str, workshop: Workshop, scale: str, seeds: tuple[int, ...]) ->
     if scale not in mini.SCALES:
         raise UserError(f"There is no scale {scale!r}; choose from {', '.join(mini.SCALES)}.")
     kind, _, which = name.partition(":")
+    if base is not None:
+        if kind != "table":
+            raise UserError(f"{name} has trainings of its own; --base is for table:5a to table:5d.")
+        return iter((ablations.table_5_over(base, seeds, which=which),))
     if kind == "table":
         return ablations.table_5(workshop, scale, seeds, which=which)
     return {"encoders": mini.encoders, "losses": mini.losses}[which](workshop, scale, seeds)

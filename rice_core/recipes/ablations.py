@@ -1,16 +1,19 @@
 """The ablations of the paper's Table 5: regions N, clusters K, negative rate rho, token labels M, one at a time.
 
-    ricebench run table:5a           on the miniature world, with values that mean something there
-    ricebench run table:5a --base CONFIG    the paper's values over a training of one's own
+    ricebench run table:5a                    on the miniature world, with values that mean something there
+    ricebench run table:5a --base CONFIG      the paper's values over a training of one's own
 
-Each arm changes one number of a base training. The paper's probes are detection (a to c) and document questions (d).
+Each arm changes one number of a base training. The paper's probes are detection (a to c) and document questions (d); those
+here are the ones that the base names under `probe`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from rice_core.errors import UserError
 from rice_core.recipes.mini import PROBES, SCALES, Scale, curation, objective, training
 from rice_core.recipes.run import Workshop
 from rice_core.recipes.study import Arm, Study
@@ -25,7 +28,7 @@ class Ablation:
 
     axis: str
     paper: Values
-    """The values of Table 5, bold row first in mind: N = 10, K = 1M, rho = 0.1, M = 10."""
+    """The rows of the table."""
     default: float
     mini: Values
     mini_default: float
@@ -61,6 +64,34 @@ def table_5(workshop: Workshop, scale: str, seeds: tuple[int, ...], *, which: st
     arms = tuple(_arm(ablation, base, size, value, values) for value in values)
     yield Study(
         f"table:{which}", arms, seeds, size.scenes, PROBES, axis=ablation.axis, control="equal steps", scale=scale
+    )
+
+
+def table_5_over(base: TrainConfig, seeds: tuple[int, ...], *, which: str) -> Study:
+    """One ablation with the paper's values over a base training, which is curated already.
+
+    For K the base's data path names a folder for each value, as in regions-{K}.
+
+    Raises:
+        UserError: the base has no `probe`, or its path no {K}.
+    """
+    ablation = ABLATIONS[which]
+    if base.probe is None:
+        raise UserError(f"{base.name} has no probe: say there how the encoders are judged (data, probes).")
+    if ablation.change is None and "{K}" not in str(base.data.path):
+        raise UserError(
+            f"table:{which} compares curated folders: write data.path with {{K}} in it, as in regions-{{K}}."
+        )
+    arms = []
+    for value in ablation.paper:
+        path = Path(str(base.data.path).replace("{K}", f"{value:g}" if value < 1 else str(int(value))))
+        config = base.model_copy(update={"data": base.data.model_copy(update={"path": path})})
+        if ablation.change is not None:
+            config = config.model_copy(update={"objective": ablation.change(base.objective, value)})
+        arms.append(Arm(f"{ablation.axis} = {value:g}", config, None, value=value, reference=value == ablation.default))
+    probes = {base.probe.data: base.probe.probes}
+    return Study(
+        f"table:{which}", tuple(arms), seeds, 0, probes, axis=ablation.axis, control="equal steps", scale=base.name
     )
 
 

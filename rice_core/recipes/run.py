@@ -1,7 +1,6 @@
 """Run a study: draw, curate, train, name, probe. Every stage is recognised when finished, so the same command resumes.
 
-Trainings run as processes of their own, `jobs` side by side, each with one CPU thread: sums in another order give other
-weights, and a process that is killed takes nothing with it but its last steps.
+Trainings run as processes of their own, `jobs` side by side; one that is killed takes nothing with it but its last steps.
 """
 
 from __future__ import annotations
@@ -39,6 +38,10 @@ class Workshop:
     device: str = "auto"
     jobs: int = 1
     """Trainings side by side."""
+    launcher: tuple[str, ...] = (sys.executable,)
+    """What runs `-m rice_core.cli train`: python, or torchrun with its options."""
+    workers: int = 0
+    """Processes that decode images, for each rank of a training."""
 
     def data(self, seed: int, scenes: int, curation: CurateSettings) -> Path:
         """The curated scenes of a replicate."""
@@ -86,24 +89,15 @@ class Workshop:
             update={"data": config.data.model_copy(update={"path": config.data.path.absolute()})}
         )
         write_atomically(path, absolute.model_dump_json(indent=2).encode())
-        command = [
-            sys.executable,
-            "-m",
-            "rice_core.cli",
-            "train",
-            str(path),
-            "--out",
-            str(folder),
-            "--quiet",
-            "--workers",
-            "0",
-        ]
+        command = [*self.launcher, "-m", "rice_core.cli", "train", str(path), "--out", str(folder), "--quiet"]
+        # On a CPU one thread, because sums in another order give other weights.
+        threads = {"OMP_NUM_THREADS": "1"} if self.device == "cpu" else {}
         done = subprocess.run(
-            [*command, "--device", self.device],
+            [*command, "--device", self.device, "--workers", str(self.workers)],
             capture_output=True,
             text=True,
             check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | threads,
         )
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
@@ -133,10 +127,14 @@ def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
         for name, probes in study.probes.items()
     ]
     jobs = [(arm, seed) for seed in study.seeds for arm in study.arms]
-    wanted = {(seed, arm.curation.model_dump_json()): arm.curation for arm, seed in jobs}
-    data = {(seed, key): workshop.data(seed, study.scenes, curation) for (seed, key), curation in wanted.items()}
+    data: dict[tuple[int, CurateSettings | None], Path] = {
+        (seed, settings): workshop.data(seed, study.scenes, settings)
+        for seed, settings in dict.fromkeys((seed, arm.curation) for arm, seed in jobs)
+        if settings is not None
+    }
     configs = {
-        (arm.label, seed): replicate(arm.config, seed, data[seed, arm.curation.model_dump_json()]) for arm, seed in jobs
+        (arm.label, seed): replicate(arm.config, seed, data.get((seed, arm.curation), arm.config.data.path))
+        for arm, seed in jobs
     }
     trained = [(arm, seed) for arm, seed in jobs if arm.trained]
     folders = workshop.train([configs[arm.label, seed] for arm, seed in trained])

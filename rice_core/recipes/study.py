@@ -33,8 +33,9 @@ class Arm:
 
     label: str
     config: TrainConfig
-    """Its data path is set for each replicate."""
-    curation: CurateSettings
+    """Its data path is set for each replicate, where there is something to curate."""
+    curation: CurateSettings | None
+    """None: the data path is a curated folder, the same for every seed."""
     trained: bool = True
     """False: the trunk as it is drawn, before the first step."""
     value: float | None = None

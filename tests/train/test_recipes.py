@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from shards import write_shards
 from typer.testing import CliRunner
 
 from rice_core.cli import build_app
@@ -12,9 +13,13 @@ from rice_core.recipes import NAMES, recipe
 from rice_core.recipes.choose import best_rate, long_enough, skill_of
 from rice_core.recipes.compute import training_flops
 from rice_core.recipes.mini import OBJECTIVES, SCALES, curation, objective, training
-from rice_core.recipes.run import Workshop
+from rice_core.recipes.run import Workshop, run_study
 from rice_core.recipes.study import training_digest
+from rice_core.run import Settings
 from rice_core.store import Store
+from rice_core.train.config import TrainConfig
+from rice_core.train.launch import train
+from rice_core.world.mini import World
 
 
 class Bench(Workshop):
@@ -120,6 +125,68 @@ def test_equal_compute_gives_fewer_steps_to_the_costlier_objective(bench):
         assert steps[name] * flops[name] == pytest.approx(steps["rice"] * flops["rice"], rel=2e-3)
     assert (equal.control, converged.control) == ("equal compute", "converged")
     assert {arm.label for arm in equal.arms if arm.yardstick} == {"random weights", "rice, told the categories"}
+
+
+class InProcess(Workshop):
+    """Trains where it stands: starting a process for each training takes longer than the training."""
+
+    def _train_one(self, config, folder):
+        train(config.model_copy(update={"name": folder.name}), folder, device="cpu", workers=0, quiet=True)
+
+
+def _base(path, **changes) -> TrainConfig:
+    body = {
+        "name": "tiny",
+        "model": {"vit": {"width": 16, "depth": 2, "heads": 2, "patch": 8, "resolution": 48}, "region_layers": 1},
+        "objective": {"loss": {"margin": "cos", "s": 16}},
+        "data": {"path": str(path)},
+        "stages": [{"resolution": 48, "samples": 16}],
+        "batch": 8,
+        "precision": "fp32",
+        "probe": {"every": 1000, "data": "mini", "probes": ["knn?recipe=mini"]},
+    }
+    return TrainConfig.model_validate(body | changes)
+
+
+def test_an_ablation_over_a_training_of_ones_own_runs_to_its_table(tmp_path, monkeypatch):
+    tiny = World(name="mini", seed=0, train=24, val=12, size=48)
+    monkeypatch.setattr("rice_core.world.mini.WORLDS", {"mini": tiny})
+    shards = write_shards(tmp_path / "shards")
+    shop = InProcess(Store(tmp_path / "store"), Progress(quiet=True), "cpu")
+    (study,) = recipe("table:5c", shop, "mini", (0, 1), _base(shards))
+    assert [arm.config.objective.loss.rho for arm in study.arms] == [0.05, 0.1, 0.2, 0.5]
+    summary = run_study(study, shop, Settings(device="cpu"))
+    assert summary.counts == {"done": 8}, summary.errors
+    facts = [record.evidence.encoder_facts for record in summary.records]
+    assert {(f["study"], f["arm"], f["train_seed"]) for f in facts} == {
+        ("table:5c", f"rho = {rho:g}", seed) for rho in (0.05, 0.1, 0.2, 0.5) for seed in "01"
+    }
+    assert [f["value"] for f in facts if f.get("reference")] == ["0.1", "0.1"]
+    # Of so few classes the two smallest rates sample equally many.
+    assert len({record.evidence.weights for record in summary.records}) == 6
+    assert run_study(study, shop, Settings(device="cpu")).counts == {"reused": 8}
+    shown = CliRunner().invoke(build_app(), ["study", "table:5c", "--store", str(tmp_path / "store")])
+    assert "rho = 0.5" in shown.output
+
+
+def test_a_failed_training_is_named_and_the_others_are_kept(tmp_path):
+    shop = InProcess(Store(tmp_path / "store"), Progress(quiet=True), "cpu")
+    good = _base(write_shards(tmp_path / "shards"))
+    bad = good.model_copy(update={"model": good.model.model_copy(update={"init_from": "rice:nowhere"})})
+    with pytest.raises(UserError, match="1 of 2 trainings failed; the first: rice:nowhere: there is no folder"):
+        shop.train([bad, good])
+    assert len(list((tmp_path / "store" / "trained").glob("*/encoder/encoder.json"))) == 1
+
+
+def test_a_base_that_cannot_be_varied_is_refused(bench, tmp_path):
+    with pytest.raises(UserError, match="tiny has no probe"):
+        recipe("table:5a", bench, "mini", (0,), _base(tmp_path, probe=None))
+    with pytest.raises(UserError, match=r"regions-\{K\}"):
+        recipe("table:5b", bench, "mini", (0,), _base(tmp_path))
+    with pytest.raises(UserError, match="--base is for table"):
+        recipe("mini:losses", bench, "mini", (0,), _base(tmp_path))
+    (study,) = recipe("table:5b", bench, "mini", (0,), _base(tmp_path / "k{K}"))
+    assert [arm.config.data.path.name for arm in study.arms] == ["k200000", "k500000", "k1000000", "k2000000"]
 
 
 def test_mistakes_are_said(bench):
