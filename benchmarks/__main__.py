@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("extraction", "cache", "report", "peer_visbench", "regions", "loss", "loader", "curation")
+NAMES = ("extraction", "cache", "report", "peer_visbench", "regions", "loss", "loader", "training", "curation")
 
 
 def main(wanted: list[str]) -> int:

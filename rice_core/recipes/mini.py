@@ -36,7 +36,7 @@ PROBES = {
 }
 """Objects: told apart, and found. Words: read."""
 
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (1e-3, 2e-3)
 """That each objective chooses from."""
 
 
@@ -52,13 +52,13 @@ class Scale:
     vit: ViTConfig
     clusters: int
     batch: int = 32
-    doublings: int = 2
+    doublings: int = 1
     """Of the length, while looking for convergence."""
 
 
 SCALES = {
-    "smoke": Scale(scenes=64, steps=6, vit=ViTConfig(width=32, depth=2, heads=2), clusters=24, batch=8, doublings=1),
-    "mini": Scale(scenes=10_000, steps=500, vit=ViTConfig(patch=12), clusters=300),
+    "smoke": Scale(scenes=64, steps=6, vit=ViTConfig(width=32, depth=2, heads=2), clusters=24, batch=8),
+    "mini": Scale(scenes=10_000, steps=1200, vit=ViTConfig(patch=12), clusters=300),
 }
 
 
@@ -89,12 +89,12 @@ def training(
     resolution = scale.vit.resolution
     return TrainConfig(
         name=name,
-        model=ModelConfig(vit=scale.vit, region_layers=2, zero_init_residual=True),
+        model=ModelConfig(vit=scale.vit, region_layers=scale.vit.depth, zero_init_residual=True),
         objective=objective,
-        data=DataConfig(path=NO_DATA, streams=8, crop_scale=(0.6, 1.0)),
+        data=DataConfig(path=NO_DATA, streams=8, crop_scale=(0.6, 1.0), overlap=0.15),
         stages=(Stage(resolution=resolution, samples=scale.batch * (steps or scale.steps)),),
         batch=scale.batch,
-        optimizer=OptimizerConfig(rate=rate, weight_decay=0.05, warm_up=max(1, scale.steps // 10)),
+        optimizer=OptimizerConfig(rate=rate, weight_decay=0.05, warm_up=max(1, scale.steps // 24)),
         # The world is light: these put its pixels near zero mean and unit variance.
         mean=(0.8,) * 3,
         std=(0.2,) * 3,
