@@ -46,6 +46,19 @@ def test_two_ranks_then_one_or_four(data: Path, tmp_path: Path) -> None:
         assert (folder / "encoder" / "encoder.json").is_file()
 
 
+def test_what_fsdp2_saved_one_process_reads(data: Path, tmp_path: Path) -> None:
+    """Siglip has single numbers among its parameters, and stops in the middle of a stage."""
+    siglip = tiny(data).objective.model_dump() | {"name": "siglip", "tokenizer": "words", "text_width": 16}
+    siglip |= {"text_depth": 1, "text_heads": 2, "text_tokens": 8}
+    config = tiny(data, objective=siglip)
+    run(config, tmp_path / "alone")
+    sharded = tiny(data, objective=siglip, parallel="fsdp2")
+    assert run_ranks(sharded, tmp_path / "two", 2, tmp_path / "meet", build=stopping_after(6)) == []
+    assert max(losses(tmp_path / "two")) <= 6
+    run(config, tmp_path / "two")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+
+
 def test_labels_may_be_of_other_width_on_each_rank(data: Path, tmp_path: Path) -> None:
     """A loader pads to its own longest label, and the whole-image labels of two ranks differ in length."""
     mlcd = tiny(data).objective.model_dump() | {"name": "mlcd"}
