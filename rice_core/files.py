@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from rice_core.errors import StoreError
@@ -36,11 +37,40 @@ def write_atomically(path: Path, data: bytes) -> None:
                 f"The disk is full: {path.parent} could not take {len(data):,} bytes; what was finished is safe. Free some space "
                 "(`ricebench cache clear` empties the feature cache), then run the same command again."
             ) from error
-        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)) or error.errno == errno.EROFS:
-            raise StoreError(
-                f"{path.parent} cannot be written ({error.strerror}); choose another folder with --store."
-            ) from error
+        refused = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError)
+        if isinstance(error, refused) or error.errno == errno.EROFS:
+            raise StoreError(f"{path.parent} cannot be written ({error.strerror}); choose another folder.") from error
         raise
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder, so that hours of work do not end at its first file.
+
+    Raises:
+        StoreError: it cannot be made, or nothing can be written into it.
+    """
+    probe = folder / ".writable"
+    write_atomically(probe, b"")
+    probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether this process alone holds the lock file while the block runs; a kill gives it up, children do not keep it.
+
+    Where the file system knows no locks, everyone holds it.
+    """
+    import fcntl  # Unix alone has it; nothing else of the command needs it
+
+    with path.open("wb") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
 
 
 def sweep_temporaries(folder: Path) -> int:

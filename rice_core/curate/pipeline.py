@@ -20,6 +20,7 @@ from rice_core.curate.settings import CurateSettings
 from rice_core.curate.sources import fingerprint
 from rice_core.curate.stages import CODE_VERSION, Curation
 from rice_core.errors import UserError
+from rice_core.files import check_writable
 from rice_core.progress import Progress
 from rice_core.regions import MANIFEST, RegionManifest, read_region_manifest
 
@@ -49,8 +50,11 @@ def curate(
 
     Raises:
         UserError: no image, no region, fewer regions than clusters, a provider that is not there, or an `out` that
-            holds something else.
+            holds something else, lies inside `images`, or cannot be written.
     """
+    if images.resolve() in out.resolve().parents:
+        # The pictures of the clusters would be curated as photos by the next run.
+        raise UserError(f"{out} lies inside {images}; write the shards into a folder beside it.")
     source = fingerprint(images, settings)
     chosen = Chosen.of(settings, device)
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file() and not (out / WORK).is_dir():
@@ -63,6 +67,7 @@ def curate(
     finished = _finished(out, asked, chosen.versions)
     if finished is not None:
         return finished
+    check_writable(out / WORK)
     return Curation(images, out, settings, chosen, place, progress, workers, device, spread_over, asked).run()
 
 

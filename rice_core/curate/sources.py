@@ -86,8 +86,17 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
-            if not name.startswith(".") and path.is_file() and path.as_posix().isprintable():
+            if not name.startswith(".") and path.is_file() and _is_text(path.as_posix()):
                 yield path
+
+
+def _is_text(name: str) -> bool:
+    """Whether the file system's bytes were UTF-8, whatever they say: macOS writes a narrow no-break space into screenshots."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_text(sources: list[Source], folder: Path, settings: CurateSettings) -> list[Source]:
@@ -105,9 +114,9 @@ def _with_text(sources: list[Source], folder: Path, settings: CurateSettings) ->
         images, words = body.get("imgs"), body.get("anns")
         if not isinstance(images, dict) or not isinstance(words, dict):
             raise UserError(f"{path.relative_to(folder)} has no imgs and anns as TextOCR writes them; export it again.")
-        names = {str(key): str(image.get("file_name", "")) for key, image in images.items()}
+        names = {str(key): str(image.get("file_name", "")) for key, image in images.items() if isinstance(image, dict)}
         for word in words.values():
-            line = _line(word)
+            line = _line(word) if isinstance(word, dict) else None
             if line is not None:
                 found.setdefault(names.get(str(word.get("image_id")), ""), []).append(line)
     return _joined(sources, found, "lines", tuple)
@@ -131,9 +140,11 @@ def _with_captions(sources: list[Source], folder: Path, settings: CurateSettings
         found: dict[str, str] = {}
         for path in _caption_files(folder, settings):
             body = _read(path, folder)
-            names = {entry["id"]: entry["file_name"] for entry in body.get("images", [])}
-            for entry in body.get("annotations", []):
-                found.setdefault(names.get(entry.get("image_id"), ""), str(entry.get("caption", "")).strip())
+            names = {entry.get("id"): str(entry.get("file_name", "")) for entry in _entries(body, "images")}
+            for entry in _entries(body, "annotations"):
+                caption = str(entry.get("caption", "")).strip()
+                if caption:
+                    found.setdefault(names.get(entry.get("image_id"), ""), caption)
         sources = _joined(sources, found, "caption", str)
     else:
         sources = [dataclasses.replace(source, caption=_sidecar(source.path)) for source in sources]
@@ -167,6 +178,13 @@ def _read(path: Path, folder: Path) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise UserError(f"{path.relative_to(folder)} holds no JSON object; export it again.")
     return body
+
+
+def _entries(body: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The objects of a list; what is no object in it, or has an id that cannot be one, belongs to no image."""
+    listed = body.get(key)
+    whole = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return [entry for entry in whole if not any(isinstance(entry.get(id_), (list, dict)) for id_ in ("id", "image_id"))]
 
 
 def _text_files(folder: Path, settings: CurateSettings) -> list[Path]:

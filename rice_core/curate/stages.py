@@ -104,6 +104,8 @@ class Curation:
             if found.problem is not None:
                 self.counts[f"left_out.images.{found.reason}"] += 1
                 listed.append({"item": found.id, "reason": found.problem})
+            elif not has_regions(found):
+                listed.append({"item": found.id, "reason": "has no region that passes the filters"})
         write_atomically(self.out / LEFT_OUT, "".join(canonical_json(line) + "\n" for line in listed).encode())
         for line in listed[:5]:
             self.progress.say(f"left out: {line['item']} {line['reason']}")

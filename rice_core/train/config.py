@@ -8,7 +8,7 @@ Where and how much (device, ranks, loader workers) are flags of the command and 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -19,6 +19,9 @@ from rice_core.model.vit import PRESETS, ViTConfig
 from rice_core.spec import Frozen
 
 ObjectiveName = Literal["rice", "mlcd", "siglip"]
+Share = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class ModelConfig(Frozen):
@@ -56,7 +59,7 @@ class ObjectiveConfig(Frozen):
     """Share of the N places kept for OCR regions where an image has both types; each type fills what the other leaves."""
     ocr_labels: int = Field(default=10, ge=1)
     """M: token labels of an OCR region; more are sampled down to M (Table 5d)."""
-    type_weights: dict[Literal["object", "ocr"], float] = {"object": 1.0, "ocr": 1.0}
+    type_weights: dict[Literal["object", "ocr"], Annotated[float, Field(ge=0)]] = {"object": 1.0, "ocr": 1.0}
     image_region: bool = False
     """rice: add the whole image, with the labels of all its regions, as one more region (RICE then contains MLCD)."""
     image_labels: Literal["regions", "clusters"] = "regions"
@@ -69,6 +72,12 @@ class ObjectiveConfig(Frozen):
     text_tokens: int = Field(default=64, ge=4)
     """siglip: length of a caption."""
 
+    @model_validator(mode="after")
+    def _divides(self) -> ObjectiveConfig:
+        if self.name == "siglip" and self.text_width % self.text_heads:
+            raise ValueError("text_width must be a multiple of text_heads")
+        return self
+
 
 class DataConfig(Frozen):
     """Which shards, and how an image becomes a crop."""
@@ -77,12 +86,18 @@ class DataConfig(Frozen):
     """The folder that `ricebench curate` wrote; relative to the configuration's file."""
     streams: int = Field(default=8, ge=1)
     """Shards read side by side; the order of samples depends on it and on nothing else (ranks, workers)."""
-    crop_scale: tuple[float, float] = (0.4, 1.0)
+    crop_scale: tuple[Share, Share] = (0.4, 1.0)
     """Share of the image's area that a random crop keeps; (1, 1) squashes the whole image."""
     flip: bool = False
     """Mirror half of the images; mirrored text no longer reads as its labels say."""
     overlap: float = Field(default=0.5, gt=0, le=1)
     """Share of a patch that a region must cover to see it; text lines see any patch they touch."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> DataConfig:
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError("crop_scale must go from the smallest share to the largest")
+        return self
 
 
 class OptimizerConfig(Frozen):
@@ -90,7 +105,7 @@ class OptimizerConfig(Frozen):
 
     rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.2, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Decay, Decay] = (0.9, 0.98)
     eps: float = Field(default=1e-6, gt=0)
     warm_up: int = Field(default=2000, ge=0)
     """Optimizer steps of linear warm-up at the start of the first stage; then cosine to zero over each stage."""
@@ -135,7 +150,7 @@ class TrainConfig(Frozen):
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: int = Field(default=0, ge=0)
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    std: tuple[Positive, Positive, Positive] = (0.26862954, 0.26130258, 0.27577711)
     precision: Literal["fp32", "bf16"] = "bf16"
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     """How the trunk is spread under torchrun; class centers are always sharded."""
@@ -191,8 +206,22 @@ def load_train_config(path: Path) -> TrainConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise UserError(f"{path}: {where}: {problem['msg']}; docs/training.md lists every setting.") from None
+        raise UserError(
+            f"{path}: {_sentence(error)}; docs/training.md says where every setting is described."
+        ) from None
     folder = path.parent / config.data.path
     return config.model_copy(update={"data": config.data.model_copy(update={"path": folder})})
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem in the words of the file: `model.vit.width: ...`."""
+    # A trunk is a preset's name or a mapping: of what is no mapping, the list of the names says more.
+    problems = error.errors()
+    problem = next((each for each in problems if each["type"] != "model_type"), problems[0])
+    # Pydantic also names the branch of a union and the part of a mapping, in brackets.
+    where = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
+    if not where and problem["type"] == "model_type":
+        return "it holds no settings"
+    said = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+    said = said.removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said

@@ -9,6 +9,7 @@ FOLDER/config.json      the configuration, resolved
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,11 +19,13 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from rice_core.config import build_probes
 from rice_core.digest import file_digest
 from rice_core.errors import UserError
-from rice_core.files import write_atomically
+from rice_core.files import check_writable, held, write_atomically
 from rice_core.progress import Progress
 from rice_core.regions import MANIFEST, RegionManifest, read_region_manifest
+from rice_core.spec import ProbeRequest
 from rice_core.train.batch import Batch
 from rice_core.train.checkpoint import Checkpoints
 from rice_core.train.config import Stage, TrainConfig
@@ -66,7 +69,10 @@ def train(
         UserError: the configuration, the data, the device or the folder does not fit, or the training diverged.
     """
     manifest = read_region_manifest(config.data.path)
-    with join(device, init_method=init_method) as world:
+    if config.probe is not None:
+        # A misspelt probe is told now, not hours later at its first step.
+        build_probes(tuple(map(ProbeRequest.parse, config.probe.probes)))
+    with join(device, init_method=init_method) as world, _alone(folder, world):
         _check_folder(config, folder, fresh)
         world.wait()  # all ranks have looked before one of them writes
         if world.leads:
@@ -115,16 +121,33 @@ def _opener(
     return open_loader
 
 
+@contextlib.contextmanager
+def _alone(folder: Path, world: World) -> Iterator[None]:
+    """Two trainings in one folder would mix their logs and checkpoints; the rank that writes keeps others out."""
+    if not world.leads:
+        yield
+        return
+    check_writable(folder)
+    with held(folder / ".lock") as alone:
+        if not alone:
+            raise UserError(f"another process trains into {folder}; wait for its end, or train into another folder.")
+        yield
+
+
 def _check_folder(config: TrainConfig, folder: Path, fresh: bool) -> None:
-    """Refuse a folder that holds another training."""
+    """Refuse a folder that holds another training, or the config.json of something else, such as a model."""
     path = folder / CONFIG
-    if fresh or not path.is_file():
+    if not path.is_file():
+        if any((folder / "checkpoints").glob("step-*")):
+            raise UserError(
+                f"{folder} holds checkpoints and no {CONFIG}, so whose they are is not known; train into another folder."
+            )
         return
     try:
         standing = TrainConfig.model_validate_json(path.read_bytes())
     except ValidationError:
         raise UserError(f"{path} is no training's configuration; train into another folder.") from None
-    differing = _differences(_fixed(standing), _fixed(config))
+    differing = [] if fresh else _differences(_fixed(standing), _fixed(config))
     if differing:
         raise UserError(
             f"{folder} holds a training of another configuration: {'; '.join(differing[:4])}. "

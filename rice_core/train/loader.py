@@ -8,6 +8,7 @@ Letters as in `Batch`; S streams of the rank, C samples of each a micro-batch, B
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -88,7 +89,7 @@ class RegionLoader:
             num_workers=self._workers,
             prefetch_factor=PREFETCH,
             collate_fn=_as_it_is,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_prepare_worker,
             # Else it draws a seed from the global generator, and the number of resumes would change the training.
             generator=torch.Generator(),
         )
@@ -218,8 +219,10 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
-def _one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    # torchrun and cluster schedulers signal the whole process group; the training still needs its images to end the step.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _own_streams(

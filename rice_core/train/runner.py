@@ -225,7 +225,7 @@ class StageLoop(BaseLoop):  # type: ignore[misc]
         last = training.checkpoints.last_written()
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         raise UserError(
-            f"step {self._iter} of stage {leg.index} ({leg.stage.resolution} px): {reason}; the step was not made, and {kept}. "
+            f"step {self._iter} of stage {leg.index + 1} ({leg.stage.resolution} px): {reason}; the step was not made, and {kept}. "
             "Lower optimizer.rate, raise optimizer.warm_up or lower optimizer.clip, and train into another folder."
         )
 

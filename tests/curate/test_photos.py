@@ -21,7 +21,7 @@ from rice_core.curate.shards import stored_image
 from rice_core.curate.sources import list_sources
 from rice_core.curate.tokenize import ClipBpe, Syllables
 from rice_core.digest import bytes_digest
-from rice_core.errors import MissingExtra, UserError
+from rice_core.errors import MissingExtra, StoreError, UserError
 from rice_core.progress import Progress
 from rice_core.world.shapes import font_file
 
@@ -142,6 +142,37 @@ def run_lengths(box: tuple[int, int, int, int]) -> dict[str, Any]:
     return {"size": [200, 200], "counts": encoded["counts"].decode()}
 
 
+def test_a_name_may_hold_any_character(photos: Path) -> None:
+    screenshot = photos / "Screenshot at 3.45.12\u202fPM.png"  # as macOS writes it
+    scene(9).save(screenshot)
+    listed, _ = list_sources(photos, plain())
+    assert screenshot in {source.path for source in listed}
+
+
+def test_an_image_without_a_region_is_listed(photos: Path, tmp_path: Path, quiet: Progress) -> None:
+    Image.new("RGB", (200, 200)).save(photos / "blank.png")
+    manifest = curate(photos, tmp_path / "out", plain(), progress=quiet)
+    listed = [json.loads(line) for line in (tmp_path / "out" / "left_out.jsonl").read_text().splitlines()]
+    assert listed == [{"item": "blank.png", "reason": "has no region that passes the filters"}]
+    assert manifest.counts["left_out.images.no_region"] == 1
+
+
+def test_shards_go_beside_the_images(photos: Path, quiet: Progress) -> None:
+    with pytest.raises(UserError, match="lies inside"):
+        curate(photos, photos / "shards", plain(), progress=quiet)
+    assert not (photos / "shards").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    photos: Path, tmp_path: Path, quiet: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classical, "propose", lambda *_: pytest.fail("an image was looked at"))
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/curated")):
+        with pytest.raises(StoreError, match=r"cannot be written .*; choose another folder"):
+            curate(photos, place, plain(), progress=quiet)
+
+
 def test_sa1b_masks_as_given(tmp_path: Path, members: Members, quiet: Progress) -> None:
     folder = tmp_path / "sa"
     folder.mkdir()
@@ -179,12 +210,27 @@ def test_coco_text_without_what_cannot_be_read(photos: Path) -> None:
         "6": {"image_id": 7, "bbox": [1, 2, 30, 10], "utf8_string": "", "legibility": "illegible"},
         "7": {"image_id": 7, "bbox": [1, 2, 30, 10], "utf8_string": "."},
         "8": {"image_id": 7, "bbox": [1, 2, 30], "utf8_string": "short"},
+        "9": "damaged",
     }
-    body = {"imgs": {"7": {"id": 7, "file_name": "train2014/0.png"}}, "anns": words, "imgToAnns": {"7": [5, 6, 7, 8]}}
+    body = {
+        "imgs": {"7": {"id": 7, "file_name": "train2014/0.png"}, "8": 3},
+        "anns": words,
+        "imgToAnns": {"7": [5, 6, 7, 8]},
+    }
     (photos / "cocotext.v2.json").write_text(json.dumps(body))
     sources, _ = list_sources(photos, plain(text="annotations"))
     lines = {source.id: source.lines for source in sources if source.lines}
     assert [(line.text, line.box) for line in lines["0.png"]] == [("stop", (1, 2, 31, 12))]
+
+
+def test_damaged_captions_are_passed_over(photos: Path) -> None:
+    images = [{"id": 7, "file_name": "0.png"}, {"id": 8}, {"id": [9], "file_name": "2.png"}, "damaged"]
+    captions = [{"image_id": 7}, {"image_id": {}, "caption": "lost"}, 5, {"image_id": 7, "caption": " a disc "}]
+    (photos / "annotations").mkdir()
+    body = {"images": images, "annotations": captions}
+    (photos / "annotations" / "captions_train.json").write_text(json.dumps(body))
+    sources, _ = list_sources(photos, plain(captions="coco"))
+    assert {source.id: source.caption for source in sources if source.caption} == {"0.png": "a disc"}
 
 
 def test_an_image_is_stored_as_it_was_where_every_decoder_agrees_on_it(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from shards import write_shards
 from training import last_checkpoint, losses, run, tiny
 
 from rice_core.encoders import load_encoder
+from rice_core.errors import UserError
 from rice_core.spec import EncoderSpec
+from rice_core.train.config import ProbeHook
 from rice_core.train.metrics import MetricsLog
 from rice_core.world.layouts.coco import write_coco
 
@@ -89,3 +91,6 @@ def test_a_probe_that_cannot_run_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     assert run(config, tmp_path / "out", quiet=False)
     assert "step 1: not probed:" in capsys.readouterr().err
     assert sorted(losses(tmp_path / "out")) == [1]
+    with pytest.raises(UserError, match="no probe 'knnn'; did you mean 'knn'"):
+        run(config.model_copy(update={"probe": ProbeHook(every=1, probes=("knnn",))}), tmp_path / "misspelt")
+    assert not (tmp_path / "misspelt").exists()

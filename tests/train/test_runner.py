@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from torch import nn
 from training import FORK, assert_same_bits, last_checkpoint, losses, no_pictures, run, tiny  # noqa: F401
 
 from rice_core.errors import UserError
-from rice_core.train.config import TrainConfig
+from rice_core.train.config import TrainConfig, load_train_config
 from rice_core.train.metrics import MetricsLog
 from rice_core.train.objectives import build_objective
 from rice_core.train.schedule import legs, rate_at
@@ -64,7 +68,10 @@ def test_killed_and_resumed_equals_uninterrupted(data: Path, whole: Path, tmp_pa
     ).read_bytes()
 
 
-def test_a_signal_stops_after_a_checkpoint(data: Path, whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
+def test_a_signal_stops_after_a_checkpoint(
+    number: signal.Signals, workers: int, data: Path, whole: Path, tmp_path: Path
+) -> None:
     config, sent = tiny(data, precision="bf16"), []
 
     def interrupting(*words: Any, **options: Any) -> Any:
@@ -73,13 +80,16 @@ def test_a_signal_stops_after_a_checkpoint(data: Path, whole: Path, tmp_path: Pa
         def send(*_: object) -> None:
             sent.append(1)
             if len(sent) == 4:
-                os.kill(os.getpid(), signal.SIGINT)
+                for worker in multiprocessing.active_children():  # torchrun tells the whole group
+                    os.kill(worker.pid or 0, number)
+                os.kill(os.getpid(), number)
+                time.sleep(0.2)
 
         objective.network.register_forward_pre_hook(send)
         return objective
 
     before = signal.getsignal(signal.SIGINT)
-    assert not run(config, tmp_path, build=interrupting)
+    assert not run(config, tmp_path, build=interrupting, workers=workers)
     assert signal.getsignal(signal.SIGINT) is before
     assert len(sent) == 4  # the step was finished, and no other begun
     assert max(losses(tmp_path)) == 4
@@ -122,7 +132,7 @@ def test_a_step_that_is_not_finite_is_not_made(data: Path, tmp_path: Path, where
             part.register_post_accumulate_grad_hook(spoil)
         return objective
 
-    with pytest.raises(UserError, match=r"step 4 of stage 0 .*not finite.*step-00000003"):
+    with pytest.raises(UserError, match=r"step 4 of stage 1 .*not finite.*step-00000003"):
         run(tiny(data), tmp_path, build=poisoned)
     assert max(losses(tmp_path)) == 4
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
@@ -153,6 +163,33 @@ def test_the_command_trains_and_refuses(data: Path, tmp_path: Path, capsys: pyte
     assert "seed is 0 there and 5 here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"bach": 16}, "bach: there is no such setting"),
+        ({"model": {"vit": {"width": 32, "heads": 2, "mlp": 64}}}, "model.vit.mlp: there is no such setting"),
+        ({"model": {"vit": "B/17"}}, "model.vit: Input should be 'Ti/16', 'S/16', 'B/16' or 'L/14'"),
+        ({"batch": 17}, "the batch of 17 is no multiple of"),
+        ({"std": [0.2, 0.2, 0]}, "std.2: Input should be greater than 0"),
+        ({"optimizer": {"betas": [2, 0]}}, "optimizer.betas.0: Input should be less than 1"),
+        ({"data": {"path": ".", "crop_scale": [0, 2]}}, "data.crop_scale.0: Input should be greater than 0"),
+        ({"data": {"path": ".", "crop_scale": [0.9, 0.1]}}, "data: crop_scale must go from"),
+        ({"objective": {"type_weights": {"ocr": -1}}}, "objective.type_weights.ocr: Input should be greater than"),
+        ({"objective": {"name": "siglip", "text_width": 33}}, "objective: text_width must be a multiple of text_heads"),
+        (None, "it holds no settings"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named_as_the_file_names_it(
+    change: dict[str, object] | None, told: str, tmp_path: Path
+) -> None:
+    whole = {"name": "a", "data": {"path": "."}, "stages": [{"resolution": 32, "samples": 64}], "batch": 16}
+    file = tmp_path / "a.yaml"
+    file.write_text("" if change is None else json.dumps(whole | change))
+    with pytest.raises(UserError) as refused:
+        load_train_config(file)
+    assert str(refused.value).startswith(f"{file}: {told}")
+
+
 def test_fresh_starts_again_and_keeps_foreign_files(data: Path, tmp_path: Path) -> None:
     short = [{"resolution": 32, "samples": 16}]
     run(tiny(data, stages=short), tmp_path)
@@ -160,6 +197,36 @@ def test_fresh_starts_again_and_keeps_foreign_files(data: Path, tmp_path: Path) 
     run(tiny(data, stages=short, seed=1), tmp_path, fresh=True)
     assert sorted(losses(tmp_path)) == [1, 2]
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_fresh_keeps_the_config_of_something_else(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mlcd"}')
+    with pytest.raises(UserError, match="is no training's configuration"):
+        run(tiny(data), tmp_path, fresh=True)
+    assert (tmp_path / "config.json").read_text() == '{"model_type": "mlcd"}'
+
+
+def test_checkpoints_of_nobody_are_not_gone_on_from(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds checkpoints and no config\.json"):
+        run(tiny(data), tmp_path)
+
+
+def test_a_folder_takes_one_training_at_a_time(data: Path, tmp_path: Path) -> None:
+    holding = (
+        "import fcntl, sys; f = open(sys.argv[1], 'wb'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    lock = str(tmp_path / ".lock")
+    with subprocess.Popen(
+        [sys.executable, "-c", holding, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UserError, match="another process trains into"):
+            run(tiny(data), tmp_path)
+        other.kill()  # and a kill gives the folder up
+        other.wait()
+        assert run(tiny(data, stages=[{"resolution": 32, "samples": 8}]), tmp_path)
 
 
 def test_data_curated_anew_are_refused(data: Path, tmp_path: Path) -> None:
