@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -20,6 +20,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from rice_core.errors import UserError
 from rice_core.probe import Probe
 from rice_core.spec import Frozen, Param, ProbeRequest
+
+Settings = TypeVar("Settings", bound=Frozen)
 
 
 class RunConfig(Frozen):
@@ -44,21 +46,42 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         UserError: no such file, not YAML or JSON, or a key or value that does not belong.
     """
+    return read_settings(path, RunConfig, "see docs/usage.md for an example")
+
+
+def read_settings(path: Path, kind: type[Settings], hint: str) -> Settings:
+    """A YAML or JSON file as a frozen value.
+
+    Args:
+        hint: where the settings are described; ends the sentence of an error.
+
+    Raises:
+        UserError: no such file, not YAML or JSON, or a key or value that does not belong.
+    """
     if path.suffix not in (".yaml", ".yml", ".json"):
         raise UserError(f"{path} is no configuration: write a .yaml or .json file (a Python file would run code).")
     try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return RunConfig.model_validate(body)
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} is not valid YAML: {' '.join(str(error).split())}; see docs/usage.md for an example."
-        ) from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; {hint}.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg']}; see docs/usage.md for an example.") from None
+        raise UserError(f"{path}: {_sentence(error)}; {hint}.") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem in the words of the file: `model.vit.width: ...`."""
+    # A trunk is a preset's name or a mapping: of what is no mapping, the list of the names says more.
+    problems = error.errors()
+    problem = next((each for each in problems if each["type"] != "model_type"), problems[0])
+    # Pydantic also names the branch of a union and the part of a mapping, in brackets.
+    where = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
+    if not where and problem["type"] == "model_type":
+        return "it holds no settings"
+    said = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+    said = said.removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def probe_entry_points() -> dict[str, EntryPoint]:

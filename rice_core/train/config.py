@@ -8,12 +8,11 @@ Where and how much (device, ranks, loader workers) are flags of the command and 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from rice_core.errors import UserError
+from rice_core.config import read_settings
 from rice_core.loss.config import LossConfig
 from rice_core.model.vit import PRESETS, ViTConfig
 from rice_core.spec import Frozen
@@ -196,32 +195,6 @@ def load_train_config(path: Path) -> TrainConfig:
     Raises:
         UserError: no such file, not YAML or JSON, or a key or value that does not belong.
     """
-    if path.suffix not in (".yaml", ".yml", ".json"):
-        raise UserError(f"{path} is no configuration: write a .yaml or .json file (a Python file would run code).")
-    try:
-        body: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        config = TrainConfig.model_validate(body)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
-    except ValidationError as error:
-        raise UserError(
-            f"{path}: {_sentence(error)}; docs/training.md says where every setting is described."
-        ) from None
+    config = read_settings(path, TrainConfig, "docs/training.md says where every setting is described")
     folder = path.parent / config.data.path
     return config.model_copy(update={"data": config.data.model_copy(update={"path": folder})})
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first problem in the words of the file: `model.vit.width: ...`."""
-    # A trunk is a preset's name or a mapping: of what is no mapping, the list of the names says more.
-    problems = error.errors()
-    problem = next((each for each in problems if each["type"] != "model_type"), problems[0])
-    # Pydantic also names the branch of a union and the part of a mapping, in brackets.
-    where = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
-    if not where and problem["type"] == "model_type":
-        return "it holds no settings"
-    said = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-    said = said.removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said
