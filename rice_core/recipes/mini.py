@@ -101,6 +101,8 @@ def training(
         # A CPU without bfloat16 units emulates it: 8 times slower than float32.
         precision="fp32",
         save_every=200,
+        # Each line is one batch; choosing averages the last tenth of them.
+        log_every=2,
     )
 
 
