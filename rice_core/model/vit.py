@@ -63,7 +63,7 @@ PRESETS = {
 class ViT(nn.Module):
     """The trunk. Parameters are drawn from the global torch generator: seed it, or fork it, before building one."""
 
-    def __init__(self, config: ViTConfig, *, init_std: float = 0.02) -> None:
+    def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
         self.patch_embed = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
@@ -72,7 +72,7 @@ class ViT(nn.Module):
         self.pre_norm = nn.LayerNorm(config.width, eps=config.eps)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
         self.post_norm = nn.LayerNorm(config.width, eps=config.eps)
-        self._init_weights(init_std)
+        self._init_weights()
 
     def forward(self, pixels_B3HW: torch.Tensor, layers: Sequence[int] = (-1,)) -> tuple[torch.Tensor, ...]:
         """Normalised pixels -> the raw output of each block in `layers`, (B, 1 + h*w, D) each, in the order asked for.
@@ -125,10 +125,10 @@ class ViT(nn.Module):
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos(), angles.sin()
 
-    def _init_weights(self, std: float) -> None:
+    def _init_weights(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=std)
+                nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.patch_embed.weight, std=0.02)
         nn.init.trunc_normal_(self.class_token, std=0.02)
@@ -136,7 +136,7 @@ class ViT(nn.Module):
         for block in self.blocks:
             # The residual stream would otherwise grow with depth (GPT-2's rule).
             for last in (cast(Block, block).attention.out, cast(Block, block).mlp_out):
-                nn.init.trunc_normal_(last.weight, std=std / (2 * self.config.depth) ** 0.5)
+                nn.init.trunc_normal_(last.weight, std=0.02 / (2 * self.config.depth) ** 0.5)
 
 
 class Block(nn.Module):

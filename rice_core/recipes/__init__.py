@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rice_core.train.config import TrainConfig
 
 NAMES = {
-    "mini:encoders": "rice, mlcd and siglip between random weights and a supervised ceiling, equal steps and to convergence",
+    "mini:encoders": "rice, mlcd and siglip between random weights and a supervised ceiling, at equal compute and converged",
     "mini:losses": "two forms of the loss x two margins",
     "table:5a": "ablation of N, regions an image",
     "table:5b": "ablation of K, clusters",

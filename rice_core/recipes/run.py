@@ -17,11 +17,12 @@ from pathlib import Path
 
 from rice_core.config import build_probes
 from rice_core.curate.settings import CurateSettings
-from rice_core.digest import json_digest
+from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.files import write_atomically
 from rice_core.progress import Progress
-from rice_core.recipes.study import Arm, Study, replicate, training_digest
+from rice_core.recipes.study import Study, replicate, training_digest
+from rice_core.regions import MANIFEST
 from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec, ProbeRequest
 from rice_core.store import Store
@@ -76,9 +77,6 @@ class Workshop:
         return folders
 
     def _folder(self, config: TrainConfig) -> Path:
-        from rice_core.digest import file_digest
-        from rice_core.regions import MANIFEST
-
         return self.store.root / "trained" / training_digest(config, file_digest(config.data.path / MANIFEST))
 
     def _train_one(self, config: TrainConfig, folder: Path) -> None:
@@ -194,6 +192,3 @@ def metrics_of(folder: Path) -> list[dict[str, float]]:
 def _steps_made(folder: Path) -> int:
     rows = metrics_of(folder)
     return int(rows[-1].get("step", 0)) if rows else 0
-
-
-__all__ = ["Arm", "Workshop", "metrics_of", "run_study"]

@@ -14,7 +14,6 @@ Folders below the store:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,10 +96,6 @@ def training_digest(config: TrainConfig, data_digest: str) -> str:
     )
     body["data"].pop("path")
     return json_digest([body, data_digest])[:20]
-
-
-RecipeFunction = Callable[[str, tuple[int, ...]], tuple[Study, ...]]
-"""(scale, seeds) -> studies that are run one after the other."""
 
 
 def _slug(text: str) -> str:

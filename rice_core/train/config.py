@@ -33,9 +33,6 @@ class ModelConfig(Frozen):
     """shared: no new parameters. head: R extra cross-attention blocks on the last tokens, dropped at export."""
     projection: int | None = Field(default=None, ge=1)
     """Width of a linear layer between the embedding and the loss, used in training only; None: no such layer."""
-    init_std: float = Field(default=0.02, gt=0)
-    """Standard deviation of the trunk's linear layers at the start; 0.02 suits widths of 400 and more, about
-    1 / sqrt(width) narrower ones."""
     zero_init_residual: bool = False
     """Output projections of attention and MLP start at zero; helps short trainings from scratch."""
     init_from: str | None = None

@@ -72,7 +72,7 @@ def initial_trunk(config: TrainConfig) -> ViT:
         UserError: `init_from` does not fit the trunk.
     """
     torch.manual_seed(config.seed)
-    vit = ViT(config.model.trunk, init_std=config.model.init_std)
+    vit = ViT(config.model.trunk)
     if config.model.zero_init_residual:
         for block in cast("list[Block]", list(vit.blocks)):
             nn.init.zeros_(block.attention.out.weight)
