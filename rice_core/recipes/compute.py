@@ -18,6 +18,8 @@ def training_flops(config: TrainConfig, curation: CurateSettings) -> int:
     The class centers are left out: their logits cost the same for every objective that has them, and next to nothing here.
     """
     banks = {name: Bank(classes=curation.classes, what="") for name in ("object", "ocr", "image")}
+    # Counted before there is any data to whiten.
+    config = config.model_copy(update={"model": config.model.model_copy(update={"start": "plain"})})
     network = build_objective(config, RegionManifest(banks=banks, shards=())).network
     with FlopCounterMode(display=False) as counter:
         found = network(_batch(config))

@@ -1,6 +1,6 @@
 """Studies on the miniature world: which objective, and which form of the loss, makes the better encoder there.
 
-    ricebench run mini:encoders      five ways to an encoder, at equal compute and at convergence
+    ricebench run mini:encoders      three objectives between floors and a ceiling, at equal compute and at convergence
     ricebench run mini:losses        two forms of the loss x two margins
 
 All arms of a study see the same images, regions and labels through the same trunk. `smoke` is the same in seconds.
@@ -58,7 +58,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(scenes=64, steps=6, vit=ViTConfig(width=32, depth=2, heads=2), clusters=24, batch=8),
-    "mini": Scale(scenes=10_000, steps=1200, vit=ViTConfig(patch=12), clusters=300),
+    "mini": Scale(scenes=10_000, steps=600, vit=ViTConfig(width=64, depth=3, heads=2), clusters=300),
 }
 
 
@@ -89,12 +89,12 @@ def training(
     resolution = scale.vit.resolution
     return TrainConfig(
         name=name,
-        model=ModelConfig(vit=scale.vit, region_layers=scale.vit.depth, zero_init_residual=True),
+        model=ModelConfig(vit=scale.vit, region_layers=scale.vit.depth, start="whitened"),
         objective=objective,
-        data=DataConfig(path=NO_DATA, streams=8, crop_scale=(0.6, 1.0), overlap=0.15),
+        data=DataConfig(path=NO_DATA, streams=8, crop_scale=(1.0, 1.0), overlap=0.15),
         stages=(Stage(resolution=resolution, samples=scale.batch * (steps or scale.steps)),),
         batch=scale.batch,
-        optimizer=OptimizerConfig(rate=rate, weight_decay=0.05, warm_up=max(1, scale.steps // 24)),
+        optimizer=OptimizerConfig(rate=rate, weight_decay=0.05, warm_up=max(1, scale.steps // 12)),
         # The world is light: these put its pixels near zero mean and unit variance.
         mean=(0.8,) * 3,
         std=(0.2,) * 3,
@@ -129,7 +129,7 @@ LOSS = LossConfig(form="softmax", margin="cos", m=0.3, s=16.0, rho=0.5)
 
 
 def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[Study]:
-    """The three objectives between random weights and a supervised ceiling: at equal compute, then trained to convergence.
+    """The three objectives between untrained weights and a supervised ceiling: at equal compute, then trained to convergence.
 
     Each objective has the learning rate, and for the second table the length, that its own training curves ask for.
     """
@@ -177,12 +177,16 @@ def _encoders(
         )
         for name in OBJECTIVES
     ]
-    plain = training(size, "random", objective("rice"))
-    plain = plain.model_copy(update={"model": plain.model.model_copy(update={"zero_init_residual": False})})
-    floor = Arm("random weights", plain, labels, trained=False, yardstick=True)
+    # Two floors: a plain random trunk, and the trunk that every arm started from.
+    drawn = training(size, "random", objective("rice"))
+    plain = drawn.model_copy(update={"model": drawn.model.model_copy(update={"start": "plain"})})
+    floors = (
+        Arm("random weights", plain, labels, trained=False, yardstick=True),
+        Arm("untrained start", drawn, labels, trained=False, yardstick=True),
+    )
     # The ceiling is rice's training with the true categories in place of clusters.
     ceiling = Arm("rice, told the categories", arms[0].config, curation(size, labels="truth"), yardstick=True)
-    return Study("mini:encoders", (*arms, floor, ceiling), seeds, size.scenes, PROBES, control=control, scale=scale)
+    return Study("mini:encoders", (*arms, *floors, ceiling), seeds, size.scenes, PROBES, control=control, scale=scale)
 
 
 def _rate(workshop: Workshop, size: Scale, name: str) -> float:

@@ -22,7 +22,7 @@ from rice_core.errors import UserError
 from rice_core.files import write_atomically
 from rice_core.progress import Progress
 from rice_core.recipes.study import Study, replicate, training_digest
-from rice_core.regions import MANIFEST
+from rice_core.regions import MANIFEST, read_region_manifest
 from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec, ProbeRequest
 from rice_core.store import Store
@@ -159,11 +159,11 @@ def _name_encoder(target: Path, trained: Path | None, config: TrainConfig, facts
     from rice_core.encoders.rice import CONFIG, WEIGHTS, RiceFile, save_rice
 
     if trained is None:
-        from rice_core.train.objectives import initial_trunk
+        from rice_core.train.start import initial_trunk
 
         save_rice(
             target,
-            initial_trunk(config),
+            initial_trunk(config, read_region_manifest(config.data.path)),
             tags={"objective": "none: weights as drawn", **facts},
             mean=config.mean,
             std=config.std,

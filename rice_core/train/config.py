@@ -33,8 +33,9 @@ class ModelConfig(Frozen):
     """shared: no new parameters. head: R extra cross-attention blocks on the last tokens, dropped at export."""
     projection: int | None = Field(default=None, ge=1)
     """Width of a linear layer between the embedding and the loss, used in training only; None: no such layer."""
-    zero_init_residual: bool = False
-    """Output projections of attention and MLP start at zero; helps short trainings from scratch."""
+    start: Literal["plain", "whitened"] = "plain"
+    """How weights are drawn. plain: as ViTs are. whitened: for short trainings from scratch; the patch convolution whitens
+    the training images' patches, other weights have unit gain, and blocks begin as the identity (rice_core.train.start)."""
     init_from: str | None = None
     """Encoder shorthand (rice:FOLDER or hf:FOLDER_OR_ID of MLCD's class) whose weights are the start."""
 

@@ -23,12 +23,12 @@ from rice_core.errors import UserError
 from rice_core.loss.centers import ClassCenters
 from rice_core.loss.cluster import LossOutput, cluster_loss
 from rice_core.model.regions import RegionViT
-from rice_core.model.vit import Block, ViT
+from rice_core.model.vit import ViT
 from rice_core.regions import REGION_TYPES, RegionManifest
-from rice_core.spec import EncoderSpec
 from rice_core.train.batch import Batch
 from rice_core.train.captions import caption_tokenizer
 from rice_core.train.config import TrainConfig
+from rice_core.train.start import initial_trunk
 
 Group = Any
 """A torch process group; None is one process."""
@@ -55,7 +55,7 @@ def build_objective(config: TrainConfig, manifest: RegionManifest, *, group: Gro
         UserError: the folder lacks a bank that the objective needs, or `init_from` does not fit the trunk.
     """
     with torch.random.fork_rng(devices=()):
-        trunk = initial_trunk(config)
+        trunk = initial_trunk(config, manifest)
         match config.objective.name:
             case "rice":
                 return Rice(config, manifest, trunk, group)
@@ -63,23 +63,6 @@ def build_objective(config: TrainConfig, manifest: RegionManifest, *, group: Gro
                 return Mlcd(config, manifest, trunk, group)
             case "siglip":
                 return Siglip(config, trunk, group)
-
-
-def initial_trunk(config: TrainConfig) -> ViT:
-    """The trunk before the first step. Moves the global torch seed.
-
-    Raises:
-        UserError: `init_from` does not fit the trunk.
-    """
-    torch.manual_seed(config.seed)
-    vit = ViT(config.model.trunk)
-    if config.model.zero_init_residual:
-        for block in cast("list[Block]", list(vit.blocks)):
-            nn.init.zeros_(block.attention.out.weight)
-            nn.init.zeros_(block.mlp_out.weight)
-    if config.model.init_from:
-        _start_from(vit, config.model.init_from)
-    return vit
 
 
 class Network(nn.Module):
@@ -275,18 +258,6 @@ def _banks(
         name: ClassCenters(bank.classes, dim, group=group, seed=config.seed * 1009 + number)
         for number, (name, bank) in enumerate(found.items())
     }
-
-
-def _start_from(vit: ViT, text: str) -> None:
-    from rice_core.encoders import load_encoder
-    from rice_core.encoders.regions import native_trunk_of
-
-    start, _ = native_trunk_of(load_encoder(EncoderSpec.parse(text)))
-    try:
-        vit.load_state_dict(start.state_dict())
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"init_from {text} does not fit the trunk ({reason}); give the same vit.") from None
 
 
 def _world(group: Group) -> int:

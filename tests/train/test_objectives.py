@@ -14,7 +14,8 @@ from rice_core.model.vit import ViT, ViTConfig
 from rice_core.regions import read_region_manifest
 from rice_core.train.config import TrainConfig
 from rice_core.train.loader import RegionLoader
-from rice_core.train.objectives import build_objective, initial_trunk
+from rice_core.train.objectives import build_objective
+from rice_core.train.start import initial_trunk
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_objectives_of_one_seed_start_from_one_trunk(folder):
     manifest = read_region_manifest(folder)
     configs = [_config(folder, name) for name in ("rice", "mlcd", "siglip")]
     states = [build_objective(config, manifest).network.trunk.state_dict() for config in configs]
-    states.append(initial_trunk(configs[0]).state_dict())
+    states.append(initial_trunk(configs[0], manifest).state_dict())
     for state in states[1:]:
         assert all(torch.equal(state[key], states[0][key]) for key in states[0])
 
@@ -171,4 +172,4 @@ def test_a_projection_and_a_head_train_and_are_no_part_of_the_trunk(folder):
     assert objective.banks["object"].weight.shape[1] == 16
     objective.loss(objective.network(batch), batch, step=0).loss.backward()
     assert objective.network.projection.weight.grad.abs().max() > 0
-    assert objective.network.trunk.state_dict().keys() == initial_trunk(config).state_dict().keys()
+    assert objective.network.trunk.state_dict().keys() == initial_trunk(config, manifest).state_dict().keys()
