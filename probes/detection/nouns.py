@@ -1,0 +1,74 @@
+"""What the parts of the detector pass to each other.
+
+Letters: B images, N true objects of an image, D detections of an image, H x W the pixels that the encoder sees (padding
+included), h x w the valid part of them, M x M a soft mask within its box, C channels, T x U the patch grid.
+
+Boxes are (left, top, right, bottom) in pixels of what the encoder sees, not of the virtual canvas inside the detector and
+not of the original image. Labels count from 0 to K - 1; K is background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+LOSSES = (
+    "loss_rpn_cls",
+    "loss_rpn_loc",
+    "loss_cls_stage0",
+    "loss_box_reg_stage0",
+    "loss_cls_stage1",
+    "loss_box_reg_stage1",
+    "loss_cls_stage2",
+    "loss_box_reg_stage2",
+    "loss_mask",
+)
+"""As detectron2 names them; `loss_mask` only where masks are learnt."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The truth of one training image."""
+
+    boxes_N4: torch.Tensor
+    """float32, each with an area."""
+    labels_N: torch.Tensor
+    """int64."""
+    masks_NHW: torch.Tensor | None = None
+    """bool; None where the data set has boxes alone."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, the best first."""
+
+    boxes_D4: torch.Tensor
+    scores_D: torch.Tensor
+    labels_D: torch.Tensor
+    masks_DMM: torch.Tensor | None = None
+    """Probability in [0, 1] of each of M x M cells of the box (M = 28)."""
+
+
+class Detector(Protocol):
+    """A trainable head over the frozen encoder's patch grid, whichever backend built it."""
+
+    training: bool
+
+    def losses(
+        self,
+        tokens_BCTU: torch.Tensor,
+        sizes_hw: list[tuple[int, int]],
+        targets: list[Target],
+        generator: torch.Generator | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Scalars by the names of LOSSES; their sum is what is minimised.
+
+        Args:
+            sizes_hw: valid part of each image; the rest is padding.
+            generator: draws which anchors and regions are learnt from; None is torch's global one.
+        """
+
+    def detect(self, tokens_BCTU: torch.Tensor, sizes_hw: list[tuple[int, int]]) -> list[Detections]:
+        """The detections of each image, boxes clipped to its valid part."""

@@ -1,0 +1,108 @@
+"""What a detection number means: the detector, how it is trained, how it is judged. Named recipes at the end.
+
+The paper names the detector (Cascade Mask R-CNN on a frozen encoder, a pyramid without parameters) and nothing else: no
+schedule, rate, augmentation or head. `paper@1` states ours once; each choice stands in the record's assumptions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from rice_core.spec import Frozen
+
+
+class HeadConfig(Frozen):
+    """The detector. Defaults are detectron2's Cascade Mask R-CNN with the paper's pyramid."""
+
+    unpool: Literal["nearest", "bilinear", "zeros"] = "nearest"
+    """How the finer levels are made of the last map; the paper says "unpooling" alone. zeros: each token in the top left of its block."""
+    projection: int | None = Field(default=None, ge=1)
+    """Width of a 1x1 convolution before the pyramid; None: the encoder's channels as they are [paper]."""
+    rpn_width: int | None = Field(default=None, ge=1)
+    """Channels of the region proposal network's convolution; None: as many as the pyramid has."""
+    rpn_convs: int = Field(default=1, ge=1)
+    box_head: Literal["2fc", "4conv1fc"] = "2fc"
+    """Of each stage: two fully connected layers, or ViTDet's four convolutions with layer norm and one."""
+    conv_width: int = Field(default=256, ge=1)
+    fc_width: int = Field(default=1024, ge=1)
+    mask_convs: int = Field(default=4, ge=1)
+    regions: int = Field(default=512, ge=1)
+    """Proposals of an image that the stages learn from, a quarter of them positive at most."""
+    proposals: int = Field(default=1000, ge=1)
+    """After suppression, in training and in test; twice as many go into it in training."""
+    federated: bool = False
+    """LVIS: sigmoid in place of softmax, and only some absent categories count as negative (Zhou et al. 2021)."""
+    score_threshold: float = Field(default=0.05, ge=0, lt=1)
+    detections: int = Field(default=100, ge=1)
+    """Of an image."""
+
+
+class TrainingConfig(Frozen):
+    """The optimisation of the head. The encoder is frozen."""
+
+    side: int = Field(default=1024, ge=16)
+    """Pixels, square, that the encoder sees; rounded to the nearest multiple of its patch."""
+    iterations: int = Field(default=90_000, ge=1)
+    batch: int = Field(default=16, ge=1)
+    """Images a step, over all ranks."""
+    rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    warm_up: int = Field(default=1000, ge=0)
+    drops: tuple[float, ...] = (8 / 9, 26 / 27)
+    """Shares of the schedule at which the rate falls to a tenth."""
+    clip: float | None = Field(default=1.0, gt=0)
+    jitter: tuple[float, float] = (0.1, 2.0)
+    """Large-scale jitter: the image is resized by this much of `side`, then cropped or padded to it."""
+    flip: bool = True
+    repeat_threshold: float | None = Field(default=None, gt=0, lt=1)
+    """LVIS: images of categories rarer than this share are shown more often (Gupta et al. 2019)."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+class Recipe(Frozen):
+    """All that fixes a detection number beside the encoder, the data and the seed."""
+
+    name: str
+    head: HeadConfig = HeadConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="smoke",
+            head=HeadConfig(
+                projection=16, rpn_width=16, conv_width=16, fc_width=32, mask_convs=1, regions=16, proposals=50
+            ),
+            training=TrainingConfig(
+                side=96, iterations=6, batch=2, rate=1e-3, warm_up=2, jitter=(0.8, 1.25), flip=False, precision="fp32"
+            ),
+        ),
+        Recipe(
+            name="mini",
+            head=HeadConfig(
+                projection=48, rpn_width=48, conv_width=48, fc_width=128, mask_convs=2, regions=64, proposals=200
+            ),
+            training=TrainingConfig(
+                side=96,
+                iterations=300,
+                batch=4,
+                rate=1e-3,
+                warm_up=30,
+                jitter=(0.8, 1.25),
+                flip=False,
+                precision="fp32",
+            ),
+        ),
+        # One GPU, ten minutes, a small data set or a tenth of COCO.
+        Recipe(
+            name="quick",
+            head=HeadConfig(projection=256, rpn_width=256),
+            training=TrainingConfig(side=512, iterations=4000, batch=16, rate=2e-4, warm_up=200),
+        ),
+        Recipe(name="paper@1"),
+    )
+}
