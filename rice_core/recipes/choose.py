@@ -19,6 +19,9 @@ from rice_core.train.config import TrainConfig
 SEED = 90
 """Of the scenes and weights on which settings are chosen; no study has a replicate of this number."""
 
+WIDER = 3
+"""Rates tried beyond those given, at most."""
+
 ENOUGH = 0.02
 """A training twice as long that gains less than this (of 1) in top-1 has converged before."""
 
@@ -45,11 +48,24 @@ def best_rate(
     scenes: int,
     curation: CurateSettings,
 ) -> Choice:
-    """The learning rate with the highest top-1 at the end of a training of equal length."""
+    """The learning rate with the highest top-1 at the end of a training of equal length.
+
+    Where the best one tried is the lowest or the highest, half or twice that is tried as well, up to WIDER times: no
+    objective is judged at the edge of what somebody else's rates happened to be.
+    """
     data = workshop.data(SEED, scenes, curation)
-    folders = workshop.train([replicate(make(rate), SEED, data) for rate in rates])
-    skill = {rate: skill_of(folder) for rate, folder in zip(rates, folders, strict=True)}
-    return Choice(f"{name}: learning rate", skill, max(skill, key=lambda rate: skill[rate]))
+
+    def measured(wanted: Sequence[float]) -> dict[float, float]:
+        folders = workshop.train([replicate(make(rate), SEED, data) for rate in wanted])
+        return {rate: skill_of(folder) for rate, folder in zip(wanted, folders, strict=True)}
+
+    skill = measured(rates)
+    for _ in range(WIDER):
+        best = max(skill, key=lambda rate: skill[rate])
+        if min(skill) < best < max(skill):
+            break
+        skill |= measured([best / 2 if best == min(skill) else best * 2])
+    return Choice(f"{name}: learning rate", dict(sorted(skill.items())), max(skill, key=lambda rate: skill[rate]))
 
 
 def long_enough(

@@ -37,7 +37,7 @@ PROBES = {
 """Objects: told apart, and found. Words: read."""
 
 RATES = (1e-3, 2e-3)
-"""That each objective chooses from."""
+"""That each objective begins to choose from; see `best_rate`."""
 
 
 OBJECTIVES: tuple[ObjectiveName, ...] = ("rice", "mlcd", "siglip")

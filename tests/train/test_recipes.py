@@ -1,6 +1,7 @@
 """Recipes: what the studies say, and one of them run end to end at its smallest."""
 
 import json
+import math
 
 import pytest
 from shards import write_shards
@@ -48,6 +49,16 @@ def bench(tmp_path):
 
 
 SIZE = SCALES["smoke"]
+
+
+@pytest.mark.parametrize(("best", "tried"), [(2e-3, [1e-3, 2e-3, 4e-3]), (2.5e-4, [1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3])])
+def test_rates_are_tried_beyond_the_edge(bench, best, tried):
+    Bench.skill = staticmethod(lambda config: 1 - abs(math.log(config.optimizer.rate / best)) / 10)
+    choice = best_rate(
+        bench, "x", lambda rate: training(SIZE, "x", objective("rice"), rate=rate), (1e-3, 2e-3), 8, curation(SIZE)
+    )
+    assert choice.chosen == best
+    assert list(choice.skill) == tried
 
 
 def test_the_rate_with_the_best_curve_is_chosen(bench):
@@ -124,7 +135,11 @@ def test_equal_compute_gives_fewer_steps_to_the_costlier_objective(bench):
     for name in OBJECTIVES:
         assert steps[name] * flops[name] == pytest.approx(steps["rice"] * flops["rice"], rel=2e-3)
     assert (equal.control, converged.control) == ("equal compute", "converged")
-    assert {arm.label for arm in equal.arms if arm.yardstick} == {"random weights", "untrained start", "rice, told the categories"}
+    assert {arm.label for arm in equal.arms if arm.yardstick} == {
+        "random weights",
+        "untrained start",
+        "rice, told the categories",
+    }
 
 
 class InProcess(Workshop):
