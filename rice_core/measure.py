@@ -85,6 +85,7 @@ class Measurer:
     ) -> None:
         self._subject, self._dataset, self._data = subject, dataset, data
         self._store, self._progress, self._debug = store, progress, debug
+        self._workers = workers
         self._extractor = Extractor(
             subject.encoder,
             dataset,
@@ -108,7 +109,15 @@ class Measurer:
         """
         evidence = self._subject.evidence(probe, self._data)
         began, images, encoding = time.perf_counter(), self._extractor.images, self._extractor.seconds
-        work = CellWork(cell, self._dataset, self._extractor, self._store, self._progress)
+        work = CellWork(
+            cell,
+            self._dataset,
+            self._extractor,
+            self._store,
+            self._progress,
+            made_from=evidence.reuse_key(),
+            workers=self._workers,
+        )
         try:
             self._check_applicable(cell, probe)
             with _seeded(cell.seed):

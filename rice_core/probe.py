@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ import numpy.typing as npt
 from rice_core.features import Encoder
 from rice_core.record import Artifact, Outcome
 from rice_core.spec import ProbeSpec
+
+if TYPE_CHECKING:
+    from rice_core.datasets import Sample
 
 SplitName = Literal["train", "val"]
 View = Literal["items", "dense"]
@@ -66,6 +70,24 @@ class Work(Protocol):
 
     classes: tuple[str, ...]
     limit: int | None
+    workers: int
+    """Processes or threads that may decode images beside the probe."""
+    folder: Path
+    """For the state of something long, such as a training: there again when the same cell is measured after an
+    interruption with the same weights, data and code; gone when its record is written. Made by whoever writes first."""
+
+    def samples(self, split: SplitName) -> tuple[Sample, ...]:
+        """The images of a split, for a probe that owns their geometry.
+
+        Raises:
+            NotApplicable: there are none.
+        """
+
+    def annotations(self, split: SplitName) -> Path | None:
+        """The annotation file that the split was read from, for what `Sample.regions` leaves out; None where there is none."""
+
+    def skip(self, item: str, reason: str) -> None:
+        """Say that an input is left out; it is counted and shown in the record."""
 
     def items(self, encoder: Encoder, split: SplitName) -> Items:
         """All labelled items of a split with their pooled features (cached)."""

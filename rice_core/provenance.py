@@ -41,12 +41,21 @@ def feature_code() -> str:
 
 @cache
 def number_code(probe_type: type[Any]) -> str:
-    """Digest of the sources that turn a request into a number: rice_core and the probe's own top-level package."""
+    """Digest of the sources that turn a request into a number: rice_core and what lies beside the probe.
+
+    Beside the probe are the modules of its own package and, of the packages above, those at the same level as the one
+    that leads to it: a change of one probe's package makes no other probe's numbers stale.
+    """
     core = [path for path in _CORE.iterdir() if path.name not in _INERT]
-    module = sys.modules[probe_type.__module__.split(".")[0]]
-    home = Path(next(iter(module.__path__))) if hasattr(module, "__path__") else Path(str(module.__file__))
-    root = home if home.is_dir() else home.parent
-    return json_digest([_digest(_CORE, core), _digest(root, [home])])
+    *packages, _ = probe_type.__module__.split(".")
+    module = sys.modules[packages[0] if packages else probe_type.__module__]
+    if not packages or not hasattr(module, "__path__"):
+        home = Path(str(module.__file__))
+        return json_digest([_digest(_CORE, core), _digest(home.parent, [home])])
+    root = Path(next(iter(module.__path__)))
+    folders = [root.joinpath(*packages[1 : 1 + depth]) for depth in range(len(packages))]
+    own = [path for folder in folders for path in folder.glob("*.py")]
+    return json_digest([_digest(_CORE, core), _digest(root, own)])
 
 
 @cache

@@ -161,6 +161,8 @@ class Runner:
             for cell, probe in pending:
                 record, scores = measurer.measure(cell, probe)
                 self._finish(summary, self._keep(record, scores), record.status)
+                if record.status == "done":
+                    self._store.drop_unfinished(cell.id)
 
     def _pending(
         self, plan: Plan, spec: EncoderSpec, subject: Subject, data: str, summary: Summary

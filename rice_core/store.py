@@ -4,6 +4,7 @@
     scores/<cell id>/           per-sample scores; like artifacts under a name that begins with their sha256, so that
     artifacts/<cell id>/        measuring a cell again leaves the standing record whole until the new one replaces it
     cache/                      feature shards (rice_core.cache)
+    unfinished/<cell id>-.../   state of a long measurement (a training); gone when its record is written
     quarantine/                 what was damaged, kept for a look
 
 Nothing is ever unpickled, and no name read from disk is used as a path before it is validated.
@@ -15,6 +16,7 @@ import contextlib
 import json
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -125,6 +127,19 @@ class Store:
         except Damaged as damage:
             self.quarantine(path, str(damage))
             return None
+
+    def unfinished(self, cell_id: str, made_from: str) -> Path:
+        """Where the state of a long measurement is kept until its record is written.
+
+        Args:
+            made_from: digest of weights, data and code; what was begun with others is not gone on with.
+        """
+        return self._path("unfinished", cell_id, suffix=f"-{made_from[:10]}")
+
+    def drop_unfinished(self, cell_id: str) -> None:
+        """Remove the state of every attempt at a cell."""
+        for path in self._path("unfinished", cell_id, suffix="").parent.glob(f"{cell_id}-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def intact(self, record: Record) -> bool:
         """Whether scores and artifacts of a record are there and unchanged; what is not is quarantined."""

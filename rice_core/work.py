@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from rice_core.datasets import Dataset, label_map
-from rice_core.digest import canonical_json
+from rice_core.datasets import Dataset, Sample, label_map
+from rice_core.digest import canonical_json, json_digest
 from rice_core.errors import NotApplicable
 from rice_core.extract import Extractor
 from rice_core.features import Encoder
@@ -22,11 +23,27 @@ from rice_core.store import Store
 
 
 class CellWork:
-    """Data, cache, progress and files of one cell; see `rice_core.probe.Work`."""
+    """Data, cache, progress and files of one cell; see `rice_core.probe.Work`.
 
-    def __init__(self, cell: Cell, dataset: Dataset, extractor: Extractor, store: Store, progress: Progress) -> None:
+    Args:
+        made_from: what a number of the cell is made from (`Evidence.reuse_key`); state of another origin is not gone on with.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        dataset: Dataset,
+        extractor: Extractor,
+        store: Store,
+        progress: Progress,
+        *,
+        made_from: Sequence[str] = (),
+        workers: int = 0,
+    ) -> None:
         self.classes = dataset.classes
         self.limit = cell.limit
+        self.workers = workers
+        self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
         """Images and regions that were left out, by item."""
         self._cell = cell
@@ -35,8 +52,20 @@ class CellWork:
         self._store = store
         self._progress = progress
 
+    def samples(self, split: SplitName) -> tuple[Sample, ...]:
+        samples = self._dataset.splits.get(split, ())
+        if not samples:
+            raise NotApplicable(f"the data set {self._dataset.spec.name} has no images in its split {split!r}")
+        return samples
+
+    def annotations(self, split: SplitName) -> Path | None:
+        return self._dataset.annotations.get(split)
+
+    def skip(self, item: str, reason: str) -> None:
+        self.skipped[item] = Skipped(item=item, reason=reason)
+
     def items(self, encoder: Encoder, split: SplitName) -> Items:
-        samples = self._samples(split)
+        samples = self.samples(split)
         x, y, ids, clusters = [], [], [], []
         for start in self.progress(self._extractor.starts(split), f"{self._cell.encoder.title}: {split} features"):
             shard = self._extractor.shard(split, "items", start)
@@ -60,7 +89,7 @@ class CellWork:
         return Items(x_NC, np.array(y, dtype=np.int64), tuple(ids), tuple(clusters), self.classes)
 
     def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
-        samples = self._samples(split)
+        samples = self.samples(split)
         starts = self._extractor.starts(split, most)
         for start in self.progress(starts, f"{self._cell.encoder.title}: {split} patch tokens"):
             shard = self._extractor.shard(split, "dense", start)
@@ -91,12 +120,6 @@ class CellWork:
         buffer = io.BytesIO()
         Image.fromarray(pixels_HW3).save(buffer, format="PNG", optimize=True)
         return self._store.put_artifact(self._cell.id, name, buffer.getvalue())
-
-    def _samples(self, split: SplitName) -> tuple[Any, ...]:
-        samples = self._dataset.splits.get(split, ())
-        if not samples:
-            raise NotApplicable(f"the data set {self._dataset.spec.name} has no images in its split {split!r}")
-        return samples
 
     def _note(self, notes: dict[str, Any]) -> None:
         for entry in notes.get("skipped", ()):

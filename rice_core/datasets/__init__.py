@@ -1,26 +1,33 @@
 """Data sets on disk, in three layouts, found by looking at the folder:
 
 coco           annotations/instances_<split>*.json with images in <split>*/ or images/<split>*/ or images/; also
-               <split>/_annotations.coco.json (Roboflow)
+               lvis_v1_<split>.json there or in the folder itself, and <split>/_annotations.coco.json (Roboflow)
 class-folders  <class>/*.jpg, or train/<class>/*.jpg and val/<class>/*.jpg
 photos         images in the folder or below it, without labels
+
+A suite is a folder of Roboflow exports, each a data set, such as the hundred of RF100.
 """
 
 from rice_core.datasets.digests import data_digest, file_digests
 from rice_core.datasets.geometry import coverage, label_map, region_mask
 from rice_core.datasets.nouns import Dataset, Region, Sample
 from rice_core.datasets.reading import open_dataset
-from rice_core.datasets.splits import limit
+from rice_core.datasets.splits import Judge, limit
+from rice_core.datasets.suites import Suite, is_suite, open_suite
 
 __all__ = [
     "Dataset",
+    "Judge",
     "Region",
     "Sample",
+    "Suite",
     "coverage",
     "data_digest",
     "file_digests",
+    "is_suite",
     "label_map",
     "limit",
     "open_dataset",
+    "open_suite",
     "region_mask",
 ]

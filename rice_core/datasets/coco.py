@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from rice_core.datasets.nouns import Region, Sample
+from rice_core.datasets.places import Places
 from rice_core.datasets.regions import BadEntry, read_region
-from rice_core.datasets.splits import by_id, divide, role
+from rice_core.datasets.splits import Judge, by_id, divide, judged, role
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
@@ -27,33 +26,58 @@ class Coco:
     splits: Mapping[str, tuple[Sample, ...]]
     annotations: Mapping[str, str]
     """Relative name of every annotation file that was used -> sha256 of its bytes."""
+    files: Mapping[str, Path]
+    """Split -> the annotation file that it comes from."""
     skipped: tuple[Skipped, ...]
     n_regions: int
 
 
-def annotation_files(folder: Path) -> dict[str, Path]:
-    """Split, as the files call it (`train2017`) -> its annotation file; empty where this is no COCO-format folder."""
-    named = {path.stem.removeprefix("instances_"): path for path in sorted(folder.glob("annotations/instances_*.json"))}
-    return named or {path.parent.name: path for path in sorted(folder.glob("*/_annotations.coco.json"))}
+ROBOFLOW = "_annotations.coco.json"
 
 
-def read_coco(folder: Path) -> Coco:
+def annotation_files(folder: Path, *, lvis: bool = False) -> dict[str, Path]:
+    """Split, as the files call it (`train2017`) -> its annotation file; empty where this is no COCO-format folder.
+
+    Args:
+        lvis: LVIS's files alone. Without it they are taken where there are none of COCO's.
+    """
+    if not lvis and (coco := _named(folder / "annotations", "instances_")):
+        return coco
+    if found := _named(folder, "lvis_v1_") | _named(folder / "annotations", "lvis_v1_"):
+        return found
+    return {} if lvis else {path.parent.name: path for path in sorted(folder.glob(f"*/{ROBOFLOW}"))}
+
+
+def roboflow_folders(folder: Path) -> list[Path]:
+    """The folders in a folder that are each a Roboflow export."""
+    names = [f"{split}/{ROBOFLOW}" for split in ("train", "valid", "test")]
+    children = (child for child in folder.iterdir() if not child.name.startswith(".") and child.is_dir())
+    return sorted(child for child in children if any((child / name).is_file() for name in names))
+
+
+def read_coco(folder: Path, *, lvis: bool = False, judge: Judge = "val") -> Coco:
     """Read all annotation files of a folder; classes are the categories by id, joined over the files by name.
+
+    Args:
+        lvis: see `annotation_files`.
+        judge: the split that becomes `val`; see `splits.judged`.
 
     Raises:
         UserError: a file is no JSON of the COCO form, two files claim one split, or no image is left.
     """
     skipped: list[Skipped] = []
-    files = _by_role(annotation_files(folder), folder, skipped)
+    files = _by_role(annotation_files(folder, lvis=lvis), folder, judge, skipped)
     classes: dict[str, int] = {}
     splits: dict[str, tuple[Sample, ...]] = {}
     digests: dict[str, str] = {}
+    sources: dict[str, Path] = {}
     for part, (split, path) in files.items():
         relative = path.relative_to(folder).as_posix()
-        data = path.read_bytes()
+        data, sources[part] = path.read_bytes(), path
         digests[relative] = bytes_digest(data)
         reader = _File(_parse(data, relative), relative, classes, skipped)
-        splits[part] = by_id(reader.samples(folder, _image_folders(folder, split, path)))
+        places = Places(folder, split, only=path.parent if path.name == ROBOFLOW else None)
+        splits[part] = by_id(reader.samples(places))
     if not any(splits.values()):
         first = f" The first reason: {skipped[0].item}: {skipped[0].reason}." if skipped else ""
         raise UserError(
@@ -61,13 +85,20 @@ def read_coco(folder: Path) -> Coco:
         )
     if "all" in splits:
         splits = divide(splits["all"])
+        sources = dict.fromkeys(splits, sources["all"])
     n_regions = sum(len(sample.regions) for samples in splits.values() for sample in samples)
-    return Coco(tuple(classes), splits, digests, tuple(skipped), n_regions)
+    return Coco(tuple(classes), splits, digests, sources, tuple(skipped), n_regions)
 
 
-def _by_role(files: Mapping[str, Path], folder: Path, skipped: list[Skipped]) -> dict[str, tuple[str, Path]]:
+def _named(folder: Path, prefix: str) -> dict[str, Path]:
+    return {path.stem.removeprefix(prefix): path for path in sorted(folder.glob(f"{prefix}*.json"))}
+
+
+def _by_role(
+    files: Mapping[str, Path], folder: Path, judge: Judge, skipped: list[Skipped]
+) -> dict[str, tuple[str, Path]]:
     """ "train" and "val", or "all" for the one file that is to be divided -> the split as named, and its file."""
-    if len(files) == 1:
+    if len(files) == 1 and judge == "val":
         return {"all": next(iter(files.items()))}
     found: dict[str, tuple[str, Path]] = {}
     for split, path in files.items():
@@ -80,27 +111,14 @@ def _by_role(files: Mapping[str, Path], folder: Path, skipped: list[Skipped]) ->
             )
         else:
             found[part] = (split, path)
-    if "val" in found and "test" in found:
-        path = found.pop("test")[1]
-        skipped.append(Skipped(item=path.relative_to(folder).as_posix(), reason="is a test split beside a val split"))
-    if "test" in found:
-        found["val"] = found.pop("test")
     if not found:
         raise UserError(
             f"{folder} has no train or val set among {', '.join(files)}; rename one to instances_train.json."
         )
-    return found if len(found) == 2 else {"all": next(iter(found.values()))}
-
-
-def _image_folders(folder: Path, split: str, annotation: Path) -> list[Path]:
-    """Where the images of a split may be, the likeliest first."""
-    if annotation.name == "_annotations.coco.json":
-        return [annotation.parent]
-    plain = split.rstrip("0123456789_-")
-    alike = sorted(path for path in folder.glob("*") if path.name.startswith(plain))
-    inside = sorted(path for path in folder.glob("images/*") if path.name.startswith(plain))
-    likely = [folder / split, folder / plain, folder / "images" / split, folder / "images" / plain, *alike, *inside]
-    return [path for path in dict.fromkeys([*likely, folder / "images", folder]) if path.is_dir()]
+    kept, beside = judged(found, judge, folder)
+    if beside:
+        skipped.append(Skipped(item=beside[0][1].relative_to(folder).as_posix(), reason=beside[1]))
+    return kept if len(kept) == 2 else {"all": next(iter(kept.values()))}
 
 
 def _parse(data: bytes, relative: str) -> dict[str, Any]:
@@ -120,7 +138,7 @@ class _File:
     def __init__(self, body: dict[str, Any], name: str, classes: dict[str, int], skipped: list[Skipped]) -> None:
         self.body, self.name, self.classes, self.skipped = body, name, classes, skipped
 
-    def samples(self, folder: Path, places: list[Path]) -> list[Sample]:
+    def samples(self, places: Places) -> list[Sample]:
         categories = self._categories()
         images: dict[Any, Sample] = {}
         seen: set[str] = set()
@@ -133,7 +151,7 @@ class _File:
                     raise BadEntry("has no usable id")
                 if key in images:
                     raise BadEntry("has the id of an earlier image")
-                sample = _image(entry, folder, places)
+                sample = _image(entry, places)
                 if sample.id in seen:
                     raise BadEntry(f"names {sample.id}, as an earlier image does")
                 seen.add(sample.id)
@@ -143,7 +161,7 @@ class _File:
                 self._skip(item, reason)
         regions = self._regions(categories, images, left_out)
         return [
-            Sample(id=s.id, path=s.path, size_hw=s.size_hw, regions=tuple(regions.get(key, ())))
+            Sample(id=s.id, path=s.path, size_hw=s.size_hw, regions=tuple(regions.get(key, ())), key=key)
             for key, s in images.items()
         ]
 
@@ -197,13 +215,10 @@ class _File:
         self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason)))
 
 
-def _image(entry: dict[str, Any], folder: Path, places: list[Path]) -> Sample:
-    name = entry.get("file_name")
-    if not isinstance(name, str) or not name.strip():
-        raise BadEntry("has no file_name")
+def _image(entry: dict[str, Any], places: Places) -> Sample:
     size = _size(entry)
-    path = _find(name, places)
-    return Sample(id=path.relative_to(folder).as_posix(), path=path, size_hw=size)
+    path = places.find(entry)
+    return Sample(id=path.relative_to(places.folder).as_posix(), path=path, size_hw=size)
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
@@ -216,25 +231,6 @@ def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
     if whole[0] * whole[1] > MAX_PIXELS:
         raise BadEntry(f"has {whole[1]} x {whole[0]} pixels, more than the limit of {MAX_PIXELS}")
     return whole[0], whole[1]
-
-
-def _find(name: str, places: list[Path]) -> Path:
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    # A file made on Windows may hide `..\\x` from a POSIX reader, and the other way round.
-    if posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts) or "\0" in name:
-        raise BadEntry(f"has a file_name that leaves the folder ({name!r:.80})")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise BadEntry("has a file_name that is no valid Unicode") from None
-    for place in places:
-        path = place / posix
-        try:
-            if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - once an image of a large set, so it has to be cheap
-                return path
-        except (OSError, ValueError):
-            continue
-    raise BadEntry(f"has no file {name!r:.80}")
 
 
 def _key(value: Any) -> int | str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Sample:
     regions: tuple[Region, ...] = ()
     size_hw: tuple[int, int] | None = None
     """As annotated; checked when the image is decoded."""
+    key: int | str | None = None
+    """The image's id in its annotation file; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,5 @@ class Dataset:
     """Of "labels" (items with a class) and "regions" (boxes or masks)."""
     skipped: tuple[Skipped, ...] = ()
     """What the reader left out, with reasons."""
+    annotations: Mapping[str, Path] = field(default_factory=dict)
+    """Split -> the annotation file that it was read from; both name the same one where one file was divided."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from rice_core.datasets.nouns import Dataset, Sample
+from rice_core.errors import UserError
+
+Judge = Literal["val", "test"]
+"""Which of a data set's own splits becomes `val`, the one that probes are judged on."""
+T = TypeVar("T")
 
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation")
@@ -21,6 +28,30 @@ def role(split: str) -> str | None:
         if plain in known:
             return name
     return None
+
+
+def judged(found: Mapping[str, T], judge: Judge, folder: Path) -> tuple[dict[str, T], tuple[T, str] | None]:
+    """Splits by role -> "train" and "val", as far as they are there, and what is left out, with the reason.
+
+    `val` is the split to judge on: a test split stands in for a missing val split, and never the other way round.
+
+    Raises:
+        UserError: the test split is to judge, and there is no train or no test split.
+    """
+    train = {"train": found["train"]} if "train" in found else {}
+    if judge == "test":
+        if not train or "test" not in found:
+            raise no_test(folder)
+        beside = (found["val"], "is a val split, and the test split is judged on") if "val" in found else None
+        return train | {"val": found["test"]}, beside
+    beside = (found["test"], "is a test split beside a val split") if {"val", "test"} <= found.keys() else None
+    val = found.get("val", found.get("test"))
+    return train | ({} if val is None else {"val": val}), beside
+
+
+def no_test(folder: Path) -> UserError:
+    """What to say where the test split is to judge, and there is none."""
+    return UserError(f"{folder} has no train and test split to judge on its test split; leave it to judge on val.")
 
 
 def divide(samples: Iterable[Sample]) -> dict[str, tuple[Sample, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from rice_core.datasets import Dataset
+    from rice_core.datasets import Dataset, Judge, Suite
     from rice_core.progress import Progress
 
 
@@ -22,6 +22,10 @@ class World:
     size: int = 96
     level: Literal["easy", "hard"] = "easy"
     annotate: Literal["objects", "syllables"] = "objects"
+    layout: Literal["coco", "lvis", "rf100"] = "coco"
+    """rf100 is a suite: seven data sets, each of as many scenes."""
+    test: int = 0
+    """Of a suite alone."""
 
 
 MINI = World(name="mini", seed=0, train=600, val=300)
@@ -32,9 +36,14 @@ WORLDS = {
         # The same pictures; what is told apart are the syllables of their words.
         World(name="mini-words", seed=0, train=600, val=300, annotate="syllables"),
         World(name="mini-hard", seed=0, train=600, val=300, level="hard"),
+        # The same pictures once more, annotated with rare, common and frequent categories.
+        World(name="mini-lvis", seed=0, train=600, val=300, layout="lvis"),
+        World(name="mini-rf100", seed=0, train=60, val=30, test=30, layout="rf100"),
     )
 }
 """What --data takes beside folders."""
+LVIS = "@lvis"
+"""After a folder: read LVIS's annotations, though COCO's are there too."""
 
 
 def training_world(number: int, *, scenes: int = 15_000, level: Literal["easy", "hard"] = "easy") -> World:
@@ -55,20 +64,31 @@ DEMO_PROBES = (
 
 
 def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | None = None) -> Path:
-    """Write the world below `folder` in COCO format, or find it there; returns its folder.
+    """Write the world below `folder` in its layout, or find it there; returns its folder.
 
     `workers` processes draw; more than one needs an importable main module. The result does not depend on it.
     """
     from rice_core.world.layouts.coco import write_coco
+    from rice_core.world.layouts.lvis import write_lvis
+    from rice_core.world.layouts.rf100 import write_rf100
 
     target = folder / f"{world.name}-seed{world.seed}-{world.train}-{world.val}-{world.size}"
+    seed, train, val, size, level = world.seed, world.train, world.val, world.size, world.level
+    if world.layout == "rf100":
+        return write_rf100(
+            target, seed=seed, train=train, valid=val, test=world.test, size=size, workers=workers, progress=progress
+        )
+    if world.layout == "lvis":
+        return write_lvis(
+            target, seed=seed, train=train, val=val, size=size, level=level, workers=workers, progress=progress
+        )
     return write_coco(
         target,
-        seed=world.seed,
-        train=world.train,
-        val=world.val,
-        size=world.size,
-        level=world.level,
+        seed=seed,
+        train=train,
+        val=val,
+        size=size,
+        level=level,
         annotate=world.annotate,
         workers=workers,
         progress=progress,
@@ -78,11 +98,42 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
 def open_data(text: str, worlds: Path) -> Dataset:
     """The data set that a name of WORLDS, drawn below `worlds`, or a folder stands for.
 
+    FOLDER@lvis reads LVIS's annotations of a folder that holds COCO's too; a folder that is called so itself comes first.
+
     Raises:
-        UserError: the folder is not there or holds no layout that can be read.
+        UserError: the folder is not there, holds no layout that can be read, or the name stands for several data sets.
     """
     from rice_core.datasets import open_dataset
 
-    if text in WORLDS and not Path(text).is_dir():
-        return open_dataset(draw(WORLDS[text], worlds), name=text)
-    return open_dataset(Path(text).expanduser())
+    if (world := _world(text)) is not None:
+        return open_dataset(draw(world, worlds), name=text)
+    folder = Path(text).expanduser()
+    if text.endswith(LVIS) and not folder.is_dir():
+        folder = Path(text.removesuffix(LVIS)).expanduser()
+        return open_dataset(folder, name=folder.resolve().name + LVIS, lvis=True)
+    return open_dataset(folder)
+
+
+def is_suite(text: str) -> bool:
+    """Whether a name of WORLDS or a folder stands for several data sets, for `open_suite_data`."""
+    from rice_core import datasets
+
+    world = _world(text)
+    return datasets.is_suite(Path(text).expanduser()) if world is None else world.layout == "rf100"
+
+
+def open_suite_data(text: str, worlds: Path, *, judge: Judge = "test") -> Suite:
+    """The suite that a name of WORLDS, drawn below `worlds`, or a folder stands for; see `datasets.open_suite`.
+
+    Raises:
+        UserError: the folder is not there or holds fewer than two data sets that can be read.
+    """
+    from rice_core.datasets import open_suite
+
+    world = _world(text)
+    folder = Path(text).expanduser() if world is None else draw(world, worlds)
+    return open_suite(folder, name=text if world else "", judge=judge)
+
+
+def _world(text: str) -> World | None:
+    return None if Path(text).is_dir() else WORLDS.get(text)

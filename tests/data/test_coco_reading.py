@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from rice_core.datasets import Dataset, label_map, open_dataset, region_mask
+from rice_core.datasets import Dataset, data_digest, label_map, open_dataset, region_mask
+from rice_core.datasets.digests import fingerprint
+from rice_core.digest import file_digest
 from rice_core.errors import UserError
 
 SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]
@@ -170,6 +173,13 @@ BAD_IMAGES: list[tuple[dict[str, Any], str]] = [
     ({"file_name": ""}, "no file_name"),
     ({"file_name": 5}, "no file_name"),
     ({"file_name": "1.png"}, "as an earlier image does"),
+    ({"file_name": None, "coco_url": None}, "no file_name and no coco_url"),
+    ({"file_name": None, "coco_url": "2.png"}, "without folder and file"),
+    ({"file_name": None, "coco_url": "http://x//2.png"}, "without folder and file"),
+    ({"file_name": None, "coco_url": "http://x/../2.png"}, "leaves the folder"),
+    ({"file_name": None, "coco_url": "http://x/train/..\\2.png"}, "leaves the folder"),
+    ({"file_name": None, "coco_url": "http://x/train/\udc80.png"}, "no valid Unicode"),
+    ({"file_name": None, "coco_url": "http://x/train/9.png"}, "has no file '9.png'"),
     ({"id": 1}, "id of an earlier image"),
     ({"id": None}, "no usable id"),
     ({"width": 0}, "no usable size"),
@@ -195,6 +205,41 @@ def test_annotations_of_a_left_out_image_are_not_listed_again(tmp_path: Path) ->
     (tmp_path / "train/0.png").unlink()
     dataset = open_dataset(tmp_path)
     assert [skipped.item.split(": ")[1] for skipped in dataset.skipped] == ["image 0"]
+
+
+def test_samples_know_their_entry_and_the_splits_their_file(tmp_path: Path) -> None:
+    body = instances(2)
+    body["images"][1]["id"] = body["annotations"][1]["image_id"] = "b"
+    write(tmp_path, body, "annotations/instances_train.json", "train")
+    write(tmp_path, instances(1, 50), "annotations/instances_val.json", "val")
+    dataset = open_dataset(tmp_path)
+    assert {sample.id: sample.key for sample in samples(dataset).values()} == {
+        "train/0.png": 0,
+        "train/1.png": "b",
+        "val/50.png": 50,
+    }
+    files = {split: tmp_path / f"annotations/instances_{split}.json" for split in ("train", "val")}
+    assert dataset.annotations == files
+    # Neither is part of what a record is keyed by.
+    bare = {split: tuple(replace(s, key=None) for s in part) for split, part in dataset.splits.items()}
+    assert data_digest(replace(dataset, splits=bare, annotations={})) == data_digest(dataset)
+    digests = {path.relative_to(tmp_path).as_posix(): file_digest(path) for path in files.values()}
+    assert fingerprint("coco", dataset.classes, bare, digests) == dataset.spec.fingerprint
+
+
+def test_both_parts_of_a_divided_file_name_it(tmp_path: Path) -> None:
+    dataset = read(tmp_path, instances(5))
+    assert dataset.annotations == dict.fromkeys(("train", "val"), tmp_path / "annotations/instances_train.json")
+
+
+def test_the_fingerprint_and_digest_of_a_folder_are_what_they_were(tmp_path: Path) -> None:
+    """Records are keyed by them."""
+    write(tmp_path, instances(3), "annotations/instances_train.json", "train")
+    write(tmp_path, instances(2, 50), "annotations/instances_val.json", "val")
+    dataset = open_dataset(tmp_path, name="x")
+    files = {sample.id: "" for sample in samples(dataset).values()}
+    assert dataset.spec.fingerprint == "89563cc32672f9bcdb96"
+    assert data_digest(dataset, files).startswith("410bbdadac9ac028")
 
 
 def test_entries_that_are_no_objects(tmp_path: Path) -> None:

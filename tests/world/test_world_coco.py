@@ -13,7 +13,8 @@ from rice_core.datasets import data_digest, open_dataset, region_mask
 from rice_core.errors import UserError
 from rice_core.images import load_image
 from rice_core.world.captions import write_caption
-from rice_core.world.layouts.coco import MANIFEST, VAL_START, Request, read_manifest, write_coco
+from rice_core.world.layouts.coco import VAL_START, Request, write_coco
+from rice_core.world.layouts.folder import MANIFEST, read_manifest
 from rice_core.world.mini import MINI, draw, training_world
 from rice_core.world.scenes import draw_scene
 from rice_core.world.shapes import CATEGORIES, categories
@@ -145,7 +146,7 @@ def test_a_finished_world_is_used_again_and_a_damaged_one_drawn_again(
     folder = write_coco(world.parent / "again", seed=1, train=2, val=1)
     good = (folder / "train/0000001.png").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("rice_core.world.layouts.coco.draw_scene", lambda *a, **k: pytest.fail("drawn again"))
+        patch.setattr("rice_core.world.layouts.folder.draw_scene", lambda *a, **k: pytest.fail("drawn again"))
         assert write_coco(folder, seed=1, train=2, val=1) == folder
     damaged = bytearray(good)
     damaged[50] ^= 1
@@ -162,7 +163,7 @@ def test_another_request_replaces_a_world_but_nothing_else(world: Path, tmp_path
     write_coco(folder, seed=2, train=1, val=1, difficulty=0.5)
     manifest = read_manifest(folder)
     assert manifest is not None
-    assert manifest.request == Request(seed=2, train=1, val=1, size=96, difficulty=0.5)
+    assert Request.model_validate(manifest.request) == Request(seed=2, train=1, val=1, size=96, difficulty=0.5)
     assert len(list((folder / "train").iterdir())) == 1
     (tmp_path / "holiday.jpg").write_text("mine")
     with pytest.raises(UserError, match="empty folder"):
@@ -174,16 +175,16 @@ def test_a_drawing_that_fails_leaves_no_folder(tmp_path: Path, monkeypatch: pyte
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rice_core.world.layouts.coco.draw_scene", stop)
+    monkeypatch.setattr("rice_core.world.layouts.folder.draw_scene", stop)
     with pytest.raises(KeyboardInterrupt):
         write_coco(tmp_path / "w", seed=0, train=1, val=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_faster_process_wins_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rice_core.world.layouts import coco
+    from rice_core.world.layouts import folder as layout
 
-    put = coco._put_in_place
+    put = layout._put_in_place
 
     def meanwhile(drawn: Path, folder: Path, request: Request) -> None:
         # The other one finishes between the two renames.
@@ -192,14 +193,14 @@ def test_a_faster_process_wins_quietly(tmp_path: Path, monkeypatch: pytest.Monke
         def raced(self: Path, target: Path) -> Path:
             if target == folder:
                 monkeypatch.setattr(Path, "rename", rename)
-                monkeypatch.setattr(coco, "_put_in_place", put)
+                monkeypatch.setattr(layout, "_put_in_place", put)
                 write_coco(folder, seed=0, train=1, val=1)
             return rename(self, target)
 
         monkeypatch.setattr(Path, "rename", raced)
         put(drawn, folder, request)
 
-    monkeypatch.setattr(coco, "_put_in_place", meanwhile)
+    monkeypatch.setattr(layout, "_put_in_place", meanwhile)
     folder = write_coco(tmp_path / "w", seed=0, train=1, val=1)
     assert open_dataset(folder).skipped == ()
     assert [path.name for path in tmp_path.iterdir()] == ["w"]

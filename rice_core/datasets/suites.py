@@ -1,0 +1,110 @@
+"""Several data sets that are measured together: a folder of Roboflow exports, such as Roboflow 100 (arXiv 2211.13523)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from rice_core.datasets.coco import ROBOFLOW, roboflow_folders
+from rice_core.datasets.nouns import Dataset
+from rice_core.datasets.reading import open_dataset
+from rice_core.datasets.splits import Judge
+from rice_core.errors import UserError
+from rice_core.record import Skipped
+
+OTHER = "other"
+"""The domain of a data set that is none of RF100's."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Data sets by name, those of RF100 by the names of `rf100_domains`, others by their folders'."""
+
+    name: str
+    parts: Mapping[str, Dataset]
+    domain: Mapping[str, str]
+    """Of each part: one of RF100's seven, or OTHER."""
+    missing: tuple[str, ...]
+    """The data sets of RF100 that `parts` lacks, those that could not be read included."""
+    skipped: tuple[Skipped, ...]
+    """Folders that are no part, with reasons. What a part itself leaves out stands in the part."""
+
+
+def open_suite(folder: Path, *, name: str = "", judge: Judge = "test") -> Suite:
+    """Read every Roboflow export in a folder. One that cannot be read is listed and costs no other.
+
+    A folder's name may end in its version, as downloads have it: `aquarium-qlnqy`, `aquarium-qlnqy-2` and
+    `aquarium-qlnqy.v2i.coco` are one data set.
+
+    Args:
+        name: how the suite is called; the folder's name by default.
+        judge: the split that becomes `val`. RF100 trains on train, chooses on valid and judges on test.
+
+    Raises:
+        UserError: no such folder, two versions of one data set, or fewer than two that can be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; give the one that holds a folder a data set.")
+    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    exports = _by_name(roboflow_folders(folder))
+    reason = f"has no train/{ROBOFLOW}; export it in Roboflow's COCO format"
+    skipped = [Skipped(item=child.name, reason=reason) for child in children if child not in exports.values()]
+    parts: dict[str, Dataset] = {}
+    for part, child in exports.items():
+        try:
+            parts[part] = open_dataset(child, name=part, judge=judge)
+        except (UserError, OSError) as error:
+            skipped.append(Skipped(item=child.name, reason=str(error)))
+    if len(parts) < 2:
+        first = f" The first reason: {skipped[0].item}: {skipped[0].reason}" if skipped else ""
+        raise UserError(
+            f"{folder} holds {len(parts)} data sets that can be read, and a suite has two or more; "
+            f"give the folder above the data sets.{first}"
+        )
+    listed = rf100_domains()
+    return Suite(
+        name=name or folder.resolve().name or "suite",
+        parts=parts,
+        domain={part: listed.get(part, OTHER) for part in parts},
+        missing=tuple(part for part in listed if part not in parts),
+        skipped=tuple(sorted(skipped, key=lambda skip: skip.item)),
+    )
+
+
+def is_suite(folder: Path) -> bool:
+    """Whether the folder holds two or more Roboflow exports, readable or not."""
+    return folder.is_dir() and len(roboflow_folders(folder)) > 1
+
+
+@cache
+def rf100_domains() -> Mapping[str, str]:
+    """The hundred data sets of RF100 -> their domains, in the order of the paper's columns."""
+    text = (files("rice_core") / "data" / "rf100.yaml").read_text(encoding="utf-8")
+    return {name: domain for domain, names in yaml.safe_load(text).items() for name in names}
+
+
+def _by_name(folders: list[Path]) -> dict[str, Path]:
+    exports: dict[str, Path] = {}
+    for child in folders:
+        part = _name(child.name)
+        if part in exports:
+            raise UserError(
+                f"{child.parent} holds {part} twice, as {exports[part].name} and {child.name}; keep one version."
+            )
+        exports[part] = child
+    return dict(sorted(exports.items()))
+
+
+def _name(folder: str) -> str:
+    """RF100's name for a folder, its version left off; what is none of RF100's keeps the folder's name."""
+    given = folder.lower().replace(" ", "-")
+    for version in (r"$", r"-\d+$", r"\.v\d+.*$"):
+        if (plain := re.sub(version, "", given)) in rf100_domains():
+            return plain
+    return folder

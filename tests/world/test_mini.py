@@ -1,0 +1,58 @@
+"""What --data takes: names of worlds in their layouts, and folders."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from rice_core.errors import UserError
+from rice_core.world.mini import WORLDS, is_suite, open_data, open_suite_data
+
+
+@pytest.fixture
+def worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """WORLDS, each of three scenes a split."""
+    for name, world in list(WORLDS.items()):
+        few = dataclasses.replace(world, train=3, val=2, test=2 * (world.layout == "rf100"))
+        monkeypatch.setitem(WORLDS, name, few)
+    return tmp_path
+
+
+def test_the_presets() -> None:
+    assert list(WORLDS) == ["mini", "mini-words", "mini-hard", "mini-lvis", "mini-rf100"]
+    assert {(world.train, world.val) for world in WORLDS.values() if world.layout != "rf100"} == {(600, 300)}
+    suite = WORLDS["mini-rf100"]
+    assert (suite.train, suite.val, suite.test) == (60, 30, 30)
+
+
+def test_each_layout_is_opened_by_its_name(worlds: Path) -> None:
+    mini, lvis = open_data("mini", worlds), open_data("mini-lvis", worlds)
+    assert [data.spec.name for data in (mini, lvis)] == ["mini", "mini-lvis"]
+    assert [data.annotations["val"].name for data in (mini, lvis)] == ["instances_val.json", "lvis_v1_val.json"]
+    suite = open_suite_data("mini-rf100", worlds)
+    assert suite.name == "mini-rf100"
+    assert {tuple(map(len, part.splits.values())) for part in suite.parts.values()} == {(3, 2)}
+    assert "test" in str(suite.parts["marbles"].annotations["val"])
+    assert "valid" in str(open_suite_data("mini-rf100", worlds, judge="val").parts["marbles"].annotations["val"])
+
+
+def test_a_suite_is_told_from_a_data_set(worlds: Path) -> None:
+    assert is_suite("mini-rf100")
+    assert not is_suite("mini-lvis")
+    assert not is_suite(str(worlds))
+    with pytest.raises(UserError, match=r"holds 7 data sets; give one of them"):
+        open_data("mini-rf100", worlds)
+    (folder,) = worlds.iterdir()
+    assert is_suite(str(folder))
+    assert open_suite_data(str(folder), worlds).name == folder.name
+    assert open_data(str(folder / "marbles"), worlds).spec.name == "marbles"
+
+
+def test_a_folder_of_a_worlds_name_is_that_folder(worlds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (worlds / "mini-rf100").mkdir()
+    monkeypatch.chdir(worlds)
+    assert not is_suite("mini-rf100")
+    with pytest.raises(UserError, match="holds no images"):
+        open_data("mini-rf100", worlds)
