@@ -6,7 +6,7 @@ a fake `Work`. Shapes: N items, C channels, H x W the patch grid, G x G a grid t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -19,7 +19,7 @@ from rice_core.record import Artifact, Outcome
 from rice_core.spec import ProbeSpec
 
 if TYPE_CHECKING:
-    from rice_core.datasets import Sample
+    from rice_core.datasets import Dataset, Sample
 
 SplitName = Literal["train", "val"]
 View = Literal["items", "dense"]
@@ -70,6 +70,10 @@ class Work(Protocol):
 
     classes: tuple[str, ...]
     limit: int | None
+    parts: Mapping[str, Dataset]
+    """Of a suite: its data sets by name; empty for any other data set."""
+    domain: Mapping[str, str]
+    """Of a suite: what each part is grouped under."""
     workers: int
     """Processes or threads that may decode images beside the probe."""
     folder: Path
@@ -120,7 +124,7 @@ class Probe(Protocol):
     needs: ClassVar[frozenset[str]]
     """Of the encoder: "dense", "cls", "levels", "grad", "multires"."""
     data: ClassVar[frozenset[str]]
-    """Of the data set: "labels" (items with a class), "regions" (boxes or masks)."""
+    """Of the data set: "labels" (items with a class), "regions" (boxes or masks), "suite" (several data sets)."""
 
     @property
     def spec(self) -> ProbeSpec:

@@ -42,6 +42,7 @@ class CellWork:
     ) -> None:
         self.classes = dataset.classes
         self.limit = cell.limit
+        self.parts, self.domain = dataset.parts, dataset.domain
         self.workers = workers
         self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}

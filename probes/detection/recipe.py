@@ -47,6 +47,8 @@ class TrainingConfig(Frozen):
     iterations: int = Field(default=90_000, ge=1)
     batch: int = Field(default=16, ge=1)
     """Images a step, over all ranks."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a rank's share of the batch is cut into, where it does not fit into memory at once."""
     rate: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
     warm_up: int = Field(default=1000, ge=0)
@@ -83,9 +85,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="mini",
-            head=HeadConfig(
-                projection=48, rpn_width=48, conv_width=48, fc_width=128, mask_convs=2, regions=64, proposals=200
-            ),
+            head=HeadConfig(rpn_width=48, conv_width=48, fc_width=128, mask_convs=2, regions=64, proposals=200),
             training=TrainingConfig(
                 side=96,
                 iterations=300,

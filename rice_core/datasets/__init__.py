@@ -13,7 +13,7 @@ from rice_core.datasets.geometry import coverage, label_map, region_mask
 from rice_core.datasets.nouns import Dataset, Region, Sample
 from rice_core.datasets.reading import open_dataset
 from rice_core.datasets.splits import Judge, limit
-from rice_core.datasets.suites import Suite, is_suite, open_suite
+from rice_core.datasets.suites import Suite, is_suite, joined, open_suite
 
 __all__ = [
     "Dataset",
@@ -25,6 +25,7 @@ __all__ = [
     "data_digest",
     "file_digests",
     "is_suite",
+    "joined",
     "label_map",
     "limit",
     "open_dataset",

@@ -44,8 +44,12 @@ class Dataset:
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[Sample, ...]]
     provides: frozenset[str]
-    """Of "labels" (items with a class) and "regions" (boxes or masks)."""
+    """Of "labels" (items with a class), "regions" (boxes or masks) and "suite" (several data sets)."""
     skipped: tuple[Skipped, ...] = ()
     """What the reader left out, with reasons."""
     annotations: Mapping[str, Path] = field(default_factory=dict)
     """Split -> the annotation file that it was read from; both name the same one where one file was divided."""
+    parts: Mapping[str, Dataset] = field(default_factory=dict)
+    """Of a suite: its data sets by name; the ids of `splits` then begin with the part's name."""
+    domain: Mapping[str, str] = field(default_factory=dict)
+    """Of a suite: what each part is grouped under."""

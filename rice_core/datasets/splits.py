@@ -67,8 +67,16 @@ def divide(samples: Iterable[Sample]) -> dict[str, tuple[Sample, ...]]:
 def limit(dataset: Dataset, n: int) -> Dataset:
     """At most `n` images of each split, the first by hashed ids; classes of images take turns, so that few cover many.
 
-    The spec is left as it is: a cell carries its limit itself.
+    Of a suite it is each part that is limited. The spec is left as it is: a cell carries its limit itself.
     """
+    if dataset.parts:
+        parts = {name: limit(part, n) for name, part in dataset.parts.items()}
+        kept = {
+            split: {f"{name}/{s.id}" for name, part in parts.items() for s in part.splits.get(split, ())}
+            for split in dataset.splits
+        }
+        few = {split: tuple(s for s in samples if s.id in kept[split]) for split, samples in dataset.splits.items()}
+        return dataclasses.replace(dataset, splits=few, parts=parts)
     splits = {name: by_id(_in_turns(samples)[:n]) for name, samples in dataset.splits.items()}
     return dataclasses.replace(dataset, splits=splits)
 

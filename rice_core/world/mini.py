@@ -100,11 +100,15 @@ def open_data(text: str, worlds: Path) -> Dataset:
 
     FOLDER@lvis reads LVIS's annotations of a folder that holds COCO's too; a folder that is called so itself comes first.
 
-    Raises:
-        UserError: the folder is not there, holds no layout that can be read, or the name stands for several data sets.
-    """
-    from rice_core.datasets import open_dataset
+    A folder of several Roboflow exports is a suite, judged on its test splits.
 
+    Raises:
+        UserError: the folder is not there or holds no layout that can be read.
+    """
+    from rice_core.datasets import joined, open_dataset
+
+    if is_suite(text):
+        return joined(open_suite_data(text, worlds))
     if (world := _world(text)) is not None:
         return open_dataset(draw(world, worlds), name=text)
     folder = Path(text).expanduser()

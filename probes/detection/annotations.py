@@ -1,0 +1,355 @@
+"""A data set's own annotation file -> what is true of its images, checked, with its original ids.
+
+Read are COCO's instances, LVIS v1, and Roboflow's `_annotations.coco.json`. A bad entry is left out and listed with its
+reason; it never costs another one. Sound entries reach the evaluators as they stand in the file, so that the official
+numbers come out on the official files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rice_core.datasets.nouns import Sample
+from rice_core.datasets.regions import BadEntry, read_region
+from rice_core.errors import UserError
+from rice_core.images import MAX_PIXELS
+from rice_core.record import Skipped
+
+Key = int | str
+"""An id as the file has it: a whole number or a string."""
+Style = Literal["coco", "lvis"]
+FREQUENCIES = ("r", "c", "f")
+"""LVIS: rare, common and frequent, by the number of training images."""
+
+
+@dataclass(frozen=True)
+class Category:
+    id: Key
+    name: str
+    frequency: str | None = None
+    """Of FREQUENCIES; None outside LVIS."""
+    image_count: int | None = None
+    """Training images that show it, as LVIS counts them."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One true object, or with `crowd` a region of many in which COCO forgives detections."""
+
+    box_xyxy: tuple[float, float, float, float]
+    """Pixels, cut at the image's border."""
+    label: int
+    """Index into the categories."""
+    segmentation: Any = None
+    """COCO polygons (list of lists), a COCO RLE dict, or None for a box alone."""
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class TruthImage:
+    key: Key
+    sample: Sample
+    size_hw: tuple[int, int]
+    """As annotated; the loader compares it with the file."""
+    things: tuple[Thing, ...]
+    negative: tuple[Key, ...] = ()
+    """LVIS: categories that were looked for and are not there."""
+    not_exhaustive: tuple[Key, ...] = ()
+    """LVIS: categories of which some objects are not annotated."""
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What is true of the images of one split."""
+
+    name: str
+    style: Style
+    """Whose rules judge results; lvis where the file says which categories were looked for in an image."""
+    categories: tuple[Category, ...]
+    """By id, as evaluators sort them; the place is the label."""
+    images: tuple[TruthImage, ...]
+    """By key."""
+    body: Mapping[str, list[dict[str, Any]]]
+    """`images`, `annotations` and `categories` for evaluators: original image and category ids, annotations from 1."""
+    skipped: tuple[Skipped, ...]
+    has_masks: bool
+    """Whether every object has a segmentation."""
+    notes: tuple[str, ...] = ()
+    """What was decided about the file as a whole, though nothing was lost: one sentence each."""
+
+
+def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str) -> GroundTruth:
+    """Read one annotation file for some of its images.
+
+    Args:
+        samples: the images asked for, found by `Sample.key`; None is all images of the file, read or not.
+        name: how the file is called in messages.
+
+    Raises:
+        UserError: the file cannot be read or is not in COCO format, or no image asked for has an object.
+    """
+    return _File(_load(path, name), name).truth(None if samples is None else list(samples))
+
+
+def _load(path: Path, name: str) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror}); give the path of an annotation file.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name} is no JSON ({' '.join(str(error).split())[:80]}); export it again.") from None
+    lists = ("images", "annotations", "categories")
+    if not isinstance(body, dict) or not all(isinstance(body.get(key), list) for key in lists):
+        raise UserError(f"{name} has no lists {', '.join(lists)}; it is not in COCO format, export it again.")
+    return body
+
+
+class _File:
+    """One annotation file while it is read."""
+
+    def __init__(self, body: dict[str, Any], name: str) -> None:
+        self.body, self.name = body, name
+        self.skipped: list[Skipped] = []
+        self.notes: list[str] = []
+        # Images that cannot be used: their annotations need no second mention.
+        self.left_out: set[Key] = set()
+
+    def truth(self, samples: list[Sample] | None) -> GroundTruth:
+        entries = self._images()
+        asked = self._asked(entries, samples)
+        categories, raw_categories = self._categories()
+        labels = {category.id: label for label, category in enumerate(categories)}
+        things, raw_things = self._things(labels, entries, asked)
+        if not any(not thing.crowd for of_image in things.values() for thing in of_image):
+            first = f" The first reason: {self.skipped[0].item} {self.skipped[0].reason}." if self.skipped else ""
+            raise UserError(
+                f"{self.name} has no usable object in the {len(asked)} images asked for; "
+                f"give a split with annotations, or raise the limit.{first}"
+            )
+        style = _style(self.body["images"], categories)
+        images = tuple(
+            TruthImage(
+                key=key,
+                sample=sample,
+                size_hw=_size(entries[key]),
+                things=tuple(things.get(key, ())),
+                negative=self._known(entries[key], "neg_category_ids", labels, style),
+                not_exhaustive=self._known(entries[key], "not_exhaustive_category_ids", labels, style),
+            )
+            for key, sample in sorted(asked.items(), key=lambda pair: _order(pair[0]))
+        )
+        return GroundTruth(
+            name=self.name,
+            style=style,
+            categories=categories,
+            images=images,
+            body={
+                "images": [_raw_image(image, style) for image in images],
+                "annotations": raw_things,
+                "categories": raw_categories,
+            },
+            has_masks=self._has_masks(raw_things),
+            skipped=tuple(self.skipped),
+            notes=tuple(self.notes),
+        )
+
+    def _images(self) -> dict[Key, dict[str, Any]]:
+        """Sound entries by key."""
+        images: dict[Key, dict[str, Any]] = {}
+        for item, entry in self._entries("images", "image"):
+            key = as_key(entry.get("id"))
+            try:
+                if key is None:
+                    raise BadEntry("has no usable id")
+                if key in images:
+                    raise BadEntry("has the id of an earlier image")
+                _size(entry)
+                images[key] = entry
+            except BadEntry as reason:
+                if key is not None:
+                    self.left_out.add(key)
+                self._skip(item, reason)
+        return images
+
+    def _asked(self, entries: dict[Key, dict[str, Any]], samples: list[Sample] | None) -> dict[Key, Sample]:
+        if samples is None:
+            return {key: _sample(key, entry) for key, entry in entries.items()}
+        asked: dict[Key, Sample] = {}
+        for sample in samples:
+            if sample.key is not None and sample.key in entries:
+                asked[sample.key] = sample
+            else:
+                self.skipped.append(Skipped(item=sample.id, reason=f"has no usable entry in {self.name}"))
+        return asked
+
+    def _categories(self) -> tuple[tuple[Category, ...], list[dict[str, Any]]]:
+        found: dict[Key, dict[str, Any]] = {}
+        for item, entry in self._entries("categories", "category"):
+            key, name = as_key(entry.get("id")), entry.get("name")
+            if key is None or not isinstance(name, str) or not name.strip():
+                self._skip(item, "has no usable id or name")
+            elif key in found:
+                self._skip(item, "has the id of an earlier category")
+            else:
+                found[key] = entry
+        if self._placeholder(found):
+            placeholder = found.pop(0)
+            self.notes.append(
+                f"Category 0 of {self.name}, {placeholder['name']!r:.60}, is Roboflow's placeholder above the others; no "
+                "annotation uses it, and it is left out."
+            )
+        categories = tuple(_category(key, found[key]) for key in sorted(found, key=_order))
+        raw = [{"id": c.id, "name": c.name} | ({"frequency": c.frequency} if c.frequency else {}) for c in categories]
+        return categories, raw
+
+    def _placeholder(self, found: dict[Key, dict[str, Any]]) -> bool:
+        """Roboflow exports begin with the project's name as category 0, under "none" and above the real ones."""
+        root = found.get(0, {})
+        others = [entry for key, entry in found.items() if key != 0]
+        return (
+            root.get("supercategory") == "none"
+            and bool(others)
+            and all(entry.get("supercategory") == root["name"] for entry in others)
+            and not any(isinstance(a, dict) and as_key(a.get("category_id")) == 0 for a in self.body["annotations"])
+        )
+
+    def _things(
+        self, labels: dict[Key, int], entries: dict[Key, dict[str, Any]], asked: dict[Key, Sample]
+    ) -> tuple[dict[Key, list[Thing]], list[dict[str, Any]]]:
+        """Objects of the images asked for, and the same as evaluators read them; annotations of other images are passed over."""
+        things: dict[Key, list[Thing]] = {}
+        raw: list[dict[str, Any]] = []
+        seen: set[Key] = set()
+        for item, entry in self._entries("annotations", "annotation"):
+            key, image, category = (as_key(entry.get(field)) for field in ("id", "image_id", "category_id"))
+            try:
+                if key is not None and key in seen:
+                    raise BadEntry("has the id of an earlier annotation")
+                if key is not None:
+                    seen.add(key)
+                if image is None or image not in entries:
+                    if image is None or image not in self.left_out:
+                        raise BadEntry(f"belongs to no image of the file (image_id {entry.get('image_id')!r:.40})")
+                    continue
+                if image not in asked:
+                    continue
+                if category is None or category not in labels:
+                    raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
+                thing = _thing(entry, labels[category], _size(entries[image]))
+                kept = {
+                    "id": len(raw) + 1,  # 0 means "unmatched" to evaluators, and some files start there
+                    "image_id": image,
+                    "category_id": category,
+                    "bbox": entry["bbox"],
+                    "area": _area(entry),
+                    "iscrowd": int(thing.crowd),
+                }
+                raw.append(kept if thing.segmentation is None else kept | {"segmentation": thing.segmentation})
+                things.setdefault(image, []).append(thing)
+            except BadEntry as reason:
+                self._skip(item, reason)
+        return things, raw
+
+    def _has_masks(self, raw: Sequence[Mapping[str, Any]]) -> bool:
+        without = sum("segmentation" not in entry for entry in raw)
+        if 0 < without < len(raw):
+            self.notes.append(f"{without} of {len(raw)} objects of {self.name} have no mask, so masks are not judged.")
+        return without == 0
+
+    def _known(self, entry: dict[str, Any], field: str, labels: dict[Key, int], style: Style) -> tuple[Key, ...]:
+        if style == "coco":
+            return ()
+        value = entry.get(field, [])
+        keys = [as_key(key) for key in value] if isinstance(value, list) else [None]
+        known = tuple(key for key in keys if key is not None and key in labels)
+        if len(known) < len(keys):
+            self._skip(f"image {entry.get('id')!s:.60}", f"has {field} that are no categories of the file")
+        return known
+
+    def _entries(self, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(how to call it, entry); what is no object is listed."""
+        for place, entry in enumerate(self.body[key]):
+            if isinstance(entry, dict):
+                yield f"{noun} {entry.get('id', f'at place {place}')!s:.60}", entry
+            else:
+                self._skip(f"{noun} at place {place}", "is no JSON object")
+
+    def _skip(self, item: str, reason: object) -> None:
+        self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason)))
+
+
+def as_key(value: Any) -> Key | None:
+    """An id as COCO tools write it: a whole number or a string; else None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def _order(key: Key) -> tuple[int, int, str]:
+    """Numbers by value, then strings."""
+    return (0, key, "") if isinstance(key, int) else (1, 0, key)
+
+
+def _style(images: list[Any], categories: tuple[Category, ...]) -> Style:
+    lists = {"neg_category_ids", "not_exhaustive_category_ids"}
+    told = any(isinstance(entry, dict) and lists <= entry.keys() for entry in images)
+    return "lvis" if told and all(category.frequency for category in categories) else "coco"
+
+
+def _sample(key: Key, entry: dict[str, Any]) -> Sample:
+    # LVIS v1 has an address in place of a file name.
+    name = str(entry.get("file_name") or entry.get("coco_url") or key)
+    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=_size(entry), key=key)
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    values = entry.get("height"), entry.get("width")
+    whole = [int(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and v == v // 1]
+    if len(whole) != 2 or min(whole) < 1:
+        raise BadEntry(f"has no usable size ({values[1]!r:.20} x {values[0]!r:.20})")
+    if whole[0] * whole[1] > MAX_PIXELS:
+        raise BadEntry(f"has {whole[1]} x {whole[0]} pixels, more than the limit of {MAX_PIXELS}")
+    return whole[0], whole[1]
+
+
+def _category(key: Key, entry: dict[str, Any]) -> Category:
+    frequency, count = entry.get("frequency"), entry.get("image_count")
+    return Category(
+        id=key,
+        name=entry["name"].strip(),
+        frequency=frequency if frequency in FREQUENCIES else None,
+        image_count=count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None,
+    )
+
+
+def _thing(entry: dict[str, Any], label: int, size_hw: tuple[int, int]) -> Thing:
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise BadEntry(f"has an iscrowd that is neither 0 nor 1 ({crowd!r:.20})")
+    region = read_region(entry, label, size_hw)
+    x, y, w, h = region.box_xywh
+    return Thing((x, y, x + w, y + h), label, region.segmentation, bool(crowd))
+
+
+def _area(entry: dict[str, Any]) -> float:
+    """Evaluators sort objects into small, medium and large by it; for COCO and LVIS it is the mask's, not the box's."""
+    area = entry.get("area")
+    if area is None:
+        return float(entry["bbox"][2] * entry["bbox"][3])
+    if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area <= MAX_PIXELS:
+        raise BadEntry(f"has no usable area ({area!r:.20})")
+    return area
+
+
+def _raw_image(image: TruthImage, style: Style) -> dict[str, Any]:
+    raw: dict[str, Any] = {"id": image.key, "height": image.size_hw[0], "width": image.size_hw[1]}
+    if style == "lvis":
+        raw |= {
+            "neg_category_ids": list(image.negative),
+            "not_exhaustive_category_ids": list(image.not_exhaustive),
+        }
+    return raw

@@ -1,0 +1,113 @@
+"""Box arithmetic of the detector: coding, matching, drawing; each as detectron2 has it, to the last bit.
+
+Boxes are (left, top, right, bottom). Letters: R boxes, N true objects, A anchors.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torchvision.ops import box_iou
+
+from rice_core.errors import UserError
+
+Weights = tuple[float, float, float, float]
+_MOST_GROWTH = math.log(1000 / 16)
+"""Of a side, as a logarithm; keeps exp() finite."""
+POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
+
+
+def encode(boxes_R4: torch.Tensor, true_R4: torch.Tensor, weights: Weights) -> torch.Tensor:
+    """What turns each box into its true one: shift of the centre in sides, growth of the sides as a logarithm, weighted.
+
+    Girshick et al. 2014, equations 6 to 9.
+    """
+    sides_R2, centre_R2 = _centred(boxes_R4)
+    true_sides_R2, true_centre_R2 = _centred(true_R4)
+    wx, wy, ww, wh = weights
+    shift_R2 = boxes_R4.new_tensor([wx, wy]) * (true_centre_R2 - centre_R2) / sides_R2
+    growth_R2 = boxes_R4.new_tensor([ww, wh]) * torch.log(true_sides_R2 / sides_R2)
+    return torch.cat([shift_R2, growth_R2], dim=-1)
+
+
+def decode(deltas_R4: torch.Tensor, boxes_R4: torch.Tensor, weights: Weights) -> torch.Tensor:
+    """The inverse of `encode`; leading dimensions broadcast."""
+    deltas_R4 = deltas_R4.float() / boxes_R4.new_tensor(weights)
+    sides_R2, centre_R2 = _centred(boxes_R4)
+    centre_R2 = deltas_R4[..., :2] * sides_R2 + centre_R2
+    sides_R2 = torch.exp(deltas_R4[..., 2:].clamp(max=_MOST_GROWTH)) * sides_R2
+    return torch.cat([centre_R2 - 0.5 * sides_R2, centre_R2 + 0.5 * sides_R2], dim=-1)
+
+
+def has_area(boxes_R4: torch.Tensor) -> torch.Tensor:
+    """Bool, (R,)."""
+    return (boxes_R4[:, 2:] > boxes_R4[:, :2]).all(1)
+
+
+def match(
+    boxes_R4: torch.Tensor, true_N4: torch.Tensor, *, low: float, high: float, best_of_each: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The object of most overlap for each box, (R,), and a label: POSITIVE from `high` on, NEGATIVE below `low`, else IGNORED.
+
+    Args:
+        best_of_each: the boxes of most overlap with an object are positive, however little it is (Ren et al. 2015, 3.1.2).
+    """
+    if not len(true_N4):
+        zeros_R = torch.zeros(len(boxes_R4), dtype=torch.int64, device=boxes_R4.device)
+        return zeros_R, torch.full_like(zeros_R, NEGATIVE)
+    iou_NR = box_iou(true_N4, boxes_R4)
+    most_R, object_R = iou_NR.max(0)
+    label_R = torch.full_like(object_R, IGNORED)
+    label_R[most_R < low] = NEGATIVE
+    label_R[most_R >= high] = POSITIVE
+    if best_of_each:
+        label_R[(iou_NR == iou_NR.max(1, keepdim=True).values).any(0)] = POSITIVE
+    return object_R, label_R
+
+
+def draw(
+    label_R: torch.Tensor, *, number: int, share: float, negative: int, generator: torch.Generator | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of `number` boxes, at most `share` of them positive: (positives, negatives).
+
+    Args:
+        negative: the label of a negative; IGNORED ones are not drawn, and all others are positive.
+    """
+    positive_P = ((label_R != IGNORED) & (label_R != negative)).nonzero()[:, 0]
+    negative_Q = (label_R == negative).nonzero()[:, 0]
+    positives = min(len(positive_P), int(number * share))
+    negatives = min(len(negative_Q), number - positives)
+    # Both are drawn whole and cut, positives first: the draws of detectron2.
+    positive_P = positive_P[_shuffled(len(positive_P), label_R.device, generator)[:positives]]
+    return positive_P, negative_Q[_shuffled(len(negative_Q), label_R.device, generator)[:negatives]]
+
+
+def refuse_non_finite(image: int, boxes_R4: torch.Tensor, scores_R: torch.Tensor | None = None) -> None:
+    """Stop a training whose boxes are no numbers: the next stage would read nowhere.
+
+    Args:
+        image: its place in the batch.
+
+    Raises:
+        UserError: a box or its score is NaN or infinite.
+    """
+    finite_R = boxes_R4.isfinite().all(1)
+    if scores_R is not None:
+        finite_R = finite_R & scores_R.isfinite()
+    if not finite_R.all():
+        box = ", ".join(f"{side:.4g}" for side in boxes_R4[~finite_R][0].tolist())
+        raise UserError(
+            f"The detector proposes box ({box}) in image {image} of a batch, or its score is not finite: the training has "
+            "diverged, or the encoder's features are not finite; lower the rate, or try dtype=fp32 in the encoder's spec."
+        )
+
+
+def _centred(boxes_R4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    sides_R2 = boxes_R4[..., 2:] - boxes_R4[..., :2]
+    return sides_R2, boxes_R4[..., :2] + 0.5 * sides_R2
+
+
+def _shuffled(number: int, device: torch.device, generator: torch.Generator | None) -> torch.Tensor:
+    # On the generator's own device, so that one on the CPU draws the same for every device.
+    return torch.randperm(number, generator=generator, device=generator.device if generator else device).to(device)

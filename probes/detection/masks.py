@@ -1,0 +1,81 @@
+"""Masks: the head (He et al. 2017, figure 4), what it learns from, and how its answer is pasted into an image.
+
+Letters: R boxes, N true objects of an image, D detections, K categories, C channels, M x M a mask within its box.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.ops import roi_align
+
+from probes.detection.layers import NormedConv, start_for_relu
+
+SIDE = 28
+"""M; the head doubles the side of what it reads."""
+
+
+class MaskHead(nn.Sequential):
+    """Convolutions, one deconvolution, and a logit for each category; names are detectron2's."""
+
+    def __init__(self, channels: int, *, width: int, convs: int, classes: int, norm: bool) -> None:
+        super().__init__()
+        for number in range(convs):
+            self.add_module(f"mask_fcn{number + 1}", NormedConv(width if number else channels, width, norm=norm))
+        self.deconv = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.deconv_relu = nn.ReLU()
+        self.predictor = nn.Conv2d(width, classes, 1)
+        for layer in self:
+            if isinstance(layer, NormedConv | nn.ConvTranspose2d):
+                start_for_relu(layer)
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        nn.init.zeros_(self.predictor.bias)
+
+    def of_labels(self, pooled_RCSS: torch.Tensor, label_R: torch.Tensor) -> torch.Tensor:
+        """The logits of each box's own category, (R, M, M)."""
+        logits_RKMM = self(pooled_RCSS)
+        return logits_RKMM[torch.arange(len(label_R), device=label_R.device), label_R].float()
+
+
+def mask_targets(masks_NHW: torch.Tensor, boxes_R4: torch.Tensor, object_R: torch.Tensor) -> torch.Tensor:
+    """Each box's object, rasterised in the box: float32 (R, M, M) of 0 and 1.
+
+    Args:
+        boxes_R4: in pixels of the masks, not of the canvas.
+        object_R: the row of the box's object among the masks.
+    """
+    rois_R5 = torch.cat([object_R[:, None].to(boxes_R4.dtype), boxes_R4], dim=1)
+    covered_R1MM = roi_align(masks_NHW[:, None].float(), rois_R5, SIDE, 1.0, sampling_ratio=0, aligned=True)
+    return (covered_R1MM[:, 0] >= 0.5).float()
+
+
+def paste(masks_DMM: torch.Tensor, boxes_D4: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
+    """The masks at the pixels of an image: bool (D, H, W), true from one half on.
+
+    Args:
+        masks_DMM: probabilities, stretched over the boxes.
+        boxes_D4: in pixels of that image.
+    """
+    height, width = size_hw
+    pasted_DHW = torch.zeros(len(masks_DMM), height, width, dtype=torch.bool, device=masks_DMM.device)
+    # One at a time and within its box: all at once would be 1 GB of coordinates for 100 detections at 1100 x 1100.
+    for row, (left, top, right, bottom) in enumerate(boxes_D4.tolist()):
+        rows = slice(max(math.floor(top) - 1, 0), min(math.ceil(bottom) + 1, height))
+        columns = slice(max(math.floor(left) - 1, 0), min(math.ceil(right) + 1, width))
+        if not (left < right and top < bottom and rows.start < rows.stop and columns.start < columns.stop):
+            continue  # No area, or outside the image.
+        y_H = _within(rows, boxes_D4[row, 1], boxes_D4[row, 3])
+        x_W = _within(columns, boxes_D4[row, 0], boxes_D4[row, 2])
+        grid_1HW2 = torch.stack(torch.meshgrid(x_W, y_H, indexing="xy"), dim=-1)[None]
+        soft_11HW = F.grid_sample(masks_DMM[row][None, None].float(), grid_1HW2, align_corners=False)
+        pasted_DHW[row, rows, columns] = soft_11HW[0, 0] >= 0.5
+    return pasted_DHW
+
+
+def _within(pixels: slice, first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """The centres of pixels, from -1 at the box's first edge to 1 at its last."""
+    centres = torch.arange(pixels.start, pixels.stop, device=first.device, dtype=torch.float32) + 0.5
+    return (centres - first) / (last - first) * 2 - 1

@@ -1,0 +1,108 @@
+"""Results of a detector -> what the record keeps: AP with errors, curves, pictures, and what was assumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from probes.detection.annotations import GroundTruth
+from probes.detection.evaluate import Judged, score
+from probes.detection.learn import Learnt
+from probes.detection.pictures import contact_sheet
+from probes.detection.recipe import Recipe
+from probes.detection.train import side_of
+from rice_core.record import Outcome, Skipped
+
+if TYPE_CHECKING:
+    from rice_core.features import Encoder
+    from rice_core.probe import Work
+
+
+def outcome_of(
+    work: Work,
+    encoder: Encoder,
+    truth: GroundTruth,
+    learnt: Learnt,
+    recipe: Recipe,
+    *,
+    name: str,
+    seed: int,
+) -> Outcome:
+    """Judge what was found and keep its figures.
+
+    Images that could not be read are not judged: nothing can be found in them, by any encoder.
+    """
+    truth = without(truth, learnt.found.skipped)
+    found = learnt.found.results
+    scored = score(truth, found, masks=learnt.masks, seed=seed)
+    kinds = {"box": scored.box} | ({"mask": scored.mask} if scored.mask is not None else {})
+    return Outcome(
+        metrics=scored.metrics(),
+        scores=scored.scores(),
+        artifacts=(
+            work.artifact_png(f"{name}.png", contact_sheet(truth.images, found, truth.categories)),
+            work.artifact_json(f"{name}-training.json", {"backend": learnt.backend, "curve": learnt.trained.curve}),
+            work.artifact_json(
+                f"{name}-ap.json", {"kinds": {kind: _figures(truth, judged) for kind, judged in kinds.items()}}
+            ),
+        ),
+        assumptions=(*assumptions(recipe, encoder, learnt), *truth.notes),
+    )
+
+
+def without(truth: GroundTruth, skipped: tuple[Skipped, ...]) -> GroundTruth:
+    """The truth of the images that were looked at."""
+    names = {skip.item for skip in skipped}
+    images = tuple(image for image in truth.images if image.sample.id not in names)
+    if len(images) == len(truth.images):
+        return truth
+    keys = {image.key for image in images}
+    body = dict(truth.body)
+    body["images"] = [entry for entry in body["images"] if entry["id"] in keys]
+    body["annotations"] = [entry for entry in body["annotations"] if entry["image_id"] in keys]
+    return replace(truth, images=images, body=body)
+
+
+def _figures(truth: GroundTruth, judged: Judged) -> dict[str, Any]:
+    """Precision by recall, and AP by category with its number of objects. Percent."""
+    objects: dict[Any, int] = {}
+    for entry in truth.body["annotations"]:
+        objects[entry["category_id"]] = objects.get(entry["category_id"], 0) + (not entry["iscrowd"])
+    return {
+        # 101 recalls, 0 to 1; what is not defined is left out.
+        "precision": {iou: [_number(value) for value in curve] for iou, curve in judged.curves.items()},
+        "categories": [
+            {"name": category.name, "frequency": category.frequency, "ap": _number(ap), "objects": objects[category.id]}
+            for category, ap in zip(truth.categories, judged.category_ap_K, strict=True)
+            if category.id in objects
+        ],
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else round(float(value), 4)
+
+
+def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, ...]:
+    """What the paper does not say and was decided."""
+    head, training = recipe.head, recipe.training
+    side = side_of(training.side, encoder.patch)
+    width = "the encoder's width" if head.projection is None else f"{head.projection} channels by a 1x1 convolution"
+    said = [
+        f"The detector is trained by {learnt.backend}.",
+        "The paper states no schedule, rate, augmentation or head; "
+        f"here AdamW at {training.rate:g}, decay {training.weight_decay:g}, {training.iterations} steps of {training.batch} "
+        f"images, a tenth of the rate at {', '.join(f'{share:.0%}' for share in training.drops)} of them, "
+        f"{head.box_head} box heads.",
+        f"Images are {side} pixels square: large-scale jitter {training.jitter[0]:g} to {training.jitter[1]:g} in training, whole and "
+        "padded with gray below and to the right in test.",
+        f"The pyramid is five levels of the last map at {width}: max pooling and {head.unpool} unpooling, "
+        "which the paper does not define.",
+        f"A token is 16 x 16 pixels to the detector whatever the encoder's patch ({encoder.patch}), so anchors are "
+        f"{encoder.patch / 16:g} times their size in pixels of the image.",
+    ]
+    if head.federated:
+        said.append("Federated sigmoid loss, repeat-factor sampling at 0.001, 300 detections above .02.")
+    if not learnt.masks:
+        said.append("Boxes alone: no mask is learnt or judged.")
+    return tuple(said)

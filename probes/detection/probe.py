@@ -1,0 +1,149 @@
+"""The detection probes: train Cascade Mask R-CNN on the frozen encoder's last map, judge it on the val split (Table 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig
+from rice_core.errors import NotApplicable, UserError
+from rice_core.record import Outcome
+from rice_core.spec import Param, ProbeSpec
+
+if TYPE_CHECKING:
+    from probes.detection.annotations import GroundTruth
+    from rice_core.features import Encoder
+    from rice_core.probe import Read, SplitName, Work
+
+
+@dataclass(frozen=True)
+class CocoFormatDetection:
+    """Detection on any set in COCO's format. What is left at None is the recipe's."""
+
+    recipe: str = "paper@1"
+    backend: str = "auto"
+    """ops, detectron2, or auto: detectron2 where it imports."""
+    masks: str = "auto"
+    """on, off, or auto: where the training annotations have them."""
+    side: int | None = None
+    iterations: int | None = None
+    batch: int | None = None
+    accumulate: int | None = None
+    rate: float | None = None
+    precision: str | None = None
+    unpool: str | None = None
+    projection: int | None = None
+    box_head: str | None = None
+
+    name: ClassVar[str] = "coco-format-det"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Cascade Mask R-CNN on a frozen encoder, your own COCO-format set (AP)"
+    needs: ClassVar[frozenset[str]] = frozenset({"dense", "multires"})
+    data: ClassVar[frozenset[str]] = frozenset({"regions"})
+    style: ClassVar[str] = "coco"
+
+    def __post_init__(self) -> None:
+        self.settings()  # what is misspelt is told before anything is loaded
+
+    @property
+    def spec(self) -> ProbeSpec:
+        given = {name: getattr(self, name) for name in (*_TRAINING, *_HEAD)}
+        params: dict[str, Param] = {"backend": self.backend, "masks": self.masks}
+        params |= {name: value for name, value in given.items() if value is not None}
+        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """No cached features: each view is new to the encoder."""
+        return ()
+
+    def settings(self) -> Recipe:
+        """The recipe with what was given in its place.
+
+        Raises:
+            UserError: no such recipe, or a setting that it cannot have.
+        """
+        from pydantic import ValidationError
+
+        if self.recipe not in RECIPES:
+            raise UserError(f"{self.name}: there is no recipe {self.recipe!r}; write one of {', '.join(RECIPES)}.")
+        if self.backend not in ("auto", "ops", "detectron2") or self.masks not in ("auto", "on", "off"):
+            raise UserError(f"{self.name}: write backend=auto, ops or detectron2, and masks=auto, on or off.")
+        base = RECIPES[self.recipe]
+        try:
+            head = HeadConfig.model_validate(base.head.model_dump() | self._given(_HEAD) | self.judged())
+            training = TrainingConfig.model_validate(base.training.model_dump() | self._given(_TRAINING) | self.shown())
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise UserError(f"{self.name}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}.") from None
+        return Recipe(name=base.name, head=head, training=training)
+
+    def judged(self) -> dict[str, Any]:
+        """What a data set's protocol asks of the head."""
+        return {}
+
+    def shown(self) -> dict[str, Any]:
+        """What a data set's protocol asks of the training."""
+        return {}
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        """See `rice_core.probe.Probe`. The seed draws the head's weights, the order of images, jitter and samples."""
+        from probes.detection.learn import learn
+        from probes.detection.outcome import outcome_of
+
+        train, val = (self._truth(work, split) for split in ("train", "val"))
+        learnt = learn(
+            encoder,
+            train,
+            val,
+            self.settings(),
+            backend=self.backend,
+            masks=self.masks,
+            seed=seed,
+            folder=work.folder,
+            work=work,
+        )
+        return outcome_of(work, encoder, val, learnt, self.settings(), name=self.name, seed=seed)
+
+    def _truth(self, work: Work, split: SplitName) -> GroundTruth:
+        from probes.detection.annotations import read_ground_truth
+
+        path = work.annotations(split)
+        if path is None:
+            raise NotApplicable("detection needs an annotation file in COCO's format, and this data set has none")
+        truth = read_ground_truth(path, work.samples(split), name=path.name)
+        if self.style == "lvis" and truth.style != "lvis":
+            raise NotApplicable(
+                f"{self.name} needs LVIS annotations (frequency, neg_category_ids); use coco-format-det"
+            )
+        return truth
+
+    def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+_TRAINING = ("side", "iterations", "batch", "accumulate", "rate", "precision")
+_HEAD = ("unpool", "projection", "box_head")
+
+
+@dataclass(frozen=True)
+class CocoDetection(CocoFormatDetection):
+    """COCO: 80 categories, 118,000 training images. Any set in its format runs; the name says which column it fills."""
+
+    name: ClassVar[str] = "coco-det"
+    summary: ClassVar[str] = "Cascade Mask R-CNN on a frozen encoder, COCO (box and mask AP)"
+
+
+@dataclass(frozen=True)
+class LvisDetection(CocoFormatDetection):
+    """LVIS v1: federated loss, repeat-factor sampling, 300 detections an image above .02."""
+
+    name: ClassVar[str] = "lvis-det"
+    summary: ClassVar[str] = "Cascade Mask R-CNN on a frozen encoder, LVIS v1 (box and mask AP; rare, common, frequent)"
+    style: ClassVar[str] = "lvis"
+
+    def judged(self) -> dict[str, Any]:
+        return {"federated": True, "score_threshold": 0.02, "detections": 300}
+
+    def shown(self) -> dict[str, Any]:
+        return {"repeat_threshold": 0.001}

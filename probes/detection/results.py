@@ -1,0 +1,211 @@
+"""Results on disk: COCO's own JSON, which any official evaluator or server reads, and beside it what it was made from.
+
+`NAME.json` holds one object a detection: image_id and category_id (the data set's own), bbox (x, y, width, height in
+pixels), score, and for masks segmentation (compressed run lengths). `NAME.about.json` says which weights, annotations and
+protocol they belong to.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from probes.detection.annotations import GroundTruth, Key, as_key
+from rice_core.datasets.regions import BadEntry, rle_counts
+from rice_core.digest import bytes_digest
+from rice_core.errors import UserError
+from rice_core.files import write_atomically
+from rice_core.record import Skipped
+
+_FAR = 1e7
+"""Pixels that a box may reach; what is farther is no coordinate."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results file says, as far as it can be judged."""
+
+    entries: list[dict[str, Any]]
+    skipped: tuple[Skipped, ...]
+    """One a reason, with how many entries it concerns."""
+    has_masks: bool
+    """Whether every entry has one; an empty file has none."""
+    about: dict[str, str] | None
+    """None where nothing stands beside the file, or it describes other results."""
+    notes: tuple[str, ...] = ()
+    """What was decided about the file as a whole: one sentence each."""
+
+
+def about_path(path: Path) -> Path:
+    """Where `write_results` says what a results file was made from."""
+    return path.with_name(f"{path.name.removesuffix('.json')}.about.json")
+
+
+def write_results(path: Path, results: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -> None:
+    """Write both files, each whole or not at all.
+
+    Args:
+        about: digests of weights and annotations, protocol, backend; the digest of the results is added.
+
+    Raises:
+        StoreError: the folder cannot be written.
+        ValueError: a number is not finite.
+    """
+    data = json.dumps([_plain(row) for row in results], allow_nan=False, separators=(",", ":")).encode()
+    write_atomically(path, data)
+    beside = {**about, "results": bytes_digest(data)}
+    write_atomically(about_path(path), (json.dumps(beside, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_results(path: Path, truth: GroundTruth) -> Results:
+    """Read a results file, ours or another's. Bad entries are left out and counted by reason.
+
+    Raises:
+        UserError: the file cannot be read, or is no JSON list.
+    """
+    try:
+        data = path.read_bytes()
+        body = json.loads(data)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give the path of a results file.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no JSON ({' '.join(str(error).split())[:80]}); write it again.") from None
+    if not isinstance(body, list):
+        raise UserError(f"{path} holds no list; COCO results are a list with one object a detection.")
+    reader = _Reader(truth)
+    left_out = _LeftOut()
+    entries = []
+    for place, entry in enumerate(body):
+        try:
+            entries.append(reader.entry(entry))
+        except BadEntry as reason:
+            left_out.add(str(reason), f"entry {place}")
+    with_masks = sum("segmentation" in entry for entry in entries)
+    without = (
+        f"{len(entries) - with_masks} of {len(entries)} entries of {path.name} have no mask, so masks are not judged."
+    )
+    return Results(
+        entries=entries,
+        skipped=left_out.skipped(path.name),
+        has_masks=0 < with_masks == len(entries),
+        about=_about(path, bytes_digest(data)),
+        notes=(without,) if 0 < with_masks < len(entries) else (),
+    )
+
+
+@dataclass
+class _LeftOut:
+    counts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Reason -> how often, and where first."""
+
+    def add(self, reason: str, item: str) -> None:
+        count, first = self.counts.get(reason, (0, item))
+        self.counts[reason] = (count + 1, first)
+
+    def skipped(self, name: str) -> tuple[Skipped, ...]:
+        return tuple(
+            Skipped(item=f"{name}: {count} {'entry' if count == 1 else 'entries'}, first {first}:", reason=r)
+            for r, (count, first) in self.counts.items()
+        )
+
+
+class _Reader:
+    """Checks entries against the images and categories of the truth. Reasons hold no ids, so that they can be counted."""
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self.size_of: dict[Key, tuple[int, int]] = {image.key: image.size_hw for image in truth.images}
+        self.categories = {category.id for category in truth.categories}
+
+    def entry(self, entry: Any) -> dict[str, Any]:
+        if not isinstance(entry, dict):
+            raise BadEntry("is no JSON object")
+        image, category = as_key(entry.get("image_id")), as_key(entry.get("category_id"))
+        if image is None or image not in self.size_of:
+            raise BadEntry("is of an image that the annotations do not have")
+        if category is None or category not in self.categories:
+            raise BadEntry("is of a category that the annotations do not have")
+        if not _finite(entry.get("score")):
+            raise BadEntry("has no finite score")
+        checked: dict[str, Any] = {"image_id": image, "category_id": category, "score": entry["score"]}
+        segmentation = entry.get("segmentation")
+        mask = None if segmentation in (None, []) else _mask(segmentation, self.size_of[image])
+        if mask is None and entry.get("bbox") is None:
+            raise BadEntry("has neither a box nor a mask")
+        checked["bbox"] = _around(mask) if mask and entry.get("bbox") is None else _box(entry.get("bbox"))
+        return checked if mask is None else checked | {"segmentation": mask}
+
+
+def _box(value: Any) -> list[float]:
+    if not isinstance(value, list) or len(value) != 4 or not all(map(_finite, value)):
+        raise BadEntry("has no box of four finite numbers")
+    if value[2] < 0 or value[3] < 0:
+        raise BadEntry("has a box of negative size")
+    if max(map(abs, value)) > _FAR:
+        raise BadEntry("has a box far outside of any image")
+    return value
+
+
+def _mask(value: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """The run lengths as compressed text, checked: evaluators read memory that is not theirs where they do not fit."""
+    if not isinstance(value, dict):
+        raise BadEntry("has a segmentation that is no run lengths")
+    if value.get("size") != list(size_hw):
+        raise BadEntry("has run lengths of another size than the image")
+    counts = value.get("counts")
+    try:
+        runs = rle_counts(counts)
+    except ValueError as error:
+        raise BadEntry(f"has run lengths that cannot be read: {error}") from None
+    if sum(runs) != size_hw[0] * size_hw[1]:
+        raise BadEntry("has run lengths that do not fill the mask")
+    return {"size": list(size_hw), "counts": counts} if isinstance(counts, str) else _compressed(runs, size_hw)
+
+
+def _compressed(runs: list[int], size_hw: tuple[int, int]) -> dict[str, Any]:
+    from pycocotools import mask
+
+    return _plain_mask(mask.frPyObjects({"size": list(size_hw), "counts": runs}, *size_hw))
+
+
+def _around(mask: Mapping[str, Any]) -> list[float]:
+    from pycocotools import mask as coco_mask
+
+    return [float(v) for v in coco_mask.toBbox(mask)]
+
+
+def _finite(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
+    )
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {
+        "image_id": row["image_id"],
+        "category_id": row["category_id"],
+        "bbox": [float(v) for v in row["bbox"]],
+        "score": float(row["score"]),
+    }
+    return kept | {"segmentation": _plain_mask(row["segmentation"])} if "segmentation" in row else kept
+
+
+def _plain_mask(mask: Mapping[str, Any]) -> dict[str, Any]:
+    counts = mask["counts"]
+    return {
+        "size": [int(n) for n in mask["size"]],
+        "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts,
+    }
+
+
+def _about(path: Path, digest: str) -> dict[str, str] | None:
+    try:
+        about = json.loads(about_path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(about, dict) or about.get("results") != digest:
+        return None
+    return {str(key): str(value) for key, value in about.items()}

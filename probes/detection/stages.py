@@ -1,0 +1,267 @@
+"""What is read from proposals: the three box stages of Cascade R-CNN (Cai & Vasconcelos 2018), and the masks.
+
+Each stage refines the boxes of the one before and learns from those that overlap more. Letters: R boxes of all images, or
+of one where the text says so; K categories, J = K + 1 with background; N true objects of an image; M x M a mask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from probes.detection.boxes import (
+    POSITIVE,
+    Weights,
+    decode,
+    draw,
+    encode,
+    has_area,
+    match,
+    refuse_non_finite,
+)
+from probes.detection.federated import category_weights, federated_loss
+from probes.detection.layers import NormedConv, start_for_relu
+from probes.detection.masks import SIDE, MaskHead, mask_targets
+from probes.detection.nouns import Detections, Target
+from probes.detection.pyramid import pool
+from probes.detection.recipe import HeadConfig
+
+OVERLAPS = (0.5, 0.6, 0.7)
+"""With its object, from which a box of each stage is positive."""
+WEIGHTS: tuple[Weights, ...] = ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0))
+POOLED = 7
+_SHARE = 0.25
+_OVERLAP = 0.5
+"""Suppression of detections, within a category."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Boxes of one image that a stage learns from."""
+
+    boxes_R4: torch.Tensor
+    object_R: torch.Tensor
+    """Row of the truth; means nothing for background."""
+    label_R: torch.Tensor
+    """0 to K - 1, or K for background."""
+
+
+class RegionHeads(nn.Module):
+    """Three stages and the mask head; names are detectron2's."""
+
+    def __init__(
+        self, config: HeadConfig, *, channels: int, classes: int, masks: bool, frequencies: Sequence[float] | None
+    ) -> None:
+        super().__init__()
+        self._config = config
+        self._classes = classes
+        weight_K = category_weights(frequencies, classes) if config.federated else None
+        heads, predictors = [], []
+        for _ in OVERLAPS:
+            heads.append(box_head(config, channels))
+            predictors.append(BoxPredictor(config.fc_width, classes, weight_K))
+        self.box_head = nn.ModuleList(heads)
+        self.box_predictor = nn.ModuleList(predictors)
+        self.mask_head: MaskHead | None = None
+        if masks:
+            # ViTDet has layer norm in the masks' convolutions too.
+            norm = config.box_head == "4conv1fc"
+            self.mask_head = MaskHead(
+                channels, width=config.conv_width, convs=config.mask_convs, classes=classes, norm=norm
+            )
+
+    def losses(
+        self,
+        levels: Sequence[torch.Tensor],
+        proposals: Sequence[torch.Tensor],
+        sizes_hw: Sequence[tuple[float, float]],
+        truths: Sequence[Target],
+        generator: torch.Generator | None,
+        *,
+        scale: float,
+    ) -> dict[str, torch.Tensor]:
+        """Class and box loss of each stage, and the masks' loss over the positives of the first.
+
+        Args:
+            truths: boxes in canvas pixels, masks in those of the encoder.
+            scale: canvas pixels of an encoder pixel.
+
+        Raises:
+            UserError: a refined box is not finite.
+        """
+        first = regions = [
+            self._drawn(boxes_R4, truth, generator) for boxes_R4, truth in zip(proposals, truths, strict=True)
+        ]
+        losses: dict[str, torch.Tensor] = {}
+        for stage, weights in enumerate(WEIGHTS):
+            boxes = [region.boxes_R4 for region in regions]
+            logits_RJ, deltas_R4 = self._stage(stage, levels, boxes, training=True)
+            label_R = torch.cat([region.label_R for region in regions])
+            losses[f"loss_cls_stage{stage}"] = self.box_predictor[stage].class_loss(logits_RJ, label_R, generator)
+            losses[f"loss_box_reg_stage{stage}"] = self._box_loss(deltas_R4, regions, truths, weights)
+            if stage + 1 < len(WEIGHTS):
+                refined = _refined(deltas_R4, boxes, sizes_hw, weights)
+                for image, boxes_R4 in enumerate(refined):
+                    refuse_non_finite(image, boxes_R4)
+                regions = [
+                    self._labelled(boxes_R4[has_area(boxes_R4)], truth, OVERLAPS[stage + 1])
+                    for boxes_R4, truth in zip(refined, truths, strict=True)
+                ]
+        if self.mask_head is not None:
+            losses["loss_mask"] = self._mask_loss(levels, first, truths, scale)
+        return losses
+
+    def detect(
+        self, levels: Sequence[torch.Tensor], proposals: Sequence[torch.Tensor], sizes_hw: Sequence[tuple[float, float]]
+    ) -> list[Detections]:
+        """Boxes of the last stage, with the mean of the stages' probabilities; boxes in canvas pixels."""
+        boxes = list(proposals)
+        scores = []
+        for stage, weights in enumerate(WEIGHTS):
+            logits_RJ, deltas_R4 = self._stage(stage, levels, boxes, training=False)
+            scores.append(logits_RJ.sigmoid() if self._config.federated else logits_RJ.softmax(-1))
+            boxes = _refined(deltas_R4, boxes, sizes_hw, weights)
+        scores_RJ = (scores[0] + scores[1] + scores[2]) * (1 / 3)
+        split = scores_RJ.split([len(boxes_R4) for boxes_R4 in boxes])
+        found = [self._best(boxes_R4, scores_rJ) for boxes_R4, scores_rJ in zip(boxes, split, strict=True)]
+        if self.mask_head is None:
+            return found
+        pooled_RCSS = pool(levels, [one.boxes_D4 for one in found], SIDE // 2)
+        masks_RMM = self.mask_head.of_labels(pooled_RCSS, torch.cat([one.labels_D for one in found])).sigmoid()
+        parts = masks_RMM.split([len(one.labels_D) for one in found])
+        return [dataclasses.replace(one, masks_DMM=part) for one, part in zip(found, parts, strict=True)]
+
+    def _stage(
+        self, stage: int, levels: Sequence[torch.Tensor], boxes: Sequence[torch.Tensor], *, training: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled_RCSS = pool(levels, boxes, POOLED)
+        if training and pooled_RCSS.requires_grad:
+            # Three stages read the same features; each gives a third of the gradient.
+            pooled_RCSS.register_hook(lambda gradient: gradient * (1 / 3))
+        return self.box_predictor[stage](self.box_head[stage](pooled_RCSS))
+
+    @torch.no_grad()
+    def _drawn(self, boxes_R4: torch.Tensor, truth: Target, generator: torch.Generator | None) -> Regions:
+        """The objects are proposals too, so that there are positives before there are good proposals."""
+        regions = self._labelled(torch.cat([boxes_R4, truth.boxes_N4]), truth, OVERLAPS[0])
+        both = draw(
+            regions.label_R, number=self._config.regions, share=_SHARE, negative=self._classes, generator=generator
+        )
+        rows = torch.cat(both)
+        return Regions(regions.boxes_R4[rows], regions.object_R[rows], regions.label_R[rows])
+
+    @torch.no_grad()
+    def _labelled(self, boxes_R4: torch.Tensor, truth: Target, overlap: float) -> Regions:
+        object_R, found_R = match(boxes_R4, truth.boxes_N4, low=overlap, high=overlap, best_of_each=False)
+        label_R = torch.full_like(object_R, self._classes)
+        positive_R = found_R == POSITIVE
+        label_R[positive_R] = truth.labels_N[object_R[positive_R]]
+        return Regions(boxes_R4, object_R, label_R)
+
+    def _box_loss(
+        self, deltas_R4: torch.Tensor, regions: Sequence[Regions], truths: Sequence[Target], weights: Weights
+    ) -> torch.Tensor:
+        """L1 over the positives, by the number of all boxes."""
+        goals = [
+            encode(region.boxes_R4[rows], truth.boxes_N4[region.object_R[rows]], weights)
+            for region, truth in zip(regions, truths, strict=True)
+            for rows in [region.label_R < self._classes]
+        ]
+        positive_R = torch.cat([region.label_R for region in regions]) < self._classes
+        return (deltas_R4[positive_R] - torch.cat(goals)).abs().sum() / max(len(positive_R), 1)
+
+    def _mask_loss(
+        self, levels: Sequence[torch.Tensor], regions: Sequence[Regions], truths: Sequence[Target], scale: float
+    ) -> torch.Tensor:
+        boxes, labels, goals = [], [], []
+        for region, truth in zip(regions, truths, strict=True):
+            rows = region.label_R < self._classes
+            boxes.append(region.boxes_R4[rows])
+            labels.append(region.label_R[rows])
+            if truth.masks_NHW is not None and rows.any():
+                goals.append(mask_targets(truth.masks_NHW, boxes[-1] / scale, region.object_R[rows]))
+        logits_RMM = self.mask_head.of_labels(pool(levels, boxes, SIDE // 2), torch.cat(labels))
+        if not goals:
+            return logits_RMM.sum() * 0
+        return F.binary_cross_entropy_with_logits(logits_RMM, torch.cat(goals))
+
+    def _best(self, boxes_R4: torch.Tensor, scores_RJ: torch.Tensor) -> Detections:
+        """Of one image: above the threshold, suppressed by category, the best `detections`."""
+        finite_R = boxes_R4.isfinite().all(1) & scores_RJ.isfinite().all(1)
+        boxes_R4, scores_RK = boxes_R4[finite_R], scores_RJ[finite_R, :-1]
+        row_D, label_D = (scores_RK > self._config.score_threshold).nonzero(as_tuple=True)
+        boxes_D4, scores_D = boxes_R4[row_D], scores_RK[row_D, label_D]
+        best = batched_nms(boxes_D4, scores_D, label_D, _OVERLAP)[: self._config.detections]
+        # Only after the cut, where detectron2 drops what has no area.
+        best = best[has_area(boxes_D4[best])]
+        return Detections(boxes_D4[best], scores_D[best], label_D[best])
+
+
+class BoxPredictor(nn.Module):
+    """The last layer of a stage: class logits, and one box whatever the class."""
+
+    def __init__(self, channels: int, classes: int, weight_K: torch.Tensor | None) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(channels, classes + 1)
+        self.bbox_pred = nn.Linear(channels, 4)
+        for layer, spread in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
+            nn.init.normal_(layer.weight, std=spread)
+            nn.init.zeros_(layer.bias)
+        self.fed_loss_cls_weights: torch.Tensor | None
+        self.register_buffer("fed_loss_cls_weights", weight_K)
+
+    def forward(self, x_RC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(R, J) and (R, 4), float32."""
+        return self.cls_score(x_RC).float(), self.bbox_pred(x_RC).float()
+
+    def class_loss(
+        self, logits_RJ: torch.Tensor, label_R: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        if self.fed_loss_cls_weights is not None:
+            return federated_loss(logits_RJ, label_R, self.fed_loss_cls_weights, generator)
+        return F.cross_entropy(logits_RJ, label_R) if len(label_R) else logits_RJ.sum() * 0
+
+
+def box_head(config: HeadConfig, channels: int) -> nn.Sequential:
+    """(R, C, 7, 7) -> (R, fc_width): "2fc", or "4conv1fc" as ViTDet."""
+    head = nn.Sequential()
+    convs, linears = (0, 2) if config.box_head == "2fc" else (4, 1)
+    for number in range(convs):
+        width = config.conv_width if number else channels
+        head.add_module(f"conv{number + 1}", NormedConv(width, config.conv_width, norm=True))
+    head.add_module("flatten", nn.Flatten())
+    width = (config.conv_width if convs else channels) * POOLED**2
+    for number in range(linears):
+        head.add_module(f"fc{number + 1}", nn.Linear(config.fc_width if number else width, config.fc_width))
+        head.add_module(f"fc_relu{number + 1}", nn.ReLU())
+    for layer in head:
+        if isinstance(layer, NormedConv):
+            start_for_relu(layer)
+        elif isinstance(layer, nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            nn.init.zeros_(layer.bias)
+    return head
+
+
+@torch.no_grad()
+def _refined(
+    deltas_R4: torch.Tensor,
+    boxes: Sequence[torch.Tensor],
+    sizes_hw: Sequence[tuple[float, float]],
+    weights: Weights,
+) -> list[torch.Tensor]:
+    """The boxes of each image for the next stage, clipped; one that is not finite is all NaN."""
+    refined = []
+    parts = deltas_R4.split([len(boxes_R4) for boxes_R4 in boxes])
+    for part_R4, boxes_R4, size_hw in zip(parts, boxes, sizes_hw, strict=True):
+        moved_R4 = decode(part_R4, boxes_R4, weights)
+        # Clipping would make an infinite box one of an edge.
+        finite_R1 = moved_R4.isfinite().all(1, keepdim=True)
+        refined.append(torch.where(finite_R1, clip_boxes_to_image(moved_R4, size_hw), float("nan")))
+    return refined

@@ -1,0 +1,132 @@
+"""Detection on a suite of small data sets: one detector a data set, one number a domain (Table 3's Roboflow 100 columns)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from probes.detection.probe import CocoFormatDetection
+from rice_core.errors import NotApplicable, UserError
+from rice_core.files import write_atomically
+from rice_core.record import Metric, Outcome, Scores
+from rice_core.stats import mean_clustered, metric_of
+
+if TYPE_CHECKING:
+    from rice_core.datasets import Dataset
+    from rice_core.features import Encoder
+    from rice_core.probe import Work
+
+
+@dataclass(frozen=True)
+class Rf100Detection(CocoFormatDetection):
+    """Roboflow 100: seven domains of 5 to 50 data sets. AVG is the plain mean of the domains, as in the paper."""
+
+    name: ClassVar[str] = "rf100-det"
+    summary: ClassVar[str] = "Cascade R-CNN on a frozen encoder, Roboflow 100 (box AP of seven domains and their mean)"
+    data: ClassVar[frozenset[str]] = frozenset({"suite"})
+    by_domain: ClassVar[bool] = True
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        """See `rice_core.probe.Probe`. A data set that is finished is not trained again after an interruption."""
+        done = {name: self._part(encoder, name, part, seed, work) for name, part in work.parts.items()}
+        judged = {name: body for name, body in done.items() if body["ap"] is not None}
+        if not judged:
+            raise NotApplicable(
+                "none of the suite's data sets gave an AP; the first: " + next(iter(done.values()))["why"]
+            )
+        domain = {name: work.domain[name] if self.by_domain else "all" for name in judged}
+        metrics, scores = means({name: body["ap"] for name, body in judged.items()}, domain)
+        figures = [{"name": name, "domain": work.domain[name], **body} for name, body in sorted(done.items())]
+        said = next(iter(judged.values()))["assumptions"]
+        return Outcome(
+            metrics=metrics,
+            scores=scores,
+            artifacts=(work.artifact_json(f"{self.name}.json", {"parts": figures}),),
+            assumptions=(*said, "Each data set is trained with the same settings, whatever its size."),
+        )
+
+    def _part(self, encoder: Encoder, name: str, part: Dataset, seed: int, work: Work) -> dict[str, Any]:
+        """AP of one data set, or None and why."""
+        from probes.detection.annotations import read_ground_truth
+        from probes.detection.evaluate import score
+        from probes.detection.learn import learn
+        from probes.detection.outcome import assumptions, without
+
+        path = work.folder / f"{name}.json"
+        if path.is_file():
+            body: dict[str, Any] = json.loads(path.read_bytes())
+            return body
+        try:
+            train, val = (
+                read_ground_truth(part.annotations[split], part.splits[split], name=f"{name}/{split}")
+                for split in ("train", "val")
+            )
+            learnt = learn(
+                encoder,
+                train,
+                val,
+                self.settings(),
+                backend=self.backend,
+                masks="off",
+                seed=seed,
+                folder=work.folder / name,
+                work=work,
+                part=name,
+            )
+        except UserError as error:
+            # One broken export of a hundred costs its own number alone.
+            work.skip(name, str(error))
+            return {"ap": None, "why": str(error)}
+        scored = score(without(val, learnt.found.skipped), learnt.found.results, masks=False, resamples=0)
+        body = {
+            "ap": scored.box.ap["AP"],
+            "ap50": scored.box.ap["AP50"],
+            "train": len(train.images),
+            "judged": len(val.images),
+            "categories": len(train.categories),
+            "assumptions": assumptions(self.settings(), encoder, learnt),
+        }
+        write_atomically(path, json.dumps(body).encode())
+        return body
+
+
+@dataclass(frozen=True)
+class Rf100VlDetection(Rf100Detection):
+    """Roboflow 100-VL, the later selection of 100 data sets; its number is their plain mean."""
+
+    name: ClassVar[str] = "rf100vl-det"
+    summary: ClassVar[str] = "Cascade R-CNN on a frozen encoder, Roboflow 100-VL (mean box AP)"
+    by_domain: ClassVar[bool] = False
+
+
+def means(ap: dict[str, float], domain: dict[str, str]) -> tuple[tuple[Metric, ...], Scores]:
+    """`rf_avg`, the mean over domains of the mean over their data sets, and each domain.
+
+    The error of a domain is over its data sets; that of the mean over all of them, each weighing what it weighs in the mean.
+    """
+    names = sorted(ap)
+    of_domain: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        of_domain[domain[name]].append(name)
+    weight = {name: len(names) / (len(of_domain) * len(of_domain[domain[name]])) for name in names}
+    values = tuple(weight[name] * ap[name] for name in names)
+    scores = Scores(sample=tuple(names), cluster=tuple(names), values={"rf_avg": values})
+    metrics = [metric_of(scores, "rf_avg", unit="%", better="higher", ceiling=100.0, by="data set")]
+    for each, parts in of_domain.items() if len(of_domain) > 1 else ():
+        found = mean_clustered([ap[name] for name in parts], parts)
+        metrics.append(
+            Metric(
+                name=each,
+                value=found.value,
+                unit="%",
+                better="higher",
+                n=found.n,
+                stderr=found.stderr,
+                ci95=found.ci95,
+                method=found.method.replace("clusters", "data sets"),
+                ceiling=100.0,
+            )
+        )
+    return tuple(metrics), scores

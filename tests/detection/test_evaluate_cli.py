@@ -1,0 +1,125 @@
+"""`ricebench evaluate`: the official numbers of any results file, on a pipe, with the usual exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
+
+from probes.detection.cli import register
+from probes.detection.results import write_results
+from rice_core.errors import UserError
+
+BOX = {"image_id": 0, "category_id": 1, "bbox": [2, 3, 10, 10], "score": 0.5}
+CORNERS = [[2, 3, 12, 3, 12, 13, 2, 13]]
+FULL = {"size": [20, 30], "counts": [43, *[10] * 19, 367]}
+
+
+def truth(folder: Path, **image: Any) -> Path:
+    body = {
+        "images": [{"id": k, "width": 30, "height": 20, **image} for k in range(4)],
+        "annotations": [
+            {"id": k, "image_id": k, "category_id": 1, "bbox": BOX["bbox"], "area": 100, "segmentation": CORNERS}
+            for k in range(4)
+        ],
+        "categories": [{"id": 1, "name": "dog"} | ({"frequency": "r"} if image else {})],
+    }
+    (folder / "truth.json").write_text(json.dumps(body))
+    return folder / "truth.json"
+
+
+def evaluate(results: Path, annotations: Path, *flags: str) -> Result:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    return CliRunner().invoke(app, ["evaluate", "--results", str(results), "--annotations", str(annotations), *flags])
+
+
+def written(folder: Path, rows: list[Any]) -> Path:
+    (folder / "found.json").write_text(json.dumps(rows))
+    return folder / "found.json"
+
+
+def rows_of(shown: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.startswith("AP")}
+
+
+def test_boxes_and_masks_are_scored_with_their_error(tmp_path: Path) -> None:
+    rows = [{**BOX, "image_id": k, "segmentation": FULL} for k in range(2)]
+    run = evaluate(written(tmp_path, rows), truth(tmp_path))
+    assert run.exit_code == 0, run.output
+    # Two of four objects are found: precision 1 up to recall .5, which is 51 of 101 recalls.
+    shown = rows_of(run.stdout)
+    assert shown["AP,"] == ["%", "boxes", "masks"]
+    assert [cell for cell in shown["AP"] if not cell.startswith("+-")] == ["50.50", "50.50"]
+    assert len([cell for cell in shown["AP"] if cell.startswith("+-")]) == 2
+    assert shown["APl"] == [".", "."]
+    assert "bootstrap over images" in run.stdout
+    assert "\x1b" not in run.stdout
+
+
+def test_without_error_and_without_masks(tmp_path: Path) -> None:
+    run = evaluate(written(tmp_path, [BOX]), truth(tmp_path), "--no-error")
+    assert run.exit_code == 0, run.output
+    assert rows_of(run.stdout)["AP"] == ["25.74"]
+    assert "masks" not in run.stdout
+    assert "+-" not in run.stdout
+
+
+def test_what_stands_beside_the_results_is_shown(tmp_path: Path) -> None:
+    write_results(tmp_path / "found.json", [BOX], {"weights": "sha256:abc", "backend": "ops"})
+    run = evaluate(tmp_path / "found.json", truth(tmp_path), "--no-error")
+    assert "weights: sha256:abc" in run.stdout
+    assert "backend: ops" in run.stdout
+
+
+def test_the_style_is_found_and_can_be_told(tmp_path: Path) -> None:
+    lvis = truth(tmp_path, neg_category_ids=[], not_exhaustive_category_ids=[])
+    found = written(tmp_path, [BOX])
+    assert {"APr", "APc", "APf"} <= rows_of(evaluate(found, lvis, "--no-error").stdout).keys()
+    assert "APr" not in rows_of(evaluate(found, lvis, "--no-error", "--style", "coco").stdout)
+    refused = evaluate(found, truth(tmp_path), "--style", "lvis")
+    assert isinstance(refused.exception, UserError)
+    assert "--style coco" in str(refused.exception)
+
+
+def test_what_was_left_out_is_said_and_makes_the_run_partial(tmp_path: Path) -> None:
+    run = evaluate(written(tmp_path, [BOX, {**BOX, "score": None}]), truth(tmp_path), "--no-error")
+    assert run.exit_code == 3
+    assert "left out: found.json: 1 entry, first entry 1: has no finite score" in run.stderr
+    assert rows_of(run.stdout)["AP"] == ["25.74"]
+
+
+def test_nothing_usable_is_1_and_no_detection_at_all_is_a_score(tmp_path: Path) -> None:
+    assert evaluate(written(tmp_path, [{**BOX, "image_id": 9}]), truth(tmp_path)).exit_code == 1
+    nothing = evaluate(written(tmp_path, []), truth(tmp_path))
+    assert nothing.exit_code == 0
+    assert rows_of(nothing.stdout)["AP"] == ["0.00", "+-0.00"]
+
+
+@pytest.mark.parametrize("text", ["{", "{}", ""])
+def test_files_of_no_use_are_a_mistake(text: str, tmp_path: Path) -> None:
+    good, bad = truth(tmp_path), tmp_path / "bad.json"
+    bad.write_text(text)
+    assert isinstance(evaluate(bad, good).exception, UserError)
+    assert isinstance(evaluate(written(tmp_path, [BOX]), bad).exception, UserError)
+    assert isinstance(evaluate(tmp_path / "none.json", good).exception, UserError)
+
+
+def test_scoring_needs_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, typer; from probes.detection.cli import register; app = typer.Typer(); register(app)\n"
+        "try: app()\n"
+        "finally: sys.exit(9 if 'torch' in sys.modules else 0)"
+    )
+    files = ["--results", str(written(tmp_path, [BOX])), "--annotations", str(truth(tmp_path))]
+    run = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True)
+    assert "boxes" in run.stdout
+    assert run.returncode == 0

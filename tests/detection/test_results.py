@@ -1,0 +1,158 @@
+"""Result files: official tools read what is written; what is read is checked, and what is bad is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from probes.detection.annotations import GroundTruth, read_ground_truth
+from probes.detection.evaluate import score
+from probes.detection.results import about_path, read_results, write_results
+from rice_core.errors import StoreError, UserError
+
+PIXELS = np.zeros((20, 30), np.uint8, order="F")
+PIXELS[3:13, 2:12] = 1
+MASK = {"size": [20, 30], "counts": coco_mask.encode(PIXELS)["counts"].decode()}
+RUNS = [43, *[10] * 19, 20 * 30 - 43 - 190]
+GOOD = {"image_id": 4, "category_id": 7, "bbox": [2.0, 3.0, 10.0, 10.0], "score": 0.5}
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> GroundTruth:
+    body = {
+        "images": [{"id": 4, "width": 30, "height": 20}],
+        "annotations": [{"id": 1, "image_id": 4, "category_id": 7, "bbox": [2, 3, 10, 10], "segmentation": MASK}],
+        "categories": [{"id": 7, "name": "dog"}],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(body))
+    return read_ground_truth(tmp_path / "truth.json", None, name="truth.json")
+
+
+def test_what_is_written_is_read_again_and_official_tools_read_it(tmp_path: Path, truth: GroundTruth) -> None:
+    path = tmp_path / "new" / "found.json"
+    rows = [{**GOOD, "bbox": np.array([2, 3, 10, 10], np.float32), "segmentation": coco_mask.encode(PIXELS)}]
+    write_results(path, rows, {"weights": "abc", "protocol": "coco"})
+    read = read_results(path, truth)
+    assert read.entries == [{**GOOD, "segmentation": MASK}]
+    assert (read.skipped, read.notes, read.has_masks) == ((), (), True)
+    assert read.about is not None
+    assert (read.about["weights"], read.about["protocol"]) == ("abc", "coco")
+    assert score(truth, read.entries, masks=True, resamples=0).box.ap["AP"] == pytest.approx(100)
+    with contextlib.redirect_stdout(io.StringIO()):
+        official = COCO(str(tmp_path / "truth.json")).loadRes(str(path))
+    assert official.anns[1]["area"] == 100
+    assert sorted(file.name for file in path.parent.iterdir()) == ["found.about.json", "found.json"]
+
+
+def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_results(tmp_path / "found.json", [{**GOOD, "score": float("nan")}], {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_results(tmp_path / "file" / "found.json", [GOOD], {})
+
+
+def test_what_describes_other_results_describes_nothing(tmp_path: Path, truth: GroundTruth) -> None:
+    path = tmp_path / "found.json"
+    write_results(path, [GOOD], {"weights": "abc"})
+    path.write_text(json.dumps([GOOD, GOOD]))
+    assert read_results(path, truth).about is None
+    for junk in ("{", "[]"):
+        about_path(path).write_text(junk)
+        assert read_results(path, truth).about is None
+
+
+def read(folder: Path, truth: GroundTruth, body: Any) -> Any:
+    path = folder / "found.json"
+    path.write_text(body if isinstance(body, str) else json.dumps(body))
+    return read_results(path, truth)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image_id": 5}, "is of an image that the annotations do not have"),
+        ({"image_id": [4]}, "is of an image that the annotations do not have"),
+        ({"category_id": 0}, "is of a category that the annotations do not have"),
+        ({"score": float("nan")}, "has no finite score"),
+        ({"score": None}, "has no finite score"),
+        ({"score": 10**400}, "has no finite score"),
+        ({"bbox": [2, 3, -1, 4]}, "has a box of negative size"),
+        ({"bbox": [2, 3, float("inf"), 4]}, "has no box of four finite numbers"),
+        ({"bbox": [2, 3, 4]}, "has no box of four finite numbers"),
+        ({"bbox": [2, 3, 1e200, 1e200]}, "has a box far outside of any image"),
+        ({"bbox": None}, "has neither a box nor a mask"),
+        ({"segmentation": {**MASK, "size": [30, 20]}}, "has run lengths of another size than the image"),
+        ({"segmentation": {**MASK, "counts": "5"}}, "has run lengths that do not fill the mask"),
+        ({"segmentation": {**MASK, "counts": "~~~"}}, "has run lengths that cannot be read"),
+        ({"segmentation": [[2, 3, 12, 3, 12, 13]]}, "has a segmentation that is no run lengths"),
+    ],
+)
+def test_bad_entries_are_counted_by_reason(change: dict, reason: str, tmp_path: Path, truth: GroundTruth) -> None:
+    bad = {**GOOD, **change}
+    found = read(tmp_path, truth, [GOOD, bad, bad])
+    assert found.entries == [GOOD]
+    assert len(found.skipped) == 1
+    assert found.skipped[0].item == "found.json: 2 entries, first entry 1:"
+    assert found.skipped[0].reason.startswith(reason)
+
+
+def test_masks_alone_get_the_box_around_them_and_lists_of_runs_are_compressed(
+    tmp_path: Path, truth: GroundTruth
+) -> None:
+    alone = {key: GOOD[key] for key in ("image_id", "category_id", "score")}
+    found = read(tmp_path, truth, [alone | {"segmentation": {"size": [20, 30], "counts": RUNS}}])
+    assert found.skipped == ()
+    assert found.entries == [{**GOOD, "segmentation": MASK}]
+
+
+def test_some_masks_are_no_masks(tmp_path: Path, truth: GroundTruth) -> None:
+    found = read(tmp_path, truth, [GOOD, {**GOOD, "segmentation": MASK}])
+    assert (len(found.entries), found.has_masks) == (2, False)
+    assert found.notes == ("1 of 2 entries of found.json have no mask, so masks are not judged.",)
+
+
+def test_an_empty_file_holds_nothing_and_is_sound(tmp_path: Path, truth: GroundTruth) -> None:
+    found = read(tmp_path, truth, [])
+    assert (found.entries, found.skipped, found.has_masks) == ([], (), False)
+
+
+@pytest.mark.parametrize(("body", "message"), [("{", "is no JSON"), ({"images": []}, "holds no list")])
+def test_a_file_of_no_use_is_a_sentence(body: Any, message: str, tmp_path: Path, truth: GroundTruth) -> None:
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, truth, body)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_results(tmp_path / "none.json", truth)
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 40),
+    st.sampled_from([10**400, float("nan"), float("-inf"), 1e308, "", "x"]),
+    st.lists(st.integers(-5, 40) | st.just(float("nan")) | st.none(), max_size=5),
+    st.fixed_dictionaries({"size": st.just([20, 30]), "counts": st.text(max_size=8) | st.lists(st.integers(0, 600))}),
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(junk=st.dictionaries(st.sampled_from([*GOOD, "segmentation"]), JUNK, min_size=1) | JUNK)
+def test_whatever_an_entry_holds_the_others_are_read_and_judged(junk: Any, tmp_path: Path, truth: GroundTruth) -> None:
+    entry = {**GOOD, "segmentation": MASK, **junk} if isinstance(junk, dict) else junk
+    found = read(tmp_path, truth, [{**GOOD, "segmentation": MASK}, entry])
+    assert len(found.entries) + len(found.skipped) == 2
+    assert score(truth, found.entries, masks=found.has_masks, resamples=0).box.ap["AP"] > 0

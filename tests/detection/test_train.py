@@ -1,0 +1,123 @@
+"""The training loop, on a detector of one number a token: what it keeps, and what it refuses."""
+
+import pytest
+import torch
+from torch import nn
+
+from probes.detection.annotations import read_ground_truth
+from probes.detection.nouns import Detections
+from probes.detection.recipe import RECIPES
+from probes.detection.train import rate_at, side_of, train
+from rice_core.datasets import open_dataset
+from rice_core.encoders import load_encoder
+from rice_core.errors import UserError
+from rice_core.spec import EncoderSpec
+from rice_core.world.layouts.coco import write_coco
+
+CONFIG = RECIPES["smoke"].training.model_copy(update={"iterations": 8})
+
+
+class Counter(nn.Module):
+    """Learns how many objects there are; draws noise, so that the generator matters."""
+
+    def __init__(self, channels=64):
+        super().__init__()
+        torch.manual_seed(0)
+        self.count = nn.Linear(channels, 1)
+
+    def losses(self, tokens_BCTU, sizes_hw, targets, generator=None):
+        x_BC = tokens_BCTU.mean((2, 3))
+        want_B = torch.tensor([float(len(target.boxes_N4)) for target in targets])
+        noise_B = torch.randn(len(targets), generator=generator)
+        return {"loss_cls_stage0": (self.count(x_BC)[:, 0] - want_B - 0.1 * noise_B).square().mean()}
+
+    def detect(self, tokens_BCTU, sizes_hw):
+        return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long)) for _ in sizes_hw]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    data = open_dataset(write_coco(tmp_path_factory.mktemp("world") / "w", seed=3, train=10, val=2))
+    return read_ground_truth(data.annotations["train"], data.splits["train"], name="train").images
+
+
+def _encoder(name="oracle"):
+    return load_encoder(EncoderSpec.parse(f"synthetic:{name}"))
+
+
+def _train(images, folder, config=CONFIG, stop=None, **given):
+    detector = Counter()
+
+    def progress(sequence, what):
+        for each in sequence:
+            if each == stop:
+                raise KeyboardInterrupt
+            yield each
+
+    settings = {"masks": False, "seed": 1, "folder": folder, "progress": progress, "what": "x"} | given
+    return detector, train(_encoder(), detector, images, config, **settings)
+
+
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_stopped_training_ends_as_an_uninterrupted_one(images, tmp_path, stop):
+    whole, trained = _train(images, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        _train(images, tmp_path / "parts", stop=stop)
+    resumed, again = _train(images, tmp_path / "parts")
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert trained.curve == again.curve
+    assert len(trained.curve) == CONFIG.iterations
+
+
+def test_a_finished_training_is_not_done_again(images, tmp_path):
+    first, _ = _train(images, tmp_path)
+    again, _ = _train(images, tmp_path, stop=0)
+    assert torch.equal(first.count.weight, again.count.weight)
+
+
+def test_it_learns(images, tmp_path):
+    _, trained = _train(images, tmp_path, CONFIG.model_copy(update={"iterations": 60, "rate": 0.05, "drops": ()}))
+    losses = [line["loss"] for line in trained.curve]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_parts_of_a_batch_sum_to_the_batch(images, tmp_path):
+    """Only the noise differs, which is drawn for each part."""
+    one, _ = _train(images, tmp_path / "1", CONFIG.model_copy(update={"batch": 4}))
+    two, _ = _train(images, tmp_path / "2", CONFIG.model_copy(update={"batch": 4, "accumulate": 2}))
+    torch.testing.assert_close(one.count.weight, two.count.weight, atol=2e-3, rtol=0)
+    assert not torch.equal(one.count.weight, two.count.weight)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(images, tmp_path):
+    class Broken(Counter):
+        def losses(self, *given):
+            return {"loss_mask": super().losses(*given)["loss_cls_stage0"] * torch.nan}
+
+    with pytest.raises(UserError, match="loss_mask nan"):
+        train(
+            _encoder(),
+            Broken(),
+            images,
+            CONFIG,
+            masks=False,
+            seed=0,
+            folder=tmp_path,
+            progress=lambda s, w: s,
+            what="x",
+        )
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(images, tmp_path):
+    _train(images, tmp_path)
+    (tmp_path / "head.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"head\.safetensors cannot be gone on with"):
+        _train(images, tmp_path)
+
+
+def test_sides_and_rates():
+    assert (side_of(1024, 14), side_of(1024, 16), side_of(3, 8)) == (1022, 1024, 8)
+    config = CONFIG.model_copy(update={"iterations": 100, "warm_up": 9, "rate": 1.0, "drops": (0.5, 0.8)})
+    assert rate_at(config, 0) == pytest.approx(0.1)
+    assert [round(rate_at(config, i), 6) for i in (9, 49, 50, 80)] == [1.0, 1.0, 0.1, 0.01]
