@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from probes.detection.probe import CocoFormatDetection
-from rice_core.errors import NotApplicable, UserError
+from rice_core.errors import NotApplicable, StoreError, UserError
 from rice_core.files import write_atomically
 from rice_core.record import Metric, Outcome, Scores
 from rice_core.stats import mean_clustered, metric_of
@@ -75,7 +75,9 @@ class Rf100Detection(CocoFormatDetection):
                 work=work,
                 part=name,
             )
-        except UserError as error:
+        except StoreError:
+            raise
+        except (UserError, NotApplicable) as error:
             # One broken export of a hundred costs its own number alone.
             work.skip(name, str(error))
             return {"ap": None, "why": str(error)}

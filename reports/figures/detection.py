@@ -1,0 +1,161 @@
+"""Curves of detectors: precision by recall, and the loss in training. One line an encoder.
+
+Letters: R the 101 recalls, S the steps that a training curve keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from reports.figures.detection_json import ApJson, Curve, Kind, TrainingJson, read_all
+from reports.figures.detection_legend import dashes, legend, legend_height, number
+from reports.figures.style import Format, canvas, drawing, encode, line_colour
+
+Floats = npt.NDArray[np.float64]
+
+_WIDTH = 8.4
+_PANEL = 2.25
+"""Height of a panel, in inches."""
+_IOUS = {"at_50": "0.50", "at_75": "0.75", "mean": "0.50:0.95"}
+_SHORT = {"at_50": "AP50", "at_75": "AP75", "mean": "AP"}
+_SMOOTH = 0.02
+"""Standard deviation of the smoothing, as a share of the training."""
+_LEAST = 1e-6
+"""A loss of 0 has no place on a logarithmic axis."""
+
+
+def precision_recall_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
+    """One panel an IoU, a row for boxes and one for masks where there are some; the area under a line is in the legend.
+
+    Args:
+        bodies: title -> the content of its NAME-ap.json, in the order of the legend.
+
+    Raises:
+        UserError: a body that is not what a detection probe writes.
+        ValueError: no body.
+    """
+    read = {title: body.kinds for title, body in read_all(bodies, ApJson, "the AP file").items()}
+    kinds = ["box", "mask"] if any(each.mask for each in read.values()) else ["box"]
+    below = legend_height(len(read))
+    with drawing():
+        height = below + 0.5 + len(kinds) * (_PANEL + 0.12) + 0.25
+        figure = canvas(_WIDTH, height)
+        for row, kind in enumerate(kinds):
+            for column, (field, iou) in enumerate(_IOUS.items()):
+                place = (0.65 + column * 2.57, height - 0.27 - _PANEL - row * (_PANEL + 0.14), 2.4, _PANEL)
+                axes = figure.add_axes(tuple(np.array(place) / [_WIDTH, height, _WIDTH, height]))
+                curves = [_curve(getattr(each, kind), field) for each in read.values()]
+                _panel(axes, curves, first=column == 0, last=row == len(kinds) - 1, kind=kind)
+                if row == 0:
+                    axes.set_title(f"IoU {iou}", pad=5, fontsize=9)
+        columns = [f"{kind} {short}" for kind in kinds for short in _SHORT.values()]
+        areas = {
+            title: [number(area(_curve(getattr(each, kind), field))) for kind in kinds for field in _SHORT]
+            for title, each in read.items()
+        }
+        legend(figure, columns, areas, left=0.65, step=0.72)
+        return encode(figure, format)
+
+
+def _curve(kind: Kind | None, field: str) -> Curve | None:
+    return getattr(kind.precision, field) if kind else None
+
+
+def _panel(axes: Axes, curves: list[Curve | None], *, first: bool, last: bool, kind: str) -> None:
+    for i, curve in enumerate(curves):
+        if curve is not None:
+            precision_R = np.array([np.nan if value is None else value for value in curve])
+            axes.plot(np.arange(101), precision_R, color=line_colour(i), linestyle=dashes(i), linewidth=1.2)
+    axes.set(xlim=(0, 100), ylim=(0, 101))
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_yticks(range(0, 101, 20))
+    axes.tick_params(labelleft=first, labelbottom=last)
+    if first:
+        axes.set_ylabel(f"precision of {'boxes' if kind == 'box' else 'masks'} (%)")
+    if last:
+        axes.set_xlabel("recall (%)")
+    _grid(axes)
+
+
+def area(curve: Curve | None) -> float | None:
+    """Under a curve of precision in percent, in percent; None where a part of it is not defined."""
+    if curve is None or any(value is None for value in curve):
+        return None
+    return float(np.mean([value for value in curve if value is not None]))
+
+
+def training_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
+    """The sum of all losses by iteration, smoothed, on a logarithmic scale.
+
+    Args:
+        bodies: title -> the content of its NAME-training.json, in the order of the legend.
+
+    Raises:
+        UserError: a body that is not what a detection probe writes.
+        ValueError: no body.
+    """
+    read = read_all(bodies, TrainingJson, "the training curve")
+    below = legend_height(len(read))
+    with drawing():
+        height = below + 3.5
+        figure = canvas(_WIDTH, height)
+        axes = figure.add_axes((0.65 / _WIDTH, (below + 0.5) / height, 7.5 / _WIDTH, 2.85 / height))
+        axes.set_yscale("log")
+        numbers = {}
+        for i, (title, body) in enumerate(read.items()):
+            iteration_S, loss_S = _ordered(body)
+            smooth_S = smoothed(iteration_S, loss_S)
+            single = len(loss_S) == 1
+            axes.plot(iteration_S, loss_S, color=line_colour(i), linewidth=0.6, alpha=0.22, zorder=2)
+            axes.plot(
+                iteration_S, smooth_S, color=line_colour(i), linestyle=dashes(i), linewidth=1.3, zorder=3,
+                marker="o" if single else "", markersize=4,
+            )  # fmt: skip
+            numbers[title] = [f"{iteration_S[-1] + 1:,.0f}", f"{smooth_S[-1]:.3g}"]
+        axes.set(xlabel="iteration", ylabel="sum of losses")
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        _few_decades(axes)
+        _grid(axes)
+        legend(figure, ["iterations", "last loss"], numbers, left=0.65)
+        return encode(figure, format)
+
+
+def _ordered(body: TrainingJson) -> tuple[Floats, Floats]:
+    """Iterations that rise, and their losses; of two of the same iteration the later entry counts."""
+    loss = {step.iteration: max(step.loss, _LEAST) for step in body.curve}
+    iteration_S = np.array(sorted(loss))
+    return iteration_S, np.array([loss[each] for each in iteration_S.tolist()])
+
+
+def smoothed(iteration_S: Floats, loss_S: Floats) -> Floats:
+    """A mean over neighbours with Gaussian weights, in the logarithm as it is drawn."""
+    spread = _SMOOTH * float(np.ptp(iteration_S)) or 1.0
+    log_S = np.log(loss_S)
+    found = np.empty_like(log_S)
+    for place, here in enumerate(iteration_S.tolist()):
+        first, last = np.searchsorted(iteration_S, [here - 4 * spread, here + 4 * spread], side="right")
+        weight = np.exp(-0.5 * ((iteration_S[first:last] - here) / spread) ** 2)
+        found[place] = weight @ log_S[first:last] / weight.sum()
+    smooth_S: Floats = np.exp(found)
+    return smooth_S
+
+
+def _few_decades(axes: Axes) -> None:
+    """Ticks at 1, 2, 5 where the losses span little; matplotlib alone would write one number or twenty."""
+    low, high = axes.get_ylim()
+    if high / low < 300:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)

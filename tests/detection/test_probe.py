@@ -1,0 +1,164 @@
+"""The detection probes through the runner, on small worlds in the real layouts."""
+
+import json
+
+import pytest
+
+from probes.detection import train as training
+from probes.detection.annotations import read_ground_truth
+from probes.detection.evaluate import score
+from probes.detection.learn import learn
+from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
+from probes.detection.suite import Rf100Detection, means
+from rice_core.datasets import limit, open_dataset
+from rice_core.encoders import load_encoder
+from rice_core.errors import UserError
+from rice_core.progress import Progress
+from rice_core.run import Plan, Runner, Settings
+from rice_core.spec import EncoderSpec
+from rice_core.store import Store
+from rice_core.world.layouts.coco import write_coco
+from rice_core.world.layouts.lvis import write_lvis
+from rice_core.world.layouts.rf100 import write_rf100
+from rice_core.world.mini import open_data
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return open_dataset(write_coco(tmp_path_factory.mktemp("coco") / "w", seed=3, train=12, val=8), name="mini")
+
+
+@pytest.fixture(scope="module")
+def suite_folder(tmp_path_factory):
+    return write_rf100(tmp_path_factory.mktemp("rf100") / "w", seed=3, train=24, valid=4, test=16)
+
+
+def _run(dataset, root, probe, encoder="synthetic:oracle"):
+    plan = Plan((EncoderSpec.parse(encoder),), (probe,), dataset)
+    return Runner(Store(root), Settings(device="cpu", debug=True), Progress(quiet=True)).run(plan)
+
+
+def test_a_record_has_ap_figures_and_assumptions(world, tmp_path):
+    (record,) = _run(world, tmp_path, CocoDetection(recipe="smoke", iterations=3)).records
+    assert record.status == "done"
+    names = [metric.name for metric in record.metrics]
+    assert names[0] == "box_ap"
+    assert "mask_ap" in names
+    assert all(0 <= metric.value <= 100 for metric in record.metrics)
+    assert {artifact.name for artifact in record.artifacts} == {
+        "coco-det.png",
+        "coco-det-training.json",
+        "coco-det-ap.json",
+    }
+    figures = json.loads(Store(tmp_path).artifact(record, "coco-det-ap.json"))
+    assert len(figures["kinds"]["mask"]["precision"]["0.50"]) == 101
+    assert sum(category["objects"] for category in figures["kinds"]["box"]["categories"]) == sum(
+        len(sample.regions) for sample in world.splits["val"]
+    )
+    assert any("states no schedule" in line for line in record.assumptions)
+    assert not list((tmp_path / "unfinished").glob("*"))
+    scores = Store(tmp_path).scores(record)
+    assert len(scores.sample) == 8
+
+
+def test_a_killed_training_goes_on_where_it_was(world, tmp_path, monkeypatch):
+    probe = CocoDetection(recipe="smoke", iterations=5, masks="off")
+    (whole,) = _run(world, tmp_path / "whole", probe).records
+    steps, step = [], training._step
+
+    def stop(*given):
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        steps.append(1)
+        step(*given)
+
+    monkeypatch.setattr(training, "_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _run(world, tmp_path / "parts", probe)
+    monkeypatch.setattr(training, "_step", lambda *given: (steps.append(1), step(*given)))
+    (resumed,) = _run(world, tmp_path / "parts", probe).records
+    assert len(steps) == 5
+    assert resumed.metrics == whole.metrics
+
+
+def test_lvis_is_judged_by_its_own_rules(tmp_path, world):
+    folder = write_lvis(tmp_path / "lvis", seed=3, train=30, val=10)
+    (record,) = _run(
+        open_dataset(folder, name="l"), tmp_path / "s", LvisDetection(recipe="smoke", iterations=3)
+    ).records
+    assert record.status == "done", record.error
+    assert {"box_apr", "mask_apf"} & {metric.name for metric in record.metrics}
+    (other,) = _run(world, tmp_path / "s", LvisDetection(recipe="smoke")).records
+    assert other.status == "not_applicable"
+    assert "needs LVIS annotations" in other.error
+
+
+def test_a_suite_has_a_number_for_each_domain(suite_folder, tmp_path, monkeypatch):
+    broken = suite_folder.parent / "broken"
+    if not broken.exists():
+        import shutil
+
+        shutil.copytree(suite_folder, broken)
+        first = sorted(path for path in broken.iterdir() if (path / "test").is_dir())[0]
+        body = json.loads((first / "train/_annotations.coco.json").read_text())
+        (first / "train/_annotations.coco.json").write_text(json.dumps(body | {"annotations": []}))
+    data = limit(open_data(str(broken), tmp_path), 4)
+    probe = Rf100Detection(recipe="smoke", iterations=2)
+    (record,) = _run(data, tmp_path, probe).records
+    assert record.status == "done", record.error
+    assert record.metrics[0].name == "rf_avg"
+    assert len(record.metrics) == 1 + 6
+    assert any(skip.item == first.name for skip in record.skipped)
+    (none,) = _run(data, tmp_path, CocoFormatDetection(recipe="smoke")).records
+    assert none.status == "not_applicable"
+
+
+def test_the_mean_over_domains_weighs_them_alike():
+    metrics, scores = means({"a": 10.0, "b": 20.0, "c": 60.0}, {"a": "x", "b": "x", "c": "y"})
+    values = {metric.name: metric.value for metric in metrics}
+    assert values == pytest.approx({"rf_avg": 37.5, "x": 15.0, "y": 60.0})
+    assert sum(scores.values["rf_avg"]) / 3 == pytest.approx(37.5)
+
+
+class Quiet:
+    """What `learn` needs of a Work."""
+
+    workers = 0
+
+    def progress(self, sequence, what):
+        return iter(sequence)
+
+    def skip(self, item, reason):
+        raise AssertionError(f"{item} {reason}")
+
+
+def test_the_oracle_is_found_and_noise_is_not(suite_folder, tmp_path):
+    """Two categories of one small set: features that hold the truth give a high AP, random weights less, noise none."""
+    data = open_data(str(suite_folder), tmp_path)
+    part = data.parts[min(data.parts, key=lambda name: (len(data.parts[name].classes), name))]
+    train, val = (read_ground_truth(part.annotations[s], part.splits[s], name=s) for s in ("train", "val"))
+    recipe = CocoFormatDetection(recipe="mini", iterations=120, batch=2, rate=2e-3).settings()
+    head = recipe.head.model_copy(update={"regions": 32, "proposals": 64, "rpn_width": 32, "conv_width": 32})
+    recipe = recipe.model_copy(update={"head": head})
+    ap = {}
+    for name in ("oracle", "random-weights", "noise"):
+        encoder = load_encoder(EncoderSpec.parse(f"synthetic:{name}"))
+        settings = {"backend": "ops", "masks": "off", "seed": 0, "folder": tmp_path / name, "work": Quiet()}
+        learnt = learn(encoder, train, val, recipe, **settings)
+        ap[name] = score(val, learnt.found.results, masks=False, resamples=0).box.ap["AP50"]
+    assert ap["oracle"] > 40, ap
+    assert ap["noise"] < 5
+    assert ap["noise"] < ap["random-weights"] < ap["oracle"]
+
+
+def test_what_is_misspelt_is_told_before_anything_runs():
+    for given, said in (
+        ({"recipe": "paper"}, "there is no recipe 'paper'"),
+        ({"backend": "mmdet"}, "backend=auto, ops or detectron2"),
+        ({"unpool": "cubic"}, "unpool"),
+        ({"iterations": 0}, "iterations"),
+    ):
+        with pytest.raises(UserError, match=said):
+            CocoDetection(**given)
+    assert LvisDetection().settings().head.detections == 300
+    assert LvisDetection().settings().training.repeat_threshold == 0.001
