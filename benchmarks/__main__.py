@@ -6,7 +6,18 @@ import importlib
 import os
 import sys
 
-NAMES = ("extraction", "cache", "report", "peer_visbench", "regions", "loss", "loader", "training", "curation")
+NAMES = (
+    "extraction",
+    "cache",
+    "report",
+    "peer_visbench",
+    "regions",
+    "loss",
+    "loader",
+    "training",
+    "curation",
+    "detection",
+)
 
 
 def main(wanted: list[str]) -> int:

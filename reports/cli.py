@@ -45,12 +45,19 @@ def register(app: typer.Typer) -> None:
 def table(
     format_: FormatOption = Format.terminal,
     all_: Annotated[bool, typer.Option("--all", help="Every metric of every probe, not the headlines alone.")] = False,
+    paper: Annotated[
+        str | None,
+        typer.Option("--paper", metavar="N", help="Table N of the paper instead, with ours beside it, as 3."),
+    ] = None,
     store: StoreOption = _DEFAULT_STORE,
 ) -> None:
     """Print the records as tables: one overview a data set, with errors, chance and ceiling."""
     from reports.board import boards, group_table, groups, overview_table
     from reports.judge import Judge
 
+    if paper is not None:
+        _print_beside(paper, store, format_)
+        return
     opened = _opened(store)
     for board in boards(groups(opened.records())):
         judges = {group.key: Judge(group, opened) for group in board.groups}
@@ -139,6 +146,14 @@ def reference(
     from reports.reference.tables import findings_table, reference_table
 
     _print(findings_table() if number is None else reference_table(number), format_)
+
+
+def _print_beside(which: str, store: Path, format_: Format) -> None:
+    from reports.beside import beside_table, mapping_of
+
+    mapping_of(which)  # a table that nothing fills is told before the records are read
+    opened = _opened(store)
+    _print(beside_table(which, opened.records(), opened), format_)
 
 
 def _opened(path: Path) -> Store:

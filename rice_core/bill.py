@@ -50,12 +50,21 @@ def _state(record: Record | None) -> str:
 def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], known: list[Record]) -> str:
     if not reads:
         return "nothing to extract"
+    held = {split: len(samples) for split, samples in plan.dataset.splits.items()}
     images = {
-        (read.split, read.view): min(len(plan.dataset.splits.get(read.split, ())), read.most or 1 << 62)
+        (read.split, read.view): min(held.get(read.split, 0), read.most or 1 << 62)
         for read in reads
+        if read.view != "live"
     }
-    passes = sum(max(n for (s, _), n in images.items() if s == split) for split in {split for split, _ in images})
-    parts = [f"at most {passes} images through the encoder (cached features are reused)"]
+    cached = sum(max(n for (s, _), n in images.items() if s == split) for split in {split for split, _ in images})
+    # Of a suite each part is trained on, and all of its images are judged.
+    live = sum(
+        held.get(read.split, 0) if read.most is None else read.most * max(1, len(plan.dataset.parts))
+        for read in reads
+        if read.view == "live"
+    )
+    passes = cached + live
+    parts = [f"at most {passes} images through the encoder" + (" (cached features are reused)" if cached else "")]
     speeds = [record.images_per_second for record in known if record.images_per_second]
     if speeds:
         parts.append(f"about {passes / median(speeds) / 60:.1f} min at the recorded {median(speeds):.1f} images/s")

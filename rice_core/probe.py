@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Sample
 
 SplitName = Literal["train", "val"]
-View = Literal["items", "dense"]
+View = Literal["items", "dense", "live"]
+"""live: images that the probe sends through the encoder itself, each time anew, so that nothing of them is cached."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Read:
     split: SplitName
     view: View
     most: int | None = None
-    """Images at most; None is all."""
+    """Images at most; None is all. Of `live` ones, how many: a training shows an image many times."""
 
 
 class Work(Protocol):

@@ -54,8 +54,11 @@ class CocoFormatDetection:
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        """No cached features: each view is new to the encoder."""
-        return ()
+        """Each view is new to the encoder, so no feature is cached."""
+        from rice_core.probe import Read
+
+        training = self.settings().training
+        return Read("train", "live", training.iterations * training.batch), Read("val", "live")
 
     def settings(self) -> Recipe:
         """The recipe with what was given in its place.

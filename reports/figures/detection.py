@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from reports.figures.detection_json import ApJson, Curve, Kind, TrainingJson, read_all
 from reports.figures.detection_legend import dashes, legend, legend_height, number
@@ -26,8 +26,12 @@ _IOUS = {"at_50": "0.50", "at_75": "0.75", "mean": "0.50:0.95"}
 _SHORT = {"at_50": "AP50", "at_75": "AP75", "mean": "AP"}
 _SMOOTH = 0.02
 """Standard deviation of the smoothing, as a share of the training."""
-_LEAST = 1e-6
-"""A loss of 0 has no place on a logarithmic axis."""
+_RAW = 4
+"""Up to so many encoders the losses as they are stand behind the smooth lines."""
+_NARROW = 1.2
+"""The scale of losses spans at least this factor."""
+_LEAST = 1e-3
+"""A loss of 0 has no place on a logarithmic axis; what is lower is drawn here."""
 
 
 def precision_recall_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
@@ -48,7 +52,7 @@ def precision_recall_figure(bodies: Mapping[str, Any], *, format: Format = "png"
         figure = canvas(_WIDTH, height)
         for row, kind in enumerate(kinds):
             for column, (field, iou) in enumerate(_IOUS.items()):
-                place = (0.65 + column * 2.57, height - 0.27 - _PANEL - row * (_PANEL + 0.14), 2.4, _PANEL)
+                place = (0.65 + column * 2.61, height - 0.27 - _PANEL - row * (_PANEL + 0.14), 2.31, _PANEL)
                 axes = figure.add_axes(tuple(np.array(place) / [_WIDTH, height, _WIDTH, height]))
                 curves = [_curve(getattr(each, kind), field) for each in read.values()]
                 _panel(axes, curves, first=column == 0, last=row == len(kinds) - 1, kind=kind)
@@ -72,7 +76,7 @@ def _panel(axes: Axes, curves: list[Curve | None], *, first: bool, last: bool, k
         if curve is not None:
             precision_R = np.array([np.nan if value is None else value for value in curve])
             axes.plot(np.arange(101), precision_R, color=line_colour(i), linestyle=dashes(i), linewidth=1.2)
-    axes.set(xlim=(0, 100), ylim=(0, 101))
+    axes.set(xlim=(0, 100), ylim=(-1.5, 101.5))  # So that a line at 0 or 100 is seen whole.
     axes.set_xticks(range(0, 101, 20))
     axes.set_yticks(range(0, 101, 20))
     axes.tick_params(labelleft=first, labelbottom=last)
@@ -105,25 +109,27 @@ def training_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> byt
     with drawing():
         height = below + 3.5
         figure = canvas(_WIDTH, height)
-        axes = figure.add_axes((0.65 / _WIDTH, (below + 0.5) / height, 7.5 / _WIDTH, 2.85 / height))
-        axes.set_yscale("log")
-        numbers = {}
+        axes = figure.add_axes((0.8 / _WIDTH, (below + 0.5) / height, 7.35 / _WIDTH, 2.85 / height))
+        numbers, drawn = {}, []
         for i, (title, body) in enumerate(read.items()):
             iteration_S, loss_S = _ordered(body)
             smooth_S = smoothed(iteration_S, loss_S)
+            drawn += [smooth_S, loss_S] if len(read) <= _RAW else [smooth_S]
             single = len(loss_S) == 1
-            axes.plot(iteration_S, loss_S, color=line_colour(i), linewidth=0.6, alpha=0.22, zorder=2)
+            if len(read) <= _RAW:
+                axes.plot(iteration_S, loss_S, color=line_colour(i), linewidth=0.6, alpha=0.22, zorder=2)
             axes.plot(
                 iteration_S, smooth_S, color=line_colour(i), linestyle=dashes(i), linewidth=1.3, zorder=3,
                 marker="o" if single else "", markersize=4,
             )  # fmt: skip
-            numbers[title] = [f"{iteration_S[-1] + 1:,.0f}", f"{smooth_S[-1]:.3g}"]
+            numbers[title] = [f"{iteration_S[-1] + 1:,.0f}", _loss(float(smooth_S[-1]))]
         axes.set(xlabel="iteration", ylabel="sum of losses")
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.02 * max(1.0, *(step.iteration for body in read.values() for step in body.curve)))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        _few_decades(axes)
+        _vertical(axes, drawn)
         _grid(axes)
-        legend(figure, ["iterations", "last loss"], numbers, left=0.65)
+        legend(figure, ["iterations", "last, smooth"], numbers, left=0.8)
         return encode(figure, format)
 
 
@@ -147,12 +153,22 @@ def smoothed(iteration_S: Floats, loss_S: Floats) -> Floats:
     return smooth_S
 
 
-def _few_decades(axes: Axes) -> None:
-    """Ticks at 1, 2, 5 where the losses span little; matplotlib alone would write one number or twenty."""
-    low, high = axes.get_ylim()
-    if high / low < 300:
+def _loss(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".") if value > 1.001 * _LEAST else f"≤ {_LEAST:g}"
+
+
+def _vertical(axes: Axes, drawn: list[Floats]) -> None:
+    """A logarithmic scale with plain ticks; matplotlib's own would be mathematics, and one number or twenty."""
+    low, high = min(float(each.min()) for each in drawn), max(float(each.max()) for each in drawn)
+    room = max(_NARROW / (high / low), (high / low) ** 0.1) ** 0.5
+    low, high = low / room, high * room
+    axes.set_ylim(low, high)  # Before the scale: that would choose limits of its own, and warn of some.
+    axes.set_yscale("log")
+    if high / low < 8:
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+    elif high / low < 300:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 

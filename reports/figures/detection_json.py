@@ -59,7 +59,7 @@ class Step(_Part):
 
 
 class TrainingJson(_Part):
-    curve: tuple[Step, ...] = Field(min_length=1, max_length=100_000)
+    curve: tuple[Step, ...] = Field(min_length=1, max_length=10_000)
 
 
 class DataSetAp(_Part):

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from reports.board import boards, probe_names
 from reports.groups import Group, groups
+from reports.site.beside_page import write_beside
 from reports.site.facts import write_assumptions, write_cells, write_missing, write_paper, write_provenance
 from reports.site.pen import Pen
 from reports.site.pictures import Pictures
@@ -110,7 +111,9 @@ def _write(store: Store, pen: Pen, progress: Tracker | None) -> None:
         sections += compared
     pen.static()
     studied = write_studies(pen, records, track)
-    pen.page("index.html", "index.html.j2", views=views, studies=studied, summary=_summary(records, found))
+    beside = write_beside(pen, records, store)
+    summary = _summary(records, found)
+    pen.page("index.html", "index.html.j2", views=views, studies=studied, beside=beside, summary=summary)
     pen.page("compare.html", "compare.html.j2", sections=sections)
     write_cells(pen, boards(found))
     write_missing(pen, boards(found))

@@ -30,11 +30,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sheet:
-    """The same picture of several encoders, side by side."""
+    """The same picture of several encoders, side by side; below each other where they are wide."""
 
     title: str
     caption: str
     pictures: tuple[Picture, ...]
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class _Kind:
-    part: str
-    """Of tokens.json."""
+    name: str
+    """Of the file."""
+    artifact: str
+    """How the name of the artifact with its numbers ends."""
     title: str
     caption: str
     draw: Callable[[dict[str, Any]], bytes]
+    part: str = ""
+    """Of the body; an encoder without it is left out."""
 
 
 def _token_distances(bodies: dict[str, Any]) -> bytes:
@@ -68,32 +73,111 @@ def _spheres(bodies: dict[str, Any]) -> bytes:
     return sphere_figure(bodies)
 
 
+def _precision(bodies: dict[str, Any]) -> bytes:
+    from reports.figures import precision_recall_figure
+
+    return precision_recall_figure(bodies)
+
+
+def _categories(bodies: dict[str, Any]) -> bytes:
+    from reports.figures import category_figure
+
+    return category_figure(bodies)
+
+
+def _suites(bodies: dict[str, Any]) -> bytes:
+    from reports.figures import suite_figure
+
+    return suite_figure(bodies)
+
+
+def _training(bodies: dict[str, Any]) -> bytes:
+    from reports.figures import training_figure
+
+    return training_figure(bodies)
+
+
 _CHARTS = (
     _Kind(
         "distances",
+        "tokens.json",
         "How far apart the tokens of one image are",
         "Distribution of 1 − cosine over pairs of patch tokens of one image (the paper’s Figure 4). A larger distance is no"
         " merit by itself: noise has the largest.",
         _token_distances,
+        part="distances",
     ),
     _Kind(
         "tsne",
+        "tokens.json",
         "Objects on a sphere",
         "t-SNE of object features on the sphere itself (the paper’s Figure 1), one colour a category. Trustworthiness says"
         " how far the map may be believed; it describes the map, not the encoder.",
         _spheres,
+        part="tsne",
+    ),
+    _Kind(
+        "precision",
+        "-ap.json",
+        "Precision by recall",
+        "Detections are ordered by score; a curve is the mean over categories at one IoU, or over ten from 0.50 to 0.95."
+        " The area under it is the AP beside the name. First finished seed of each encoder.",
+        _precision,
+    ),
+    _Kind(
+        "categories",
+        "-ap.json",
+        "AP by category",
+        "Mean over IoU 0.50 to 0.95, in the order of the encoder that is best on the whole. A category of few objects has a"
+        " large error that is not drawn; where dots coincide the first encoder is on top. Beyond 60 categories a strip counts them by AP, in steps of 5; heights are the"
+        " square root of the number.",
+        _categories,
+    ),
+    _Kind(
+        "datasets",
+        "-det.json",
+        "AP by data set",
+        "Box AP of one detector a data set, by domain, in the order of the encoder that is best on the whole. A data set"
+        " that could not be trained or judged has no dot; where dots coincide the first encoder is on top.",
+        _suites,
+    ),
+    _Kind(
+        "training",
+        "-training.json",
+        "Loss of the detector in training",
+        "The sum of all losses, smoothed over a fiftieth of the training; pale lines, where there are few encoders, are"
+        " the losses as they were. A lower loss in training is no better detector.",
+        _training,
     ),
 )
+
+
+@dataclass(frozen=True)
+class _Words:
+    title: str
+    caption: str
+    wide: bool = False
+
+
+_DETECTIONS = _Words(
+    "Objects that were found",
+    "Best, median and worst images: the truth is on the left of each pair, what was found on the right. Images are chosen for"
+    " each encoder by its own F1, so they differ from encoder to encoder.",
+    wide=True,
+)
 _SHEETS = {
-    "pca.png": (
+    "pca.png": _Words(
         "PCA of patch tokens as colours",
         "Three principal components of the patch tokens as red, green and blue; one basis for all images of an encoder"
         " (the paper’s Figure 5). Colours of two encoders have nothing to do with each other.",
     ),
-    "linear-seg.png": (
+    "linear-seg.png": _Words(
         "Segmentation by a linear layer",
         "One linear layer on frozen patch tokens. The truth is beside the prediction.",
     ),
+    "coco-det.png": _DETECTIONS,
+    "lvis-det.png": _DETECTIONS,
+    "coco-format-det.png": _DETECTIONS,
 }
 
 
@@ -123,33 +207,39 @@ class Pictures:
         return [_sheet(name, file, pictures) for (name, file), pictures in found.items()]
 
     def charts(self, board: Board) -> list[Chart]:
-        """Token distances and spheres of every group of the board that left the numbers for them."""
-        return [chart for group in board.groups for chart in self._charts_of(group)]
+        """Every kind of chart of every group of the board that left the numbers for it."""
+        named = zip(board.groups, probe_names(board.groups), strict=True)
+        return [chart for group, name in named for chart in self._charts_of(group, name)]
 
-    def _charts_of(self, group: Group) -> Iterator[Chart]:
-        known = [(marked(entry), self._numbers(entry)) for entry in group.entries]
-        bodies = {label: body for label, body in known if body is not None}
+    def _charts_of(self, group: Group, probe: str) -> Iterator[Chart]:
         for kind in _CHARTS:
-            drawn = {label: body for label, body in list(bodies.items()) if body.get(kind.part) is not None}
+            drawn = {marked(entry): body for entry in group.entries for body in self._numbers(entry, kind)}
             shown = dict(list(drawn.items())[:MOST_IN_A_CHART])
             if shown:
-                yield self._chart(kind, f"figures/{kind.part}-{group.key}.png", shown, len(drawn) - len(shown))
+                title = f"{kind.title} ({probe})"
+                yield self._chart(kind, title, f"figures/{kind.name}-{group.key}.png", shown, len(drawn) - len(shown))
 
-    def _chart(self, kind: _Kind, path: str, shown: dict[str, Any], left_out: int) -> Chart:
+    def _chart(self, kind: _Kind, title: str, path: str, shown: dict[str, Any], left_out: int) -> Chart:
         more = f" {left_out} more encoders are left out." if left_out else ""
         try:
             self._pen.file(path, kind.draw(shown))
         except UserError as error:
-            return Chart(kind.title, "", "", f"This figure could not be drawn: {error}")
-        return Chart(kind.title, path, ", ".join(shown), kind.caption + more)
+            return Chart(title, "", "", f"This figure could not be drawn: {error}")
+        return Chart(title, path, ", ".join(shown), kind.caption + more)
 
-    def _numbers(self, entry: Entry) -> dict[str, Any] | None:
-        data = self._store.artifact(entry.done[0], "tokens.json") if entry.done else None
+    def _numbers(self, entry: Entry, kind: _Kind) -> Iterator[Any]:
+        """What the entry left for this kind of chart, if anything. What is no JSON is for the figure to refuse by name."""
+        record = entry.done[0] if entry.done else None
+        names = sorted(each.name for each in record.artifacts if each.name.endswith(kind.artifact)) if record else []
+        data = self._store.artifact(record, names[0]) if record and names else None
+        if data is None:
+            return
         try:
-            body = json.loads(data) if data else None
-        except ValueError:
-            return None
-        return body if isinstance(body, dict) else None
+            body = json.loads(data)
+        except (ValueError, RecursionError):
+            body = "no JSON"
+        if not kind.part or not isinstance(body, dict) or body.get(kind.part) is not None:
+            yield body
 
     def _copy(self, entry: Entry, record: Record, name: str, label: str) -> Picture | None:
         cell_id = entry.cell_id(record)
@@ -163,5 +253,5 @@ class Pictures:
 
 
 def _sheet(probe: str, file: str, pictures: list[Picture]) -> Sheet:
-    title, caption = _SHEETS.get(file, (file.removesuffix(".png"), "A picture that the probe left."))
-    return Sheet(f"{title} ({probe})", caption, tuple(pictures))
+    words = _SHEETS.get(file, _Words(file.removesuffix(".png"), "A picture that the probe left."))
+    return Sheet(f"{words.title} ({probe})", words.caption, tuple(pictures), words.wide)

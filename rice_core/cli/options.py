@@ -26,7 +26,7 @@ DataOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="Folder: COCO format, folder per class, or plain photos; mini, mini-words and mini-hard are drawn.",
+        help="Folder: COCO format (FOLDER@lvis: its LVIS annotations), Roboflow exports, folder per class, or photos; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]

@@ -1,0 +1,113 @@
+"""Mapping: which probe, data set and metric fill a column of the paper, and which encoder is which row."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from reports.reference.paper import PaperRow, PrintedTable, printed_tables
+from rice_core.catalogue import entries
+from rice_core.errors import UserError
+from rice_core.spec import EncoderSpec, Frozen
+
+
+class Role(Frozen):
+    """The data that columns are measured on."""
+
+    title: str
+    given: str = "FOLDER"
+    """What follows --data in a command."""
+    counts: str = "samples"
+    """What a metric's `n` counts: "images"."""
+    names: tuple[str, ...] = ()
+    """Names of the data sets that may play this role; none: any."""
+
+
+class Filling(Frozen):
+    """What fills one column."""
+
+    probe: str
+    data: str
+    """Key of the mapping's `data`."""
+    metric: str
+    n: int | None = None
+    """What the published data has of what the role counts; None: not checked."""
+    goal: float = Field(gt=0)
+    """In the column's unit."""
+
+
+class Mapping(Frozen):
+    """One table of the paper, as our records fill it."""
+
+    table: str
+    data: dict[str, Role]
+    settings: dict[str, tuple[str, ...]] = {}
+    """Of a probe, that leave its number's meaning alone -> the values they may have; none named: any."""
+    columns: dict[str, Filling]
+    encoders: dict[str, tuple[str, ...]] = {}
+    """Row -> shorthands of its encoder, beside the one of the row's `catalogue`."""
+
+    @property
+    def printed(self) -> PrintedTable:
+        """The table as the paper prints it."""
+        return next(table for table in printed_tables() if table.id == self.table)
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """In the order of the columns."""
+        return tuple(dict.fromkeys(filling.probe for filling in self.columns.values()))
+
+    def specs(self, row: PaperRow) -> tuple[EncoderSpec, ...]:
+        """What a row's encoder is asked for as; empty where no public weights are known for it."""
+        texts = [entry.spec for entry in entries() if entry.id == row.catalogue]
+        return tuple(EncoderSpec.parse(text) for text in (*texts, *self.encoders.get(row.key, ())))
+
+    @model_validator(mode="after")
+    def _of_a_printed_table(self) -> Mapping:
+        table = next((table for table in printed_tables() if table.id == self.table), None)
+        if table is None:
+            raise ValueError(f"the paper has no table {self.table!r}")
+        unknown = set(self.columns) - {column.key for column in table.columns}
+        unknown |= set(self.encoders) - {row.key for row in table.rows}
+        unknown |= {filling.data for filling in self.columns.values()} - set(self.data)
+        if unknown:
+            raise ValueError(f"table {self.table}: no such column, row or data: {', '.join(sorted(unknown))}")
+        return self
+
+
+def parse(text: str) -> tuple[Mapping, ...]:
+    """The mappings of a YAML file.
+
+    Raises:
+        UserError: not YAML, an unknown key, or a column, row or data set that is not there.
+    """
+    try:
+        return TypeAdapter(tuple[Mapping, ...]).validate_python(tuple(yaml.safe_load(text)))
+    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else " ".join(str(error).split())
+        raise UserError(f"this is no mapping ({why}); compare it with reports/reference/beside.yaml") from error
+
+
+@cache
+def mappings() -> tuple[Mapping, ...]:
+    """All of reports/reference/beside.yaml."""
+    return parse((files("reports.reference") / "beside.yaml").read_text("utf-8"))
+
+
+def mapping_of(which: str) -> Mapping:
+    """The mapping of one table.
+
+    Raises:
+        UserError: no probe of ours fills that table.
+    """
+    found = next((mapping for mapping in mappings() if mapping.table == which), None)
+    if found is None:
+        known = ", ".join(mapping.table for mapping in mappings())
+        raise UserError(
+            f"No probe of ours fills the paper's Table {which}; --paper takes {known}. "
+            "`ricebench reference` prints the tables as they are."
+        )
+    return found

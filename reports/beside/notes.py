@@ -1,0 +1,194 @@
+"""What has to be said below a table: verdicts, data, what was left out or refused, and what fills the dots."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Lookup
+
+from reports.beside.admit import Admitted
+from reports.beside.mapping import Mapping
+from reports.beside.source import Source, agreement
+from reports.board import PARTIAL, YARDSTICK
+from reports.groups import Entry
+from reports.reference.paper import PaperRow
+from reports.table import Value
+from rice_core.catalogue import entries as catalogue
+from rice_core.spec import EncoderSpec
+
+Pair = tuple[PaperRow | None, Entry | None]
+_MOST = 8
+
+
+def notes(
+    mapping: Mapping,
+    admitted: Admitted,
+    filled: Sequence[Source],
+    pairs: Sequence[Pair],
+    paper: Lookup[tuple[str, str], Value],
+) -> Iterator[str]:
+    """In the order of their weight for a reader of the numbers."""
+    yield from _verdicts(mapping, filled, pairs, paper)
+    yield from _refused(mapping, filled, pairs)
+    yield from _left_out(admitted)
+    yield from _marks(filled, pairs)
+    yield from _data(mapping, filled)
+    yield from _assumptions(filled)
+    yield from _missing(mapping, filled, pairs)
+
+
+def _verdicts(
+    mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair], paper: Lookup[tuple[str, str], Value]
+) -> Iterator[str]:
+    found = Counter(
+        agreement(estimate, printed, source.filling.goal)
+        for row, entry in pairs
+        for source in filled
+        if row and entry and (estimate := source.estimate(entry.key))
+        if (printed := paper[row.key, source.printed.key].value) is not None
+    )
+    goals: dict[float, list[str]] = {}
+    for source in filled:
+        goals.setdefault(source.filling.goal, []).append(source.printed.group or source.printed.label)
+    words = "; ".join(f"{goal:g} for {', '.join(dict.fromkeys(names))}" for goal, names in goals.items())
+    ok = found["within the goal"] + found["by the interval alone"]
+    if found:
+        yield (
+            f"{found.total()} of our numbers beside the paper's: {ok} ok ({found['within the goal']} within the goal, "
+            f"{found['by the interval alone']} by the interval alone), {found['off']} off."
+        )
+    yield (
+        f"delta = ours - paper. ok: |delta| is at most the goal ({words}), or the paper's number lies in our 95 % interval "
+        "over seeds and samples; else off."
+    )
+
+
+def _refused(mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
+    refused: dict[str, list[Source]] = {}
+    for source in filled:
+        if source.refused:
+            refused.setdefault(source.refused, []).append(source)
+    for why, some in refused.items():
+        names = ", ".join(_name(source) for source in some)
+        yield (
+            f"Refused, {names}: the records do not measure the same and must not share a column: {why}. "
+            "None is shown; keep one of them in this store (--store chooses another)."
+        )
+    for source in filled:
+        for _, entry in pairs:
+            if entry and (own := source.entry(entry.key)) and (other := source.other_n(own)) is not None:
+                counts = mapping.data[source.filling.data].counts
+                yield (
+                    f"Not shown, {entry.label} in {_name(source)}: over {other:,} {counts}, where "
+                    f"{mapping.data[source.filling.data].title} has {source.filling.n:,}."
+                )
+
+
+def _left_out(admitted: Admitted) -> Iterator[str]:
+    if admitted.left_out:
+        ranked = sorted(admitted.left_out.items(), key=lambda item: (-item[1], item[0]))
+        listed = [f"{n} ({why})" for why, n in ranked[:_MOST]]
+        listed += [f"and {sum(n for _, n in ranked[_MOST:])} for other reasons"] if len(ranked) > _MOST else []
+        yield (
+            f"{admitted.left_out.total()} {_records(admitted.left_out.total())} of these probes left out, since no such "
+            f"number may stand beside the paper's: {', '.join(listed)}."
+        )
+
+
+def _marks(filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
+    own = [entry for _, entry in pairs if entry]
+    if own:
+        yield "Bold: ahead of the runner-up of ours by a paired, clustered 95 % interval that excludes zero."
+    if any(entry.yardstick for entry in own):
+        yield f"{YARDSTICK} A yardstick (synthetic, or trained on these labels): never bold."
+    if any(source.partial(mine) for source in filled for entry in own if (mine := source.entry(entry.key))):
+        yield f"{PARTIAL} Not all seeds gave a number."
+
+
+def _data(mapping: Mapping, filled: Sequence[Source]) -> Iterator[str]:
+    """What is known of the data: its name, its fingerprints and how much of it there is."""
+    said: dict[str, None] = {}
+    for source in filled:
+        if source.judge:
+            group, role = source.judge.group, mapping.data[source.filling.data]
+            where = f"data set {group.dataset.name} (listing {group.dataset.fingerprint[:8]}, bytes {group.data[:8]})"
+            said[f"{role.title}: the numbers come from {where}."] = None
+    yield from said
+    if said:
+        yield (
+            "A record holds a data set's name, fingerprint and number of samples, not its origin: that it is the published one "
+            "is checked by the number alone, where that is known."
+        )
+
+
+def _assumptions(filled: Sequence[Source]) -> Iterator[str]:
+    groups = {source.judge.group.key: source.judge.group for source in filled if source.judge}
+    records = [record for group in groups.values() for entry in group.entries for record in entry.records]
+    said = {sentence for record in records for sentence in record.assumptions}
+    if said:
+        yield f"{len(said)} assumption{'s' * (len(said) != 1)} where the paper is silent; each record lists its own."
+    codes = {record.evidence.code for record in records if record.evidence}
+    if len(codes) > 1:
+        yield f"Made by {len(codes)} versions of the code."
+
+
+def _missing(mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
+    cells = [(pair, source) for pair in pairs for source in filled]
+    dots = [(pair, source) for pair, source in cells if not (pair[1] and source.estimate(pair[1].key))]
+    wanted: dict[str, dict[str, None]] = {}
+    nameless: dict[str, None] = {}
+    for (row, entry), source in cells:
+        own = source.entry(entry.key) if entry else None
+        # Another run gives a refused column, or a number over other data, nothing.
+        lacks = not source.refused and (own is None or source.partial(own))
+        asked = _asked(mapping, row, entry)
+        if lacks and asked:
+            wanted.setdefault(source.filling.probe, {})[asked] = None
+        elif lacks and row:
+            nameless[row.label] = None
+    if dots or wanted:
+        to_fill = " To fill, with the folder of the data set for FOLDER:" if wanted else ""
+        yield f"{len(dots)} of {len(cells)} cells of ours missing.{to_fill}"
+    yield from (_command(mapping, filled, probe, list(wanted[probe])) for probe in mapping.probes if probe in wanted)
+    if nameless:
+        yield (
+            f"{'; '.join(nameless)}: no public weights are known to be these, so nothing fills the row. An encoder of your own "
+            "(-e NAME=hf:PATH) has a row below the paper's."
+        )
+
+
+def _command(mapping: Mapping, filled: Sequence[Source], probe: str, encoders: Sequence[str]) -> str:
+    source = next(source for source in filled if source.filling.probe == probe)
+    seeds = sorted({seed for each in filled if each.judge for seed in each.judge.group.seeds})
+    words = ["ricebench", "run", *(word for encoder in encoders for word in ("-e", encoder)), "-p", probe]
+    words += ["--data", mapping.data[source.filling.data].given]
+    words += ["--seeds", ",".join(map(str, seeds))] if seeds not in ([], [0]) else []
+    return shlex.join(words)
+
+
+def _asked(mapping: Mapping, row: PaperRow | None, entry: Entry | None) -> str:
+    """How a command names the encoder: by the catalogue, by its spec, or not at all."""
+    if entry is None:
+        specs = mapping.specs(row) if row else ()
+        return _typed(specs[0]) if specs else ""
+    return _typed(entry.spec)
+
+
+def _typed(spec: EncoderSpec) -> str:
+    """The catalogue's id, else the shorthand, with the display name where it can be typed."""
+    listed = next(
+        (known.id for known in catalogue() if EncoderSpec.parse(known.spec).identity() == spec.identity()), ""
+    )
+    plain = re.fullmatch(r"[A-Za-z0-9 ._/+-]+", spec.name)
+    named = f"{spec.name}={spec.shorthand}" if plain and spec.name != spec.shorthand else spec.shorthand
+    return listed or named
+
+
+def _name(source: Source) -> str:
+    return f"{source.printed.group} {source.printed.label}".strip()
+
+
+def _records(n: int) -> str:
+    return "record" if n == 1 else "records"

@@ -1,0 +1,171 @@
+"""Source: where the numbers of one column come from, and what stands in a cell: ours, the paper's, delta, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Lookup
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.beside.admit import Admitted
+from reports.beside.mapping import Filling, Mapping
+from reports.board import PARTIAL, page_of
+from reports.groups import Entry, Group
+from reports.judge import Judge, ScoreSource
+from reports.reference.paper import PaperColumn
+from reports.table import Column, Value
+from rice_core.stats import Estimate
+
+Verdict = Literal["within the goal", "by the interval alone", "off"]
+_SLACK = 1e-9
+"""39.2 - 38.9 is a little more than 0.3 in floating point."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One column: the group that fills it, or why none does."""
+
+    printed: PaperColumn
+    filling: Filling
+    judge: Judge | None
+    refused: str = ""
+    """Why groups that are there may not fill it."""
+
+    @property
+    def measured(self) -> Column | None:
+        """The metric as our records have it; None where none has it in the paper's unit."""
+        columns = self.judge.group.columns if self.judge else ()
+        return next((c for c in columns if (c.key, c.unit) == (self.filling.metric, self.printed.unit)), None)
+
+    def entry(self, key: str) -> Entry | None:
+        """An encoder that has a number, or a record without this metric."""
+        return self.judge.group.entry(key) if self.judge else None
+
+    def other_n(self, entry: Entry) -> int | None:
+        """Over how many samples the entry's number is, where that is not what the published data has."""
+        metrics = entry.metrics(self.measured) if self.measured else []
+        return next((m.n for m in metrics if self.filling.n is not None and m.n != self.filling.n), None)
+
+    def partial(self, entry: Entry) -> bool:
+        """Whether some seeds of the group gave no number for this encoder, and some did."""
+        had = len(entry.metrics(self.measured)) if self.measured else 0
+        return self.judge is not None and 0 < had < len(self.judge.group.seeds)
+
+    def estimate(self, key: str) -> Estimate | None:
+        """The number of an encoder; None where there is none that may stand beside the paper's."""
+        entry, column = self.entry(key), self.measured
+        if entry is None or column is None or self.judge is None or self.other_n(entry) is not None:
+            return None
+        return self.judge.estimate(entry, column)
+
+
+def sources(mapping: Mapping, admitted: Admitted, store: ScoreSource) -> list[Source]:
+    """One a column, in the paper's order; columns of one group share its judge."""
+    judges: dict[str, Judge] = {}
+    made = []
+    for column in mapping.printed.columns:
+        if filling := mapping.columns.get(column.key):
+            found = admitted.of(filling, mapping)
+            if len(found) == 1:
+                judge = judges.setdefault(found[0].key, Judge(found[0], store))
+                made.append(Source(column, filling, judge))
+            else:
+                made.append(Source(column, filling, None, " / ".join(map(_apart, found))))
+    return made
+
+
+def agreement(estimate: Estimate, paper: float, goal: float) -> Verdict:
+    """Whether a number is the paper's: by the goal first, else by our own 95 % interval."""
+    if abs(estimate.value - paper) <= goal + _SLACK:
+        return "within the goal"
+    within = estimate.ci95 is not None and estimate.ci95[0] <= paper <= estimate.ci95[1]
+    return "by the interval alone" if within else "off"
+
+
+def heads(source: Source) -> tuple[Column, ...]:
+    """The four columns of one column of the paper."""
+    printed = source.printed
+    name = f"{printed.group} {printed.label}".strip()
+    group = f"{name} ({printed.unit})" if printed.unit else name
+    better: dict[str, Literal["higher", "lower", "neither"]] = {"ours": printed.better}
+    return tuple(
+        Column(
+            key=f"{printed.key}.{part}",
+            label=part,
+            group=group,
+            better=better.get(part, "neither"),
+            decimals=printed.decimals,
+        )
+        for part in ("ours", "paper", "delta", "verdict")
+    )
+
+
+def ours(source: Source, key: str) -> Value:
+    """Our number, bold by a paired interval alone; a dot with the reason in its hint where there is none."""
+    entry, column, judge = source.entry(key), source.measured, source.judge
+    estimate = source.estimate(key)
+    if entry is None or column is None or judge is None or estimate is None:
+        return Value(hint=_absent(source, entry))
+    lead = judge.lead(column)
+    record = next(record for record in entry.done if record.metric(column.key))
+    return Value(
+        value=estimate.value,
+        stderr=estimate.stderr,
+        bold=lead is not None and lead.decisive and lead.first.entry.key == entry.key,
+        mark=PARTIAL if source.partial(entry) else "",
+        href=page_of(entry.cell_id(record)),
+        hint=f"{_interval(estimate, source)}n = {estimate.n}; {estimate.method}",
+    )
+
+
+def beside(source: Source, key: str, paper: Value) -> tuple[Value, Value]:
+    """Delta and verdict; dots where either number is missing."""
+    estimate = source.estimate(key)
+    if estimate is None or paper.value is None:
+        return Value(), Value()
+    places, goal = source.printed.decimals, source.filling.goal
+    delta = estimate.value - paper.value
+    found = agreement(estimate, paper.value, goal)
+    hint = f"{estimate.value:z.{places + 1}f} - {paper.value:.{places}f} = {delta:+z.{places + 1}f}"
+    reason = f"{found}: goal {goal:g}; {_interval(estimate, source)}".removesuffix("; ")
+    return (
+        Value(value=delta, text=f"{delta:+z.{places}f}".replace("-", "−"), hint=hint),
+        Value(text="off" if found == "off" else "ok", hint=reason),
+    )
+
+
+def _absent(source: Source, entry: Entry | None) -> str:
+    if source.refused:
+        return "refused: the notes below the table say why"
+    if entry is None:
+        return "not run; the notes below the table give the command"
+    if (other := source.other_n(entry)) is not None:
+        return f"over {other}, not {source.filling.n}: not the published data set"
+    return f"this encoder's record has no {source.filling.metric}"
+
+
+def _interval(estimate: Estimate, source: Source) -> str:
+    if estimate.ci95 is None:
+        return ""
+    places = source.printed.decimals + 1
+    return f"95 % interval {estimate.ci95[0]:z.{places}f} to {estimate.ci95[1]:z.{places}f}; "
+
+
+def _apart(group: Group) -> str:
+    """What two groups of one probe can differ in."""
+    settings = f", {group.settings}" if group.settings else ""
+    cells = sum(len(entry.records) for entry in group.entries)
+    return (
+        f"{group.dataset.name} (listing {group.dataset.fingerprint[:8]}, bytes {group.data[:8]}), "
+        f"{group.probe.recipe}{settings}: {cells} record{'s' * (cells != 1)}"
+    )
+
+
+def printed_values(rows: Sequence[tuple[Value, ...]], mapping: Mapping) -> Lookup[tuple[str, str], Value]:
+    """(row, column) -> the paper's entry with its footnote signs. `rows` stand as the table prints them."""
+    printed = mapping.printed
+    return {
+        (row.key, column.key): value
+        for row, values in zip(printed.rows, rows, strict=True)
+        for column, value in zip(printed.columns, values, strict=True)
+    }

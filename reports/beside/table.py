@@ -1,0 +1,94 @@
+"""beside_table: a table of the paper, ours beside theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from reports.beside.admit import admit
+from reports.beside.mapping import Mapping, mapping_of
+from reports.beside.notes import notes
+from reports.beside.source import Source, beside, heads, ours, printed_values, sources
+from reports.board import marked
+from reports.groups import Entry
+from reports.judge import ScoreSource
+from reports.reference.paper import PaperRow
+from reports.reference.tables import reference_table
+from reports.table import Row, Table, Value
+from rice_core.digest import json_digest
+from rice_core.record import Record
+
+_OWN = "not in the paper's table"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row to print: a row of the paper, an encoder of ours, or both."""
+
+    row: PaperRow | None
+    entry: Entry | None
+    label: str
+
+
+def beside_table(which: str, records: Iterable[Record], store: ScoreSource) -> Table:
+    """A table of the paper with our numbers, their difference and a verdict beside each of its own.
+
+    Ours are of records alone that may stand in a paper table (`admit`); encoders that are no row of the paper come below.
+
+    Raises:
+        UserError: no probe of ours fills that table.
+    """
+    mapping = mapping_of(which)
+    admitted = admit(records, mapping)
+    filled = sources(mapping, admitted, store)
+    reference = reference_table(which)
+    # Rows of gains are muted: they are derived, and stand between the rows.
+    paper = printed_values([row.values for row in reference.rows if not row.muted], mapping)
+    lines = _lines(mapping, filled)
+    rows = []
+    for line in lines:
+        values: list[Value] = []
+        for source in filled:
+            key = line.entry.key if line.entry else ""
+            theirs = paper[line.row.key, source.printed.key] if line.row else Value(text="–")
+            values += (ours(source, key), theirs, *beside(source, key, theirs))
+        rows.append(Row(label=line.label, values=tuple(values), section=line.row.section if line.row else _OWN))
+    encoders = [(line.row, line.entry) for line in lines]
+    for source in filled:
+        if source.judge:
+            source.judge.release()
+    return Table(
+        key=f"beside-{which}",
+        title=f"Table {which} of the paper and ours - {mapping.printed.title}{_made(filled)}",
+        columns=tuple(head for source in filled for head in heads(source)),
+        rows=tuple(rows),
+        notes=(*notes(mapping, admitted, filled, encoders, paper), *reference.notes),
+    )
+
+
+def _lines(mapping: Mapping, filled: Sequence[Source]) -> list[Line]:
+    """The paper's rows in its order, one line for each of ours that is that encoder; the others below, by name."""
+    judges = [source.judge for source in filled if source.judge]
+    known = {entry.key: entry for judge in judges for entry in judge.group.entries}
+    lines, placed = [], set()
+    for row in mapping.printed.rows:
+        asked = {json_digest(spec.identity()) for spec in mapping.specs(row)}
+        found = [entry for entry in known.values() if json_digest(entry.spec.identity()) in asked]
+        placed |= {entry.key for entry in found}
+        # Two sets of weights are two encoders: each has a line, and neither is averaged into the other.
+        several = len(found) > 1
+        lines += [Line(row, entry, f"{row.label}: {entry.label}" if several else row.label) for entry in _sorted(found)]
+        lines += [] if found else [Line(row, None, row.label)]
+    return lines + [Line(None, entry, marked(entry)) for entry in _sorted(known.values()) if entry.key not in placed]
+
+
+def _sorted(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (entry.yardstick, entry.label, entry.key))
+
+
+def _made(filled: Sequence[Source]) -> str:
+    """` - recipe paper@1 - 2 seeds`; nothing where no number of ours is there."""
+    found = [source.judge.group for source in filled if source.judge]
+    recipes = ", ".join(sorted({group.probe.recipe for group in found}))
+    seeds = len({seed for group in found for seed in group.seeds})
+    return f" - recipe {recipes} - {seeds} seed{'s' * (seeds != 1)}" if found else ""
