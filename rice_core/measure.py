@@ -26,6 +26,8 @@ from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 from rice_core.work import CellWork
 
+_WORDS = {"suite": "several data sets (a folder of Roboflow exports)"}
+
 
 class Subject:
     """An encoder, loaded and on its device.
@@ -150,7 +152,7 @@ class Measurer:
         return record, outcome.scores
 
     def _check_applicable(self, cell: Cell, probe: Probe) -> None:
-        lacking = " and ".join(sorted(probe.data - self._dataset.provides))
+        lacking = " and ".join(_WORDS.get(thing, thing) for thing in sorted(probe.data - self._dataset.provides))
         if lacking:
             raise NotApplicable(f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have")
         lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))

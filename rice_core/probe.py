@@ -81,6 +81,9 @@ class Work(Protocol):
     """For the state of something long, such as a training: there again when the same cell is measured after an
     interruption with the same weights, data and code; gone when its record is written. Made by whoever writes first."""
 
+    exports: Path
+    """For files that other tools read (results in a benchmark's own format): no part of the record, and free to be deleted."""
+
     def samples(self, split: SplitName) -> tuple[Sample, ...]:
         """The images of a split, for a probe that owns their geometry.
 

@@ -5,6 +5,7 @@
     artifacts/<cell id>/        measuring a cell again leaves the standing record whole until the new one replaces it
     cache/                      feature shards (rice_core.cache)
     unfinished/<cell id>-.../   state of a long measurement (a training); gone when its record is written
+    exports/<cell id>/          files for other tools, such as results in COCO's format; never read here
     quarantine/                 what was damaged, kept for a look
 
 Nothing is ever unpickled, and no name read from disk is used as a path before it is validated.
@@ -135,6 +136,10 @@ class Store:
             made_from: digest of weights, data and code; what was begun with others is not gone on with.
         """
         return self._path("unfinished", cell_id, suffix=f"-{made_from[:10]}")
+
+    def exports(self, cell_id: str) -> Path:
+        """Where a cell's files for other tools are; the store itself never reads them."""
+        return self._path("exports", cell_id, suffix="")
 
     def drop_unfinished(self, cell_id: str) -> None:
         """Remove the state of every attempt at a cell."""

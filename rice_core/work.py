@@ -44,6 +44,7 @@ class CellWork:
         self.limit = cell.limit
         self.parts, self.domain = dataset.parts, dataset.domain
         self.workers = workers
+        self.exports = store.exports(cell.id)
         self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
         """Images and regions that were left out, by item."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rice_core.datasets.nouns import Sample
 from rice_core.datasets.regions import BadEntry, read_region
+from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
 from rice_core.record import Skipped
@@ -80,6 +81,8 @@ class GroundTruth:
     """Whether every object has a segmentation."""
     notes: tuple[str, ...] = ()
     """What was decided about the file as a whole, though nothing was lost: one sentence each."""
+    sha256: str = ""
+    """Of the annotation file's bytes."""
 
 
 def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str) -> GroundTruth:
@@ -92,12 +95,16 @@ def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str
     Raises:
         UserError: the file cannot be read or is not in COCO format, or no image asked for has an object.
     """
-    return _File(_load(path, name), name).truth(None if samples is None else list(samples))
+    body, sha256 = _load(path, name)
+    truth = _File(body, name).truth(None if samples is None else list(samples))
+    return replace(truth, sha256=sha256)
 
 
-def _load(path: Path, name: str) -> dict[str, Any]:
+def _load(path: Path, name: str) -> tuple[dict[str, Any], str]:
+    """The file's content and the sha256 of its bytes."""
     try:
-        body = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        body = json.loads(data)
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror}); give the path of an annotation file.") from None
     except (ValueError, RecursionError) as error:
@@ -105,7 +112,7 @@ def _load(path: Path, name: str) -> dict[str, Any]:
     lists = ("images", "annotations", "categories")
     if not isinstance(body, dict) or not all(isinstance(body.get(key), list) for key in lists):
         raise UserError(f"{name} has no lists {', '.join(lists)}; it is not in COCO format, export it again.")
-    return body
+    return body, bytes_digest(data)
 
 
 class _File:

@@ -10,6 +10,7 @@ from probes.detection.evaluate import Judged, score
 from probes.detection.learn import Learnt
 from probes.detection.pictures import contact_sheet
 from probes.detection.recipe import Recipe
+from probes.detection.results import write_results
 from probes.detection.train import side_of
 from rice_core.record import Outcome, Skipped
 
@@ -33,7 +34,7 @@ def outcome_of(
     Images that could not be read are not judged: nothing can be found in them, by any encoder.
     """
     truth = without(truth, learnt.found.skipped)
-    found = learnt.found.results
+    found = exported(work, name, encoder, truth, recipe, learnt)
     scored = score(truth, found, masks=learnt.masks, seed=seed)
     kinds = {"box": scored.box} | ({"mask": scored.mask} if scored.mask is not None else {})
     return Outcome(
@@ -50,6 +51,22 @@ def outcome_of(
     )
 
 
+def exported(
+    work: Work, name: str, encoder: Encoder, truth: GroundTruth, recipe: Recipe, learnt: Learnt
+) -> list[dict[str, Any]]:
+    """Write the results in COCO's format, with what they were made from; what is judged is what is written."""
+    found = [_rounded(row) for row in learnt.found.results]
+    about = {
+        "encoder": encoder.spec.shorthand,
+        "weights": encoder.weights_digest(),
+        "annotations": truth.sha256,
+        "recipe": recipe.model_dump_json(),
+        "backend": learnt.backend,
+    }
+    write_results(work.exports / f"{name}.json", found, about)
+    return found
+
+
 def without(truth: GroundTruth, skipped: tuple[Skipped, ...]) -> GroundTruth:
     """The truth of the images that were looked at."""
     names = {skip.item for skip in skipped}
@@ -61,6 +78,11 @@ def without(truth: GroundTruth, skipped: tuple[Skipped, ...]) -> GroundTruth:
     body["images"] = [entry for entry in body["images"] if entry["id"] in keys]
     body["annotations"] = [entry for entry in body["annotations"] if entry["image_id"] in keys]
     return replace(truth, images=images, body=body)
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Hundredths of a pixel and seven digits of the score: a third of the file's size."""
+    return row | {"bbox": [round(value, 2) for value in row["bbox"]], "score": float(f"{row['score']:.7g}")}
 
 
 def _figures(truth: GroundTruth, judged: Judged) -> dict[str, Any]:

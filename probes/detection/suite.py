@@ -52,7 +52,7 @@ class Rf100Detection(CocoFormatDetection):
         from probes.detection.annotations import read_ground_truth
         from probes.detection.evaluate import score
         from probes.detection.learn import learn
-        from probes.detection.outcome import assumptions, without
+        from probes.detection.outcome import assumptions, exported, without
 
         path = work.folder / f"{name}.json"
         if path.is_file():
@@ -81,7 +81,9 @@ class Rf100Detection(CocoFormatDetection):
             # One broken export of a hundred costs its own number alone.
             work.skip(name, str(error))
             return {"ap": None, "why": str(error)}
-        scored = score(without(val, learnt.found.skipped), learnt.found.results, masks=False, resamples=0)
+        val = without(val, learnt.found.skipped)
+        found = exported(work, name, encoder, val, self.settings(), learnt)
+        scored = score(val, found, masks=False, resamples=0)
         body = {
             "ap": scored.box.ap["AP"],
             "ap50": scored.box.ap["AP50"],
@@ -115,7 +117,7 @@ def means(ap: dict[str, float], domain: dict[str, str]) -> tuple[tuple[Metric, .
     weight = {name: len(names) / (len(of_domain) * len(of_domain[domain[name]])) for name in names}
     values = tuple(weight[name] * ap[name] for name in names)
     scores = Scores(sample=tuple(names), cluster=tuple(names), values={"rf_avg": values})
-    metrics = [metric_of(scores, "rf_avg", unit="%", better="higher", ceiling=100.0, by="data set")]
+    metrics = [metric_of(scores, "rf_avg", unit="%", better="higher", by="data set")]
     for each, parts in of_domain.items() if len(of_domain) > 1 else ():
         found = mean_clustered([ap[name] for name in parts], parts)
         metrics.append(
@@ -128,7 +130,6 @@ def means(ap: dict[str, float], domain: dict[str, str]) -> tuple[tuple[Metric, .
                 stderr=found.stderr,
                 ci95=found.ci95,
                 method=found.method.replace("clusters", "data sets"),
-                ceiling=100.0,
             )
         )
     return tuple(metrics), scores

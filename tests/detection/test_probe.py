@@ -9,6 +9,7 @@ from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
 from probes.detection.learn import learn
 from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
+from probes.detection.results import read_results
 from probes.detection.suite import Rf100Detection, means
 from rice_core.datasets import limit, open_dataset
 from rice_core.encoders import load_encoder
@@ -59,6 +60,25 @@ def test_a_record_has_ap_figures_and_assumptions(world, tmp_path):
     assert not list((tmp_path / "unfinished").glob("*"))
     scores = Store(tmp_path).scores(record)
     assert len(scores.sample) == 8
+
+
+class Talkative(CocoDetection):
+    """Says everything, since a head of few steps is sure of nothing."""
+
+    def judged(self):
+        return {"score_threshold": 0.0}
+
+
+def test_the_results_file_gives_the_record_s_ap_again(world, tmp_path):
+    (record,) = _run(world, tmp_path, Talkative(recipe="smoke", iterations=20, masks="off", rate=3e-3)).records
+    path = tmp_path / "exports" / record.cell.id / "coco-det.json"
+    truth = read_ground_truth(world.annotations["val"], world.splits["val"], name="val")
+    read = read_results(path, truth)
+    assert len(read.entries) > 0
+    assert not read.skipped
+    assert read.about["annotations"] == truth.sha256
+    again = score(truth, read.entries, masks=False)
+    assert {m.name: m.value for m in again.metrics()} == {m.name: m.value for m in record.metrics}
 
 
 def test_a_killed_training_goes_on_where_it_was(world, tmp_path, monkeypatch):
