@@ -16,10 +16,10 @@ from typing import Literal
 from rice_core.curate.settings import CurateSettings
 from rice_core.loss.config import LossConfig
 from rice_core.model.vit import ViTConfig
-from rice_core.recipes.choose import Choice, best_rate, long_enough
+from rice_core.recipes.choose import SEED, Choice, best_rate, long_enough
 from rice_core.recipes.compute import training_flops
 from rice_core.recipes.run import Workshop
-from rice_core.recipes.study import NO_DATA, Arm, Study
+from rice_core.recipes.study import NO_DATA, Arm, Study, replicate
 from rice_core.train.config import (
     DataConfig,
     ModelConfig,
@@ -139,6 +139,10 @@ def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator
     flops = {name: training_flops(training(size, name, objective(name)), curation(size)) for name in OBJECTIVES}
     steps = {name: round(size.steps * flops["rice"] / flops[name]) for name in OBJECTIVES}
     yield _encoders(size, scale, seeds, rates, steps, "equal compute")
+    # The first doubling is needed of every objective: side by side, so that `long_enough` finds it finished.
+    data = workshop.data(SEED, size.scenes, curation(size))
+    twice = [training(size, name, objective(name), rate=rates[name], steps=2 * size.steps) for name in OBJECTIVES]
+    workshop.train([replicate(config, SEED, data) for config in twice if size.doublings])
     lengths = {name: _length(workshop, size, name, rates[name]) for name in OBJECTIVES}
     yield _encoders(size, scale, seeds, rates, lengths, "converged")
 
