@@ -1,7 +1,11 @@
 """The training loop, on a detector of one number a token: what it keeps, and what it refuses."""
 
+import multiprocessing
+import os
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from probes.detection.annotations import read_ground_truth
@@ -12,6 +16,7 @@ from rice_core.datasets import open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.spec import EncoderSpec
+from rice_core.train.parallel import join
 from rice_core.world.layouts.coco import write_coco
 
 CONFIG = RECIPES["smoke"].training.model_copy(update={"iterations": 8})
@@ -19,6 +24,8 @@ CONFIG = RECIPES["smoke"].training.model_copy(update={"iterations": 8})
 
 class Counter(nn.Module):
     """Learns how many objects there are; draws noise, so that the generator matters."""
+
+    noise = 0.1
 
     def __init__(self, channels=64):
         super().__init__()
@@ -29,7 +36,7 @@ class Counter(nn.Module):
         x_BC = tokens_BCTU.mean((2, 3))
         want_B = torch.tensor([float(len(target.boxes_N4)) for target in targets])
         noise_B = torch.randn(len(targets), generator=generator)
-        return {"loss_cls_stage0": (self.count(x_BC)[:, 0] - want_B - 0.1 * noise_B).square().mean()}
+        return {"loss_cls_stage0": (self.count(x_BC)[:, 0] - want_B - self.noise * noise_B).square().mean()}
 
     def detect(self, tokens_BCTU, sizes_hw):
         return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long)) for _ in sizes_hw]
@@ -88,6 +95,43 @@ def test_parts_of_a_batch_sum_to_the_batch(images, tmp_path):
     two, _ = _train(images, tmp_path / "2", CONFIG.model_copy(update={"batch": 4, "accumulate": 2}))
     torch.testing.assert_close(one.count.weight, two.count.weight, atol=2e-3, rtol=0)
     assert not torch.equal(one.count.weight, two.count.weight)
+
+
+class Silent(Counter):
+    noise = 0.0
+
+
+def _rank(rank, images, folder, meeting):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    detector = Silent()
+    with join("cpu", init_method=f"file://{meeting}") as world:
+        config = CONFIG.model_copy(update={"batch": 4})
+        settings = {
+            "masks": False,
+            "seed": 1,
+            "folder": folder,
+            "progress": lambda s, w: s,
+            "what": "x",
+            "world": world,
+        }
+        train(_encoder(), detector, images, config, **settings)
+
+
+def test_two_ranks_are_one_process(images, tmp_path):
+    alone = Silent()
+    settings = {"masks": False, "seed": 1, "folder": tmp_path / "1", "progress": lambda s, w: s, "what": "x"}
+    train(_encoder(), alone, images, CONFIG.model_copy(update={"batch": 4}), **settings)
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=_rank, args=(rank, images, tmp_path / "2", tmp_path / "meet")) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(100)
+    assert [process.exitcode for process in ranks] == [0, 0]
+    found = load_file(tmp_path / "2" / "head.safetensors")
+    for name, value in alone.named_parameters():
+        torch.testing.assert_close(found[f"weight.{name}"], value.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(images, tmp_path):
