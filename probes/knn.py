@@ -42,6 +42,7 @@ class Knn:
     summary: ClassVar[str] = "k-NN classification of pooled object (or image) features"
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"labels"})
+    trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.k < 1:

@@ -34,6 +34,7 @@ class Linear:
     summary: ClassVar[str] = "linear classification of pooled object (or image) features"
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"labels"})
+    trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.holdout < 1:

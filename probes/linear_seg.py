@@ -46,6 +46,7 @@ class LinearSeg:
     summary: ClassVar[str] = "linear segmentation of patch tokens (mIoU)"
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
+    trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in ("grid", "images", "tokens_per_image"):

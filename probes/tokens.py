@@ -51,6 +51,7 @@ class Tokens:
     summary: ClassVar[str] = "token distances, PCA colours and t-SNE on a sphere (Figures 1, 4, 5)"
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset()
+    trains: ClassVar[bool] = False
 
     images: int = 64
     pairs_per_image: int = 2**20

@@ -24,6 +24,7 @@ from rice_core.provenance import commit, feature_code, libraries, number_code
 from rice_core.record import Cell, Evidence, Record, Scores
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
+from rice_core.train.parallel import World
 from rice_core.work import CellWork
 
 _WORDS = {"suite": "several data sets (a folder of Roboflow exports)"}
@@ -68,6 +69,7 @@ class Measurer:
         probes: all that will be asked, so that one forward pass can serve several.
         files: sha256 of each image file by sample id. data: digest of the whole set.
         debug: let an unexpected error escape instead of recording it.
+        world: the ranks that help with trainings (rice_core.follow); None is this process alone.
     """
 
     def __init__(
@@ -84,10 +86,11 @@ class Measurer:
         batch: int,
         workers: int,
         debug: bool,
+        world: World | None = None,
     ) -> None:
         self._subject, self._dataset, self._data = subject, dataset, data
         self._store, self._progress, self._debug = store, progress, debug
-        self._workers = workers
+        self._workers, self._world = workers, world or World(0, 1, subject.encoder.device)
         self._extractor = Extractor(
             subject.encoder,
             dataset,
@@ -119,19 +122,25 @@ class Measurer:
             self._progress,
             made_from=evidence.reuse_key(),
             workers=self._workers,
+            world=self._world,
         )
+        helped = self._world.size > 1 and probe.trains
         try:
             self._check_applicable(cell, probe)
-            with _seeded(cell.seed):
+            if helped:
+                self._world.agree((cell.id, evidence.reuse_key()))
+            with seeded(cell.seed):
                 outcome = probe.run(self._subject.encoder, seed=cell.seed, work=work)
         except NotApplicable as reason:
             return _without_number(cell, "not_applicable", str(reason), evidence), None
         except StoreError:
             raise
         except UserError as error:
+            if helped:  # the others may be in the middle of a step that only we have left: nobody could go on
+                raise
             return _without_number(cell, "failed", str(error), evidence), None
         except Exception as error:
-            if self._debug:
+            if self._debug or helped:
                 raise
             return _without_number(cell, "failed", _unexpected(error), evidence), None
         fresh = self._extractor.images - images
@@ -209,7 +218,7 @@ def _taints(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Global generators seeded after the encoder was built (building one consumes them), and put back afterwards."""
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     random.seed(seed)

@@ -20,6 +20,7 @@ from rice_core.spec import ProbeSpec
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Sample
+    from rice_core.train.parallel import World
 
 SplitName = Literal["train", "val"]
 View = Literal["items", "dense", "live"]
@@ -71,6 +72,8 @@ class Work(Protocol):
 
     classes: tuple[str, ...]
     limit: int | None
+    world: World
+    """The ranks that a probe which `trains` may spread its training over; beyond it, only rank 0 goes on."""
     parts: Mapping[str, Dataset]
     """Of a suite: its data sets by name; empty for any other data set."""
     domain: Mapping[str, str]
@@ -129,6 +132,9 @@ class Probe(Protocol):
     """Of the encoder: "dense", "cls", "levels", "grad", "multires"."""
     data: ClassVar[frozenset[str]]
     """Of the data set: "labels" (items with a class), "regions" (boxes or masks), "suite" (several data sets)."""
+
+    trains: ClassVar[bool]
+    """Whether `run` is called on every rank and spreads its training over `Work.world`."""
 
     @property
     def spec(self) -> ProbeSpec:

@@ -26,6 +26,7 @@ from rice_core.store import Store
 
 if TYPE_CHECKING:
     from rice_core.measure import Subject
+    from rice_core.train.parallel import World
 
 Only = Literal["missing", "failed", "all"]
 
@@ -86,14 +87,16 @@ class Runner:
 
     Args:
         progress: where lines and bars go.
+        world: the ranks of a run under torchrun, of which this is the first (rice_core.follow); None is this process alone.
     """
 
-    def __init__(self, store: Store, settings: Settings, progress: Progress) -> None:
+    def __init__(self, store: Store, settings: Settings, progress: Progress, *, world: World | None = None) -> None:
         self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
         self._known = KnownEncoders(store.root / "known")
         self._store = store
         self._settings = settings
         self._progress = progress
+        self._world = world
 
     def run(self, plan: Plan) -> Summary:
         """Measure what is missing; every record is on disk when its cell is finished.
@@ -156,6 +159,7 @@ class Runner:
             batch=self._settings.batch,
             workers=self._settings.workers,
             debug=self._settings.debug,
+            world=self._world,
         )
         with contextlib.closing(measurer):
             for cell, probe in pending:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from rice_core.datasets import Dataset, Sample, label_map
@@ -20,12 +21,14 @@ from rice_core.probe import DenseBatch, Items, SplitName
 from rice_core.progress import Progress
 from rice_core.record import Artifact, Cell, Skipped
 from rice_core.store import Store
+from rice_core.train.parallel import World
 
 
 class CellWork:
     """Data, cache, progress and files of one cell; see `rice_core.probe.Work`.
 
     Args:
+        extractor: of cached features; None in a rank that only helps with trainings.
         made_from: what a number of the cell is made from (`Evidence.reuse_key`); state of another origin is not gone on with.
     """
 
@@ -33,17 +36,19 @@ class CellWork:
         self,
         cell: Cell,
         dataset: Dataset,
-        extractor: Extractor,
+        extractor: Extractor | None,
         store: Store,
         progress: Progress,
         *,
         made_from: Sequence[str] = (),
         workers: int = 0,
+        world: World | None = None,
     ) -> None:
         self.classes = dataset.classes
         self.limit = cell.limit
         self.parts, self.domain = dataset.parts, dataset.domain
         self.workers = workers
+        self.world = world or World(0, 1, torch.device("cpu"))
         self.exports = store.exports(cell.id)
         self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
@@ -69,8 +74,8 @@ class CellWork:
     def items(self, encoder: Encoder, split: SplitName) -> Items:
         samples = self.samples(split)
         x, y, ids, clusters = [], [], [], []
-        for start in self.progress(self._extractor.starts(split), f"{self._cell.encoder.title}: {split} features"):
-            shard = self._extractor.shard(split, "items", start)
+        for start in self.progress(self._features.starts(split), f"{self._cell.encoder.title}: {split} features"):
+            shard = self._features.shard(split, "items", start)
             self._note(shard.notes)
             if not shard.arrays:
                 continue
@@ -92,9 +97,9 @@ class CellWork:
 
     def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
         samples = self.samples(split)
-        starts = self._extractor.starts(split, most)
+        starts = self._features.starts(split, most)
         for start in self.progress(starts, f"{self._cell.encoder.title}: {split} patch tokens"):
-            shard = self._extractor.shard(split, "dense", start)
+            shard = self._features.shard(split, "dense", start)
             self._note(shard.notes)
             if not shard.arrays:
                 continue
@@ -122,6 +127,12 @@ class CellWork:
         buffer = io.BytesIO()
         Image.fromarray(pixels_HW3).save(buffer, format="PNG", optimize=True)
         return self._store.put_artifact(self._cell.id, name, buffer.getvalue())
+
+    @property
+    def _features(self) -> Extractor:
+        if self._extractor is None:
+            raise ValueError("a rank that only helps with trainings has no cached features")
+        return self._extractor
 
     def _note(self, notes: dict[str, Any]) -> None:
         for entry in notes.get("skipped", ()):

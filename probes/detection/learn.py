@@ -46,8 +46,8 @@ def learn(
     folder: Path,
     work: Work,
     part: str = "",
-) -> Learnt:
-    """Train on `truth`, detect in `val`; what is left out is told to `work`.
+) -> Learnt | None:
+    """Train on `truth`, detect in `val`; what is left out is told to `work`. None in a rank that only helped to train.
 
     Args:
         backend, masks: as the probe's parameters.
@@ -87,7 +87,10 @@ def learn(
         progress=work.progress,
         what=f"{name}: training the detector",
         workers=workers,
+        world=work.world,
     )
+    if not work.world.leads:
+        return None
     found = detect_all(
         encoder,
         detector,

@@ -40,6 +40,7 @@ class CocoFormatDetection:
     summary: ClassVar[str] = "Cascade Mask R-CNN on a frozen encoder, your own COCO-format set (AP)"
     needs: ClassVar[frozenset[str]] = frozenset({"dense", "multires"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
+    trains: ClassVar[bool] = True
     style: ClassVar[str] = "coco"
 
     def __post_init__(self) -> None:
@@ -106,6 +107,8 @@ class CocoFormatDetection:
             folder=work.folder,
             work=work,
         )
+        if learnt is None:
+            return Outcome(metrics=())
         return outcome_of(work, encoder, val, learnt, self.settings(), name=self.name, seed=seed)
 
     def _truth(self, work: Work, split: SplitName) -> GroundTruth:

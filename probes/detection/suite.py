@@ -31,6 +31,8 @@ class Rf100Detection(CocoFormatDetection):
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. A data set that is finished is not trained again after an interruption."""
         done = {name: self._part(encoder, name, part, seed, work) for name, part in work.parts.items()}
+        if not work.world.leads:
+            return Outcome(metrics=())
         judged = {name: body for name, body in done.items() if body["ap"] is not None}
         if not judged:
             raise NotApplicable(
@@ -55,7 +57,9 @@ class Rf100Detection(CocoFormatDetection):
         from probes.detection.outcome import assumptions, exported, without
 
         path = work.folder / f"{name}.json"
-        if path.is_file():
+        if work.world.agree(path.is_file()):
+            if not work.world.leads:
+                return {"ap": None, "why": ""}
             body: dict[str, Any] = json.loads(path.read_bytes())
             return body
         try:
@@ -78,9 +82,13 @@ class Rf100Detection(CocoFormatDetection):
         except StoreError:
             raise
         except (UserError, NotApplicable) as error:
+            if work.world.size > 1:
+                raise
             # One broken export of a hundred costs its own number alone.
             work.skip(name, str(error))
             return {"ap": None, "why": str(error)}
+        if learnt is None:
+            return {"ap": None, "why": ""}
         val = without(val, learnt.found.skipped)
         found = exported(work, name, encoder, val, self.settings(), learnt)
         scored = score(val, found, masks=False, resamples=0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +27,7 @@ from rice_core.errors import UserError
 
 if TYPE_CHECKING:
     from rice_core.config import RunConfig
-    from rice_core.run import Plan, Summary
+    from rice_core.run import Plan, Settings, Summary
     from rice_core.store import Store
 
 EncodersOption = Annotated[
@@ -145,6 +147,8 @@ def run(
         workers=workers,
         cache_bytes=int(cache_gb * (1 << 30)),
     )
+    if os.environ.get("RANK", "0") != "0":
+        return
     counts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(summary.counts.items()))
     typer.echo(f"{counts or 'nothing to do'}. Records are in {store}; see `ricebench table` and `ricebench report`.")
     if quiet:  # else each stands above, where it happened
@@ -250,6 +254,8 @@ def _execute(
         cache_bytes=cache_bytes,
         debug=debug,
     )
+    if "RANK" in os.environ:
+        return _execute_ranked(wanted, store, settings, quiet=quiet)
     with Progress(quiet=quiet) as progress:
         for skipped in wanted.dataset.skipped[:5]:
             progress.say(f"left out: {skipped.item}: {skipped.reason}")
@@ -260,6 +266,24 @@ def _execute(
         except KeyboardInterrupt:
             progress.say("Stopped. Finished cells are safe; run the same command again to go on.")
             raise typer.Exit(130) from None
+
+
+def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bool) -> Summary:
+    """Under torchrun: rank 0 measures, the others help it where something is trained."""
+    from rice_core.follow import follow
+    from rice_core.progress import Progress
+    from rice_core.run import Runner, Summary
+    from rice_core.train.parallel import join
+
+    with join(settings.device) as world:
+        settings = replace(settings, device=str(world.device))
+        if not world.leads:
+            follow(wanted, world, store, settings)
+            return Summary()
+        with Progress(quiet=quiet) as progress:
+            summary = Runner(store, settings, progress, world=world).run(wanted)
+        world.agree(None)
+        return summary
 
 
 def _store(path: Path) -> Store:

@@ -16,8 +16,6 @@ from typing import Any, Literal, cast
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from rice_core.errors import UserError
@@ -105,6 +103,10 @@ def spread(module: nn.Module, blocks: list[nn.Module], world: World, how: Litera
     if world.size == 1:
         return module
     if how == "fsdp2":
+        # A second of import that only this needs.
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
         single = [name for name, parameter in module.named_parameters() if parameter.ndim == 0]
         if single:
             raise UserError(
@@ -121,8 +123,8 @@ def spread(module: nn.Module, blocks: list[nn.Module], world: World, how: Litera
 @contextlib.contextmanager
 def reducing(module: nn.Module, last: bool) -> Iterator[None]:
     """Exchange gradients in the last part of an accumulated step alone."""
-    if isinstance(module, FSDPModule):
-        module.set_requires_gradient_sync(last)
+    if hasattr(module, "set_requires_gradient_sync"):  # FSDP2's
+        cast(Any, module).set_requires_gradient_sync(last)
         yield
     elif isinstance(module, DistributedDataParallel) and not last:
         with module.no_sync():

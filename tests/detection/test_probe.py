@@ -1,8 +1,11 @@
 """The detection probes through the runner, on small worlds in the real layouts."""
 
 import json
+import multiprocessing
+import os
 
 import pytest
+import torch
 
 from probes.detection import train as training
 from probes.detection.annotations import read_ground_truth
@@ -11,13 +14,16 @@ from probes.detection.learn import learn
 from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
 from probes.detection.results import read_results
 from probes.detection.suite import Rf100Detection, means
+from probes.knn import Knn
 from rice_core.datasets import limit, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
+from rice_core.follow import follow
 from rice_core.progress import Progress
 from rice_core.run import Plan, Runner, Settings
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
+from rice_core.train.parallel import World, join
 from rice_core.world.layouts.coco import write_coco
 from rice_core.world.layouts.lvis import write_lvis
 from rice_core.world.layouts.rf100 import write_rf100
@@ -140,10 +146,36 @@ def test_the_mean_over_domains_weighs_them_alike():
     assert sum(scores.values["rf_avg"]) / 3 == pytest.approx(37.5)
 
 
+def _rank(rank, dataset, root, meeting):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    probes = (CocoDetection(recipe="smoke", iterations=3, masks="off"), Knn(k=3))
+    plan, settings = Plan((EncoderSpec.parse("synthetic:oracle"),), probes, dataset), Settings(device="cpu")
+    with join("cpu", init_method=f"file://{meeting}") as world:
+        if world.leads:
+            Runner(Store(root), settings, Progress(quiet=True), world=world).run(plan)
+            world.agree(None)
+        else:
+            follow(plan, world, Store(root), settings)
+
+
+def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=_rank, args=(rank, world, tmp_path / "s", tmp_path / "meet")) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(100)
+    assert [process.exitcode for process in ranks] == [0, 0]
+    records = {record.cell.probe.name: record for record in Store(tmp_path / "s").records()}
+    assert {name: record.status for name, record in records.items()} == {"coco-det": "done", "knn": "done"}
+
+
 class Quiet:
     """What `learn` needs of a Work."""
 
     workers = 0
+    world = World(0, 1, torch.device("cpu"))
 
     def progress(self, sequence, what):
         return iter(sequence)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rice_core.datasets import limit
 from rice_core.errors import UserError
 from rice_core.world.mini import WORLDS, is_suite, open_data, open_suite_data
 
@@ -42,8 +43,14 @@ def test_a_suite_is_told_from_a_data_set(worlds: Path) -> None:
     assert is_suite("mini-rf100")
     assert not is_suite("mini-lvis")
     assert not is_suite(str(worlds))
-    with pytest.raises(UserError, match=r"holds 7 data sets; give one of them"):
-        open_data("mini-rf100", worlds)
+    joined = open_data("mini-rf100", worlds)
+    assert joined.provides == {"suite"}
+    assert len(joined.parts) == 7
+    assert {sample.id.split("/")[0] for sample in joined.splits["val"]} == set(joined.parts)
+    assert len(joined.splits["train"]) == sum(len(part.splits["train"]) for part in joined.parts.values())
+    few = limit(joined, 1)
+    assert len(few.splits["val"]) == 7
+    assert all(len(part.splits["val"]) == 1 for part in few.parts.values())
     (folder,) = worlds.iterdir()
     assert is_suite(str(folder))
     assert open_suite_data(str(folder), worlds).name == folder.name

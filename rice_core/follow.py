@@ -1,0 +1,47 @@
+"""The other ranks of a run under torchrun: they do nothing but help rank 0 with what it trains.
+
+    torchrun --nproc-per-node 8 -m rice_core.cli run ...
+
+Rank 0 runs as it would alone. Before it measures a cell whose probe trains over ranks it tells the others which, and they
+run that probe too, up to the end of its training; records, artifacts and whatever else is written are rank 0's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rice_core.measure import Subject, seeded
+from rice_core.progress import Progress
+from rice_core.work import CellWork
+
+if TYPE_CHECKING:
+    from rice_core.run import Plan, Settings
+    from rice_core.store import Store
+    from rice_core.train.parallel import World
+
+
+def follow(plan: Plan, world: World, store: Store, settings: Settings) -> None:
+    """Help until rank 0 says that all is done.
+
+    What goes wrong here is not caught: the process ends, and torchrun ends the others; the same command goes on from
+    the last checkpoint.
+    """
+    cells = {cell.id: (cell, probe) for spec in plan.encoders for cell, probe in plan.cells(spec)}
+    subject: Subject | None = None
+    while (wanted := world.agree(None)) is not None:
+        cell_id, made_from = wanted
+        cell, probe = cells[cell_id]
+        if subject is None or subject.encoder.spec.identity() != cell.encoder.identity():
+            subject = Subject(cell.encoder, settings.device)
+        work = CellWork(
+            cell,
+            plan.dataset,
+            None,
+            store,
+            Progress(quiet=True),
+            made_from=made_from,
+            workers=settings.workers,
+            world=world,
+        )
+        with seeded(cell.seed):
+            probe.run(subject.encoder, seed=cell.seed, work=work)
