@@ -7,12 +7,12 @@ numbers come out on the official files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rice_core.datasets.entries import Key, as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Sample
 from rice_core.datasets.regions import BadEntry, read_region
 from rice_core.digest import bytes_digest
@@ -20,8 +20,6 @@ from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
 from rice_core.record import Skipped
 
-Key = int | str
-"""An id as the file has it: a whole number or a string."""
 Style = Literal["coco", "lvis"]
 FREQUENCIES = ("r", "c", "f")
 """LVIS: rare, common and frequent, by the number of training images."""
@@ -104,15 +102,9 @@ def _load(path: Path, name: str) -> tuple[dict[str, Any], str]:
     """The file's content and the sha256 of its bytes."""
     try:
         data = path.read_bytes()
-        body = json.loads(data)
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror}); give the path of an annotation file.") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is no JSON ({' '.join(str(error).split())[:80]}); export it again.") from None
-    lists = ("images", "annotations", "categories")
-    if not isinstance(body, dict) or not all(isinstance(body.get(key), list) for key in lists):
-        raise UserError(f"{name} has no lists {', '.join(lists)}; it is not in COCO format, export it again.")
-    return body, bytes_digest(data)
+    return parse_coco(data, name), bytes_digest(data)
 
 
 class _File:
@@ -142,12 +134,12 @@ class _File:
             TruthImage(
                 key=key,
                 sample=sample,
-                size_hw=_size(entries[key]),
+                size_hw=size_of(entries[key]),
                 things=tuple(things.get(key, ())),
                 negative=self._known(entries[key], "neg_category_ids", labels, style),
                 not_exhaustive=self._known(entries[key], "not_exhaustive_category_ids", labels, style),
             )
-            for key, sample in sorted(asked.items(), key=lambda pair: _order(pair[0]))
+            for key, sample in sorted(asked.items(), key=lambda pair: in_order(pair[0]))
         )
         return GroundTruth(
             name=self.name,
@@ -174,7 +166,7 @@ class _File:
                     raise BadEntry("has no usable id")
                 if key in images:
                     raise BadEntry("has the id of an earlier image")
-                _size(entry)
+                size_of(entry)
                 images[key] = entry
             except BadEntry as reason:
                 if key is not None:
@@ -209,7 +201,7 @@ class _File:
                 f"Category 0 of {self.name}, {placeholder['name']!r:.60}, is Roboflow's placeholder above the others; no "
                 "annotation uses it, and it is left out."
             )
-        categories = tuple(_category(key, found[key]) for key in sorted(found, key=_order))
+        categories = tuple(_category(key, found[key]) for key in sorted(found, key=in_order))
         raw = [{"id": c.id, "name": c.name} | ({"frequency": c.frequency} if c.frequency else {}) for c in categories]
         return categories, raw
 
@@ -246,7 +238,7 @@ class _File:
                     continue
                 if category is None or category not in labels:
                     raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
-                thing = _thing(entry, labels[category], _size(entries[image]))
+                thing = _thing(entry, labels[category], size_of(entries[image]))
                 kept = {
                     "id": len(raw) + 1,  # 0 means "unmatched" to evaluators, and some files start there
                     "image_id": image,
@@ -289,18 +281,6 @@ class _File:
         self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason)))
 
 
-def as_key(value: Any) -> Key | None:
-    """An id as COCO tools write it: a whole number or a string; else None."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
-
-
-def _order(key: Key) -> tuple[int, int, str]:
-    """Numbers by value, then strings."""
-    return (0, key, "") if isinstance(key, int) else (1, 0, key)
-
-
 def _style(images: list[Any], categories: tuple[Category, ...]) -> Style:
     lists = {"neg_category_ids", "not_exhaustive_category_ids"}
     told = any(isinstance(entry, dict) and lists <= entry.keys() for entry in images)
@@ -310,17 +290,7 @@ def _style(images: list[Any], categories: tuple[Category, ...]) -> Style:
 def _sample(key: Key, entry: dict[str, Any]) -> Sample:
     # LVIS v1 has an address in place of a file name.
     name = str(entry.get("file_name") or entry.get("coco_url") or key)
-    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=_size(entry), key=key)
-
-
-def _size(entry: dict[str, Any]) -> tuple[int, int]:
-    values = entry.get("height"), entry.get("width")
-    whole = [int(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and v == v // 1]
-    if len(whole) != 2 or min(whole) < 1:
-        raise BadEntry(f"has no usable size ({values[1]!r:.20} x {values[0]!r:.20})")
-    if whole[0] * whole[1] > MAX_PIXELS:
-        raise BadEntry(f"has {whole[1]} x {whole[0]} pixels, more than the limit of {MAX_PIXELS}")
-    return whole[0], whole[1]
+    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=size_of(entry), key=key)
 
 
 def _category(key: Key, entry: dict[str, Any]) -> Category:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from probes.detection.annotations import FREQUENCIES, GroundTruth, Key, Style
+from probes.detection.annotations import FREQUENCIES, GroundTruth, Style
 from probes.detection.matches import Flags, Floats, Found, Ints, Matches, match
 from probes.detection.resample import bootstrap, groups_of, image_values
+from rice_core.datasets.entries import Key
 from rice_core.record import Metric, Scores
 from rice_core.stats import Estimate
 

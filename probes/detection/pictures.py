@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from probes.detection.annotations import Category, Key, TruthImage
+from probes.detection.annotations import Category, TruthImage
+from rice_core.datasets.entries import Key
 from rice_core.images import ImageError, load_image
 
 SCORE = 0.3

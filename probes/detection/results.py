@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probes.detection.annotations import GroundTruth, Key, as_key
+from probes.detection.annotations import GroundTruth
+from rice_core.datasets.entries import Key, as_key
 from rice_core.datasets.regions import BadEntry, rle_counts
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rice_core.datasets.entries import as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
 from rice_core.datasets.regions import BadEntry, read_region
 from rice_core.datasets.splits import Judge, by_id, divide, judged, role
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
-from rice_core.images import MAX_PIXELS
 from rice_core.record import Skipped
 
 
@@ -75,7 +74,7 @@ def read_coco(folder: Path, *, lvis: bool = False, judge: Judge = "val") -> Coco
         relative = path.relative_to(folder).as_posix()
         data, sources[part] = path.read_bytes(), path
         digests[relative] = bytes_digest(data)
-        reader = _File(_parse(data, relative), relative, classes, skipped)
+        reader = _File(parse_coco(data, relative), relative, classes, skipped)
         places = Places(folder, split, only=path.parent if path.name == ROBOFLOW else None)
         splits[part] = by_id(reader.samples(places))
     if not any(splits.values()):
@@ -121,17 +120,6 @@ def _by_role(
     return kept if len(kept) == 2 else {"all": next(iter(kept.values()))}
 
 
-def _parse(data: bytes, relative: str) -> dict[str, Any]:
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{relative} is no JSON ({' '.join(str(error).split())[:80]}); export it again.") from None
-    lists = ("images", "annotations", "categories")
-    if not isinstance(body, dict) or not all(isinstance(body.get(key), list) for key in lists):
-        raise UserError(f"{relative} has no lists {', '.join(lists)}; it is not in COCO format, export it again.")
-    return body
-
-
 class _File:
     """One annotation file while it is read. `classes` (name -> index) grows over the files of a folder."""
 
@@ -145,7 +133,7 @@ class _File:
         # Annotations of an image that was itself left out need no second mention.
         left_out: set[Any] = set()
         for item, entry in self._entries("images", "image"):
-            key = _key(entry.get("id"))
+            key = as_key(entry.get("id"))
             try:
                 if key is None:
                     raise BadEntry("has no usable id")
@@ -168,8 +156,8 @@ class _File:
     def _categories(self) -> dict[Any, int]:
         labels: dict[Any, int] = {}
         entries = list(self._entries("categories", "category"))
-        for item, entry in sorted(entries, key=lambda pair: _order(pair[1].get("id"))):
-            key, name = _key(entry.get("id")), entry.get("name")
+        for item, entry in sorted(entries, key=lambda pair: in_order(pair[1].get("id"))):
+            key, name = as_key(entry.get("id")), entry.get("name")
             if key is None or not isinstance(name, str) or not name.strip():
                 self._skip(item, "has no usable id or name")
             elif key in labels:
@@ -184,7 +172,7 @@ class _File:
         regions: dict[Any, list[Region]] = {}
         seen: set[Any] = set()
         for item, entry in self._entries("annotations", "annotation"):
-            key, image = _key(entry.get("id")), _key(entry.get("image_id"))
+            key, image = as_key(entry.get("id")), as_key(entry.get("image_id"))
             try:
                 if key is not None and key in seen:
                     raise BadEntry("has the id of an earlier annotation")
@@ -193,7 +181,7 @@ class _File:
                     if image is None or image not in left_out:
                         raise BadEntry(f"belongs to no image of the file (image_id {entry.get('image_id')!r:.40})")
                     continue
-                if (category := _key(entry.get("category_id"))) not in categories:
+                if (category := as_key(entry.get("category_id"))) not in categories:
                     raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
                 if entry.get("iscrowd"):
                     continue
@@ -216,30 +204,6 @@ class _File:
 
 
 def _image(entry: dict[str, Any], places: Places) -> Sample:
-    size = _size(entry)
+    size = None if entry.get("height") is None and entry.get("width") is None else size_of(entry)
     path = places.find(entry)
     return Sample(id=path.relative_to(places.folder).as_posix(), path=path, size_hw=size)
-
-
-def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
-    height, width = entry.get("height"), entry.get("width")
-    if height is None and width is None:
-        return None
-    whole = [int(v) for v in (height, width) if isinstance(v, (int, float)) and not isinstance(v, bool) and v == v // 1]
-    if len(whole) != 2 or min(whole) < 1:
-        raise BadEntry(f"has no usable size ({width!r:.20} x {height!r:.20})")
-    if whole[0] * whole[1] > MAX_PIXELS:
-        raise BadEntry(f"has {whole[1]} x {whole[0]} pixels, more than the limit of {MAX_PIXELS}")
-    return whole[0], whole[1]
-
-
-def _key(value: Any) -> int | str | None:
-    """An id as COCO tools write it: a whole number or a string; else None."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
-
-
-def _order(value: Any) -> tuple[int, int, str]:
-    """Numbers by value, then strings."""
-    return (0, value, "") if isinstance(value, int) else (1, 0, str(value))
