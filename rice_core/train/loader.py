@@ -206,11 +206,13 @@ def _interleaved(parts: Sequence[torch.Tensor], streams: int, pin: bool) -> torc
 def _next(parts: Iterator[Part | UserError]) -> Part | UserError:
     try:
         return next(parts)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # The others are how a batch ends whose process dies while it is handed over.
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(
-            f"a process that loads images died ({str(error).splitlines()[0][:200]}); it may have run out of memory or of "
+            f"a process that loads images died ({reason}); it may have run out of memory or of "
             "shared memory (/dev/shm): try fewer workers, or 0."
         ) from error
 
