@@ -54,8 +54,6 @@ class Detections:
 class Detector(Protocol):
     """A trainable head over the frozen encoder's patch grid, whichever backend built it."""
 
-    training: bool
-
     def losses(
         self,
         tokens_BCTU: torch.Tensor,
