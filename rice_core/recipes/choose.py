@@ -7,7 +7,7 @@ angular margin it can fall while accuracy stays at chance. Choosing has scenes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,24 +70,31 @@ def best_rate(
 
 def long_enough(
     workshop: Workshop,
-    name: str,
-    make: Callable[[int], TrainConfig],
+    makes: Mapping[str, Callable[[int], TrainConfig]],
     steps: int,
     scenes: int,
     curation: CurateSettings,
     *,
     doublings: int,
-) -> Choice:
-    """The first length of which twice as many steps (a whole training anew, with its own schedule) gain less than ENOUGH."""
+) -> dict[str, Choice]:
+    """For each name the first length of which twice as many steps (a whole training anew, with its own schedule) gain
+    less than ENOUGH. The names are trained side by side.
+    """
     data = workshop.data(SEED, scenes, curation)
-    skill: dict[float, float] = {}
+    skill: dict[str, dict[int, float]] = {name: {} for name in makes}
+    chosen: dict[str, Choice] = {}
     for length in (steps << k for k in range(doublings + 1)):
-        (folder,) = workshop.train([replicate(make(length), SEED, data)])
-        skill[length] = skill_of(folder)
-        if length > steps and skill[length] - skill[length // 2] < ENOUGH:
-            return Choice(f"{name}: steps", skill, length // 2)
-    # The longest that was tried; whether it has converged is not known, and the table says so.
-    return Choice(f"{name}: steps (still rising)", skill, max(skill))
+        left = [name for name in makes if name not in chosen]
+        folders = workshop.train([replicate(makes[name](length), SEED, data) for name in left])
+        for name, folder in zip(left, folders, strict=True):
+            tried = skill[name]
+            tried[length] = skill_of(folder)
+            if length > steps and tried[length] - tried[length // 2] < ENOUGH:
+                chosen[name] = Choice(f"{name}: steps", dict(tried), length // 2)
+    for name, tried in skill.items():
+        # The longest that was tried; whether it has converged is not known, and the table says so.
+        chosen.setdefault(name, Choice(f"{name}: steps (still rising)", dict(tried), max(tried)))
+    return chosen
 
 
 def skill_of(folder: Path) -> float:

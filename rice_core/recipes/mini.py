@@ -16,10 +16,10 @@ from typing import Literal
 from rice_core.curate.settings import CurateSettings
 from rice_core.loss.config import LossConfig
 from rice_core.model.vit import ViTConfig
-from rice_core.recipes.choose import SEED, Choice, best_rate, long_enough
+from rice_core.recipes.choose import Choice, best_rate, long_enough
 from rice_core.recipes.compute import training_flops
 from rice_core.recipes.run import Workshop
-from rice_core.recipes.study import NO_DATA, Arm, Study, replicate
+from rice_core.recipes.study import NO_DATA, Arm, Study
 from rice_core.train.config import (
     DataConfig,
     ModelConfig,
@@ -58,7 +58,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(scenes=64, steps=6, vit=ViTConfig(width=32, depth=2, heads=2), clusters=24, batch=8),
-    "mini": Scale(scenes=10_000, steps=600, vit=ViTConfig(width=64, depth=3, heads=2), clusters=300),
+    "mini": Scale(scenes=10_000, steps=600, vit=ViTConfig(width=64, depth=3, heads=2), clusters=300, doublings=2),
 }
 
 
@@ -139,11 +139,9 @@ def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator
     flops = {name: training_flops(training(size, name, objective(name)), curation(size)) for name in OBJECTIVES}
     steps = {name: round(size.steps * flops["rice"] / flops[name]) for name in OBJECTIVES}
     yield _encoders(size, scale, seeds, rates, steps, "equal compute")
-    # The first doubling is needed of every objective: side by side, so that `long_enough` finds it finished.
-    data = workshop.data(SEED, size.scenes, curation(size))
-    twice = [training(size, name, objective(name), rate=rates[name], steps=2 * size.steps) for name in OBJECTIVES]
-    workshop.train([replicate(config, SEED, data) for config in twice if size.doublings])
-    lengths = {name: _length(workshop, size, name, rates[name]) for name in OBJECTIVES}
+    makes = {name: partial(_with_steps, size, name, rates[name]) for name in OBJECTIVES}
+    found = long_enough(workshop, makes, size.steps, size.scenes, curation(size), doublings=size.doublings)
+    lengths = {name: int(_say(workshop, found[name])) for name in OBJECTIVES}
     yield _encoders(size, scale, seeds, rates, lengths, "converged")
 
 
@@ -198,16 +196,12 @@ def _rate(workshop: Workshop, size: Scale, name: str) -> float:
     return _say(workshop, best_rate(workshop, name, make, RATES, size.scenes, curation(size)))
 
 
-def _length(workshop: Workshop, size: Scale, name: str, rate: float) -> int:
-    def make(steps: int) -> TrainConfig:
-        return training(size, name, objective(name), rate=rate, steps=steps)
-
-    found = long_enough(workshop, name, make, size.steps, size.scenes, curation(size), doublings=size.doublings)
-    return int(_say(workshop, found))
-
-
 def _with_rate(size: Scale, name: str, what: ObjectiveConfig, rate: float) -> TrainConfig:
     return training(size, name, what, rate=rate)
+
+
+def _with_steps(size: Scale, name: str, rate: float, steps: int) -> TrainConfig:
+    return training(size, name, objective(name), rate=rate, steps=steps)
 
 
 def _say(workshop: Workshop, choice: Choice) -> float:

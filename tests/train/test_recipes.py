@@ -83,9 +83,28 @@ def test_length_doubles_until_it_stops_paying(bench, gains, chosen, rising):
     batch = SIZE.batch
     Bench.skill = staticmethod(lambda config: gains[{10: 0, 20: 1, 40: 2}[config.stages[0].samples // batch]])
     make = lambda steps: training(SIZE, "x", objective("rice"), steps=steps)  # noqa: E731
-    choice = long_enough(bench, "x", make, 10, 8, curation(SIZE), doublings=2)
+    choice = long_enough(bench, {"x": make}, 10, 8, curation(SIZE), doublings=2)["x"]
     assert choice.chosen == chosen
     assert ("still rising" in choice.what) == rising
+
+
+def test_lengths_are_looked_for_side_by_side(bench):
+    asked = []
+    train_all = bench.train
+
+    def train(wanted):
+        asked.append(len(wanted))
+        return train_all(wanted)
+
+    object.__setattr__(bench, "train", train)
+    Bench.skill = staticmethod(lambda config: 0.5 if config.optimizer.rate == 1e-3 else config.stages[0].samples / 1e4)
+    makes = {
+        "done": lambda steps: training(SIZE, "done", objective("rice"), rate=1e-3, steps=steps),
+        "rises": lambda steps: training(SIZE, "rises", objective("rice"), rate=2e-3, steps=steps),
+    }
+    found = long_enough(bench, makes, 100, 8, curation(SIZE), doublings=2)
+    assert asked == [2, 2, 1]
+    assert (found["done"].chosen, found["rises"].chosen) == (100, 400)
 
 
 def test_skill_is_the_end_of_the_curve_over_banks(tmp_path):
