@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from statistics import median
 
-from rice_core.probe import Read
+from rice_core.budget import Budget, Passes, budget_of
+from rice_core.probe import Live, Probe, Read
 from rice_core.record import Record
 from rice_core.run import Plan
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 
 
-def bill(plan: Plan, store: Store) -> Iterator[str]:
+def bill(plan: Plan, store: Store, *, room: int) -> Iterator[str]:
     """One line a cell, then images, time and disk an encoder.
+
+    Args:
+        room: bytes that kept features may take.
 
     Time is taken from the speed of earlier records of the same encoder, and disk from its recorded width and patch; where
     there is none, the line says how to measure it instead of guessing.
@@ -29,10 +33,26 @@ def bill(plan: Plan, store: Store) -> Iterator[str]:
             lacking = probe.data - plan.dataset.provides
             state = "not applicable: no " + ", ".join(sorted(lacking)) if lacking else _state(by_id.get(cell.id))
             yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand} / seed {cell.seed}: {state}"
-        reads = [read for _, probe in waiting if probe.data <= plan.dataset.provides for read in probe.reads]
-        yield "    " + _cost(
-            plan, encoder, reads, [r for r in records if r.cell.encoder.identity() == encoder.identity()]
-        )
+        budget = budget_of(encoder, records, room)
+        probes = [probe for _, probe in waiting if probe.data <= plan.dataset.provides]
+        live = [group[0].passes(len(group), plan.dataset, budget) for group in _groups(probes)]
+        for why, times in Counter(passes.why for passes in live).items():
+            yield f"    {f'{times} times ' if times > 1 else ''}{why}"
+        yield "    " + _cost(plan, encoder, [read for probe in probes for read in probe.reads], live, budget)
+
+
+def _groups(probes: list[Probe]) -> list[list[Live]]:
+    """The probes that send images through the encoder themselves; those that can share the passes together."""
+    groups: list[list[Live]] = []
+    for probe in probes:
+        if not isinstance(probe, Live):
+            continue
+        found = (g for g in groups if type(g[0]) is type(probe) and g[0].shares_with(probe))
+        if (group := next(found, None)) is not None:
+            group.append(probe)
+        else:
+            groups.append([probe])
+    return groups
 
 
 def _done(record: Record | None) -> bool:
@@ -47,33 +67,22 @@ def _state(record: Record | None) -> str:
     return "recorded; reused if weights, data and code are unchanged"
 
 
-def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], known: list[Record]) -> str:
-    if not reads:
+def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], live: list[Passes], budget: Budget) -> str:
+    if not reads and not live:
         return "nothing to extract"
     held = {split: len(samples) for split, samples in plan.dataset.splits.items()}
-    images = {
-        (read.split, read.view): min(held.get(read.split, 0), read.most or 1 << 62)
-        for read in reads
-        if read.view != "live"
-    }
+    images = {(read.split, read.view): min(held.get(read.split, 0), read.most or 1 << 62) for read in reads}
     cached = sum(max(n for (s, _), n in images.items() if s == split) for split in {split for split, _ in images})
-    # Of a suite each part is trained on, and all of its images are judged.
-    live = sum(
-        held.get(read.split, 0) if read.most is None else read.most * max(1, len(plan.dataset.parts))
-        for read in reads
-        if read.view == "live"
-    )
-    passes = cached + live
+    passes = cached + sum(each.images for each in live)
     parts = [f"at most {passes} images through the encoder" + (" (cached features are reused)" if cached else "")]
-    speeds = [record.images_per_second for record in known if record.images_per_second]
-    if speeds:
-        parts.append(f"about {passes / median(speeds) / 60:.1f} min at the recorded {median(speeds):.1f} images/s")
+    if budget.tokens_per_second and budget.patch:
+        tokens = cached * budget.tokens + sum(each.images * (each.side // budget.patch) ** 2 for each in live)
+        speed = budget.tokens_per_second
+        parts.append(f"about {tokens / speed / 60:.1f} min at the recorded {speed / budget.tokens:.1f} images/s")
     else:
-        parts.append(f"no speed on record: `ricebench run -e {encoder.shorthand} ... --limit 64` measures it")
-    evidence = next((record.evidence for record in known if record.evidence and record.evidence.patch), None)
+        parts.append(f"no speed on record: `ricebench run -e {encoder.shorthand} -p knn ... --limit 64` measures it")
     dense = sum(n for (_, view), n in images.items() if view == "dense")
-    if evidence and dense:
-        h, w = evidence.resolution
-        tokens = (h // evidence.patch) * (w // evidence.patch)
-        parts.append(f"{dense * (tokens * evidence.dim * 2 + h * w * 3) / 1e9:.2f} GB of patch tokens on disk")
+    if budget.patch and budget.dim and dense:
+        size = budget.tokens * (budget.dim * 2 + budget.patch**2 * 3)
+        parts.append(f"{dense * size / 1e9:.2f} GB of patch tokens on disk")
     return "; ".join(parts)

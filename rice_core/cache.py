@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class FeatureCache:
 
     def get(self, key: str) -> Shard | None:
         """The shard of a key, verified; None where there is none or it is damaged."""
-        path = self._path(key)
+        path = self.path(key)
         try:
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}
@@ -88,10 +89,21 @@ class FeatureCache:
         arrays = {name: np.ascontiguousarray(array) for name, array in shard.arrays.items()}
         notes = canonical_json(shard.notes)
         data = save(arrays, metadata={"sha256": _digest(arrays, notes), "notes": notes})
-        write_atomically(self._path(key), data)
+        write_atomically(self.path(key), data)
         self._size = self.size() if self._size is None else self._size + len(data)
         if self._size > self._max_bytes:
             self._evict()
+
+    def path(self, key: str) -> Path:
+        """Where the shard of a key is, if there is one."""
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"a cache key is 64 hex digits, not {key!r}")
+        return self.root / key[:2] / f"{key}.safetensors"
+
+    def room(self) -> int:
+        """Bytes that new shards may take: older ones leave for them, and a tenth of the disk's free space stays free."""
+        folder = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
+        return int(0.9 * min(self._max_bytes, shutil.disk_usage(folder).free + self.size()))
 
     def size(self) -> int:
         """Bytes of all shards."""
@@ -132,11 +144,6 @@ class FeatureCache:
                 stat = path.stat()
                 found.append((path, stat.st_size, stat.st_mtime))
         return found
-
-    def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"a cache key is 64 hex digits, not {key!r}")
-        return self.root / key[:2] / f"{key}.safetensors"
 
 
 def _digest(arrays: Mapping[str, npt.NDArray[Any]], notes: str) -> str:

@@ -8,9 +8,10 @@ Two views: `items` (pooled features of objects or whole images) and `dense` (the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -90,6 +91,21 @@ class Extractor:
         """Regions and dense views keep the whole image; whole-image items are cropped as the model was trained."""
         return "squash" if view == "dense" or "regions" in self._dataset.provides else "native"
 
+    def room(self) -> int:
+        """Bytes that `keep` may take."""
+        return self._cache.room()
+
+    def find(self, about: Mapping[str, Any]) -> Path | None:
+        """Where arrays that a probe made itself are kept, verified. `about` says what they depend on beside the encoder."""
+        key = self._key_of(about)
+        return self._cache.path(key) if self._cache.get(key) is not None else None
+
+    def keep(self, about: Mapping[str, Any], shard: Shard) -> Path:
+        """Keep such arrays."""
+        key = self._key_of(about)
+        self._cache.put(key, shard)
+        return self._cache.path(key)
+
     def starts(self, split: str, most: int | None = None) -> range:
         """First image of each shard."""
         n = len(self._dataset.splits.get(split, ()))
@@ -127,17 +143,8 @@ class Extractor:
         return self._dataset.splits[split][start : start + SHARD_IMAGES]
 
     def _key(self, split: str, view: View, start: int) -> str:
-        samples, spec = self._samples(split, start), self._encoder.spec
+        samples = self._samples(split, start)
         body: dict[str, Any] = {
-            "weights": self._encoder.weights_digest(),
-            "architecture": self._encoder.architecture_digest(),
-            "source": spec.source,
-            "layers": spec.layers,
-            "norm_last": spec.norm_last,
-            "dtype": spec.dtype,
-            "size": self._size_hw,
-            "pad": spec.pad_to_patch,
-            "code": self._code,
             "geometry": self.geometry(view),
             "view": view,
             # The annotated size decides whether an image is taken, and ids stand in the notes of what was left out.
@@ -148,7 +155,22 @@ class Extractor:
             body["objects"] = [len(sample.regions) for sample in samples]
         if isinstance(self._encoder, Informed):
             body["labels"] = [sample.label for sample in samples]
-        return json_digest(body)
+        return self._key_of(body)
+
+    def _key_of(self, about: Mapping[str, Any]) -> str:
+        spec = self._encoder.spec
+        body: dict[str, Any] = {
+            "weights": self._encoder.weights_digest(),
+            "architecture": self._encoder.architecture_digest(),
+            "source": spec.source,
+            "layers": spec.layers,
+            "norm_last": spec.norm_last,
+            "dtype": spec.dtype,
+            "size": self._size_hw,
+            "pad": spec.pad_to_patch,
+            "code": self._code,
+        }
+        return json_digest(body | dict(about))
 
     def _compute(self, split: str, start: int, geometry: Geometry, views: set[View]) -> dict[View, Shard]:
         samples = self._samples(split, start)

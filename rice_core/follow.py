@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rice_core.measure import Subject, seeded
+from rice_core.measure import Subject, seeded, siblings_of
 from rice_core.progress import Progress
 from rice_core.work import CellWork
 
@@ -29,7 +29,7 @@ def follow(plan: Plan, world: World, store: Store, settings: Settings) -> None:
     cells = {cell.id: (cell, probe) for spec in plan.encoders for cell, probe in plan.cells(spec)}
     subject: Subject | None = None
     while (wanted := world.agree(None)) is not None:
-        cell_id, made_from = wanted
+        cell_id, made_from, later = wanted
         cell, probe = cells[cell_id]
         if subject is None or subject.encoder.spec.identity() != cell.encoder.identity():
             subject = Subject(cell.encoder, settings.device)
@@ -42,6 +42,7 @@ def follow(plan: Plan, world: World, store: Store, settings: Settings) -> None:
             made_from=made_from,
             workers=settings.workers,
             world=world,
+            siblings=siblings_of(probe, [cells[other] for other in later], made_from, store),
         )
         with seeded(cell.seed):
             probe.run(subject.encoder, seed=cell.seed, work=work)

@@ -14,11 +14,12 @@ import torch
 
 from rice_core.cache import FeatureCache
 from rice_core.datasets import Dataset
+from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
 from rice_core.errors import NotApplicable, StoreError, UserError
 from rice_core.extract import Extractor
 from rice_core.known import Identity
-from rice_core.probe import Probe
+from rice_core.probe import Live, Probe, Sibling
 from rice_core.progress import Progress
 from rice_core.provenance import commit, feature_code, libraries, number_code
 from rice_core.record import Cell, Evidence, Record, Scores
@@ -106,8 +107,13 @@ class Measurer:
         """See the class."""
         self._extractor.close()
 
-    def measure(self, cell: Cell, probe: Probe) -> tuple[Record, Scores | None]:
+    def measure(
+        self, cell: Cell, probe: Probe, others: Sequence[tuple[Cell, Probe]] = ()
+    ) -> tuple[Record, Scores | None]:
         """The record of a cell, whatever came of it, and its per-sample scores; artifacts are in the store already.
+
+        Args:
+            others: cells that will be measured after this one.
 
         Raises:
             StoreError: the store cannot be written.
@@ -123,12 +129,13 @@ class Measurer:
             made_from=evidence.reuse_key(),
             workers=self._workers,
             world=self._world,
+            siblings=siblings_of(probe, others, evidence.reuse_key(), self._store),
         )
         helped = self._world.size > 1 and probe.trains
         try:
             self._check_applicable(cell, probe)
             if helped:
-                self._world.agree((cell.id, evidence.reuse_key()))
+                self._world.agree((cell.id, evidence.reuse_key(), [other.id for other, _ in others]))
             with seeded(cell.seed):
                 outcome = probe.run(self._subject.encoder, seed=cell.seed, work=work)
         except NotApplicable as reason:
@@ -167,6 +174,21 @@ class Measurer:
         lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))
         if lacking:
             raise NotApplicable(f"{probe.name} needs {lacking}, which {cell.encoder.title} does not give")
+
+
+def siblings_of(
+    probe: Probe, others: Sequence[tuple[Cell, Probe]], made_from: Sequence[str], store: Store
+) -> tuple[Sibling, ...]:
+    """The other cells that passes of the encoder can be shared with."""
+    if not isinstance(probe, Live):
+        return ()
+    # What can share is of one class, so made by the same code.
+    digest = json_digest(list(made_from))
+    return tuple(
+        Sibling(other, cell.seed, store.unfinished(cell.id, digest))
+        for cell, other in others
+        if type(other) is type(probe) and probe.shares_with(other)
+    )
 
 
 def pick_device(wanted: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,13 @@ from rice_core.record import Artifact, Outcome
 from rice_core.spec import ProbeSpec
 
 if TYPE_CHECKING:
+    from rice_core.budget import Budget, Passes
+    from rice_core.cache import Shard
     from rice_core.datasets import Dataset, Sample
     from rice_core.train.parallel import World
 
 SplitName = Literal["train", "val"]
-View = Literal["items", "dense", "live"]
-"""live: images that the probe sends through the encoder itself, each time anew, so that nothing of them is cached."""
+View = Literal["items", "dense"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,17 @@ class Read:
     split: SplitName
     view: View
     most: int | None = None
-    """Images at most; None is all. Of `live` ones, how many: a training shows an image many times."""
+    """Images at most; None is all."""
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another cell of the same encoder and data set that this run is going to measure."""
+
+    probe: Probe
+    seed: int
+    folder: Path
+    """Its `Work.folder`."""
 
 
 class Work(Protocol):
@@ -84,6 +95,8 @@ class Work(Protocol):
     """For the state of something long, such as a training: there again when the same cell is measured after an
     interruption with the same weights, data and code; gone when its record is written. Made by whoever writes first."""
 
+    siblings: tuple[Sibling, ...]
+    """For which the same passes of the encoder may serve: what is left in a sibling's folder is there when its turn comes."""
     exports: Path
     """For files that other tools read (results in a benchmark's own format): no part of the record, and free to be deleted."""
 
@@ -105,6 +118,23 @@ class Work(Protocol):
 
     def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
         """Patch tokens of a split in a fixed order (cached), shard by shard; at most `most` images."""
+
+    def budget(self) -> Budget:
+        """What is known of the encoder's speed, and how much `keep` may take."""
+
+    def find(self, about: Mapping[str, Any]) -> Path | None:
+        """The safetensors file, verified, of features kept under `about` for these weights, data and code; None where there is none.
+
+        Args:
+            about: all else that they depend on, as JSON. Every array of the file can be read by rows (`get_slice`).
+        """
+
+    def keep(self, about: Mapping[str, Any], shard: Shard) -> Path:
+        """Put features into the cache, for `find`.
+
+        Raises:
+            StoreError: the disk is full.
+        """
 
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
         """Iterate under a progress bar with an ETA (plain lines on a pipe)."""
@@ -150,3 +180,14 @@ class Probe(Protocol):
         Raises:
             NotApplicable: nothing can be said (one class, no val items); the sentence says why.
         """
+
+
+@runtime_checkable
+class Live(Protocol):
+    """What a probe adds that sends images through the encoder itself, as `plan` has to know how many."""
+
+    def shares_with(self, other: Probe) -> bool:
+        """Whether the same passes can serve both."""
+
+    def passes(self, cells: int, dataset: Dataset, budget: Budget) -> Passes:
+        """What so many cells that share cost together."""

@@ -162,8 +162,8 @@ class Runner:
             world=self._world,
         )
         with contextlib.closing(measurer):
-            for cell, probe in pending:
-                record, scores = measurer.measure(cell, probe)
+            for done, (cell, probe) in enumerate(pending, start=1):
+                record, scores = measurer.measure(cell, probe, pending[done:])
                 self._finish(summary, self._keep(record, scores), record.status)
                 if record.status == "done":
                     self._store.drop_unfinished(cell.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from rice_core.budget import Budget, budget_of
+from rice_core.cache import Shard
 from rice_core.datasets import Dataset, Sample, label_map
 from rice_core.digest import canonical_json, json_digest
 from rice_core.errors import NotApplicable
 from rice_core.extract import Extractor
 from rice_core.features import Encoder
-from rice_core.probe import DenseBatch, Items, SplitName
+from rice_core.probe import DenseBatch, Items, Sibling, SplitName
 from rice_core.progress import Progress
 from rice_core.record import Artifact, Cell, Skipped
 from rice_core.store import Store
@@ -43,16 +45,19 @@ class CellWork:
         made_from: Sequence[str] = (),
         workers: int = 0,
         world: World | None = None,
+        siblings: tuple[Sibling, ...] = (),
     ) -> None:
         self.classes = dataset.classes
         self.limit = cell.limit
         self.parts, self.domain = dataset.parts, dataset.domain
         self.workers = workers
         self.world = world or World(0, 1, torch.device("cpu"))
+        self.siblings = siblings
         self.exports = store.exports(cell.id)
         self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
         """Images and regions that were left out, by item."""
+        self._made_from = list(made_from)
         self._cell = cell
         self._dataset = dataset
         self._extractor = extractor
@@ -117,6 +122,15 @@ class CellWork:
             dense = shard.arrays["dense_NCHW"][chosen].astype(np.float32)
             yield DenseBatch(tuple(s.id for s in batch), dense, labels, pixels)
 
+    def budget(self) -> Budget:
+        return budget_of(self._cell.encoder, self._store.records(), self._features.room())
+
+    def find(self, about: Mapping[str, Any]) -> Path | None:
+        return self._features.find(self._about(about))
+
+    def keep(self, about: Mapping[str, Any], shard: Shard) -> Path:
+        return self._features.keep(self._about(about), shard)
+
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
         return self._progress.track(sequence, what)
 
@@ -133,6 +147,10 @@ class CellWork:
         if self._extractor is None:
             raise ValueError("a rank that only helps with trainings has no cached features")
         return self._extractor
+
+    def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        # What a probe makes depends on its own code, and on as much of the data as it pleases.
+        return {"about": dict(about), "made_from": self._made_from}
 
     def _note(self, notes: dict[str, Any]) -> None:
         for entry in notes.get("skipped", ()):

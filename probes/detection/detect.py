@@ -16,7 +16,8 @@ from probes.detection.annotations import Category, TruthImage
 from probes.detection.loader import Example, whole_batches
 from probes.detection.masks import paste
 from probes.detection.nouns import Detections, Detector
-from probes.detection.train import side_of, tokens_of
+from probes.detection.recipe import side_of
+from probes.detection.tokens import tokens_of
 from rice_core.features import Encoder, Informed
 from rice_core.record import Skipped
 

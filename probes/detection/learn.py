@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -13,8 +15,12 @@ from torch import nn
 from probes.detection.annotations import GroundTruth
 from probes.detection.backend import build_detector
 from probes.detection.detect import Found, detect_all
-from probes.detection.recipe import Recipe
-from probes.detection.train import Trained, train
+from probes.detection.fill import keep_views, views_kept
+from probes.detection.learner import Learner
+from probes.detection.nouns import Detector
+from probes.detection.recipe import Recipe, TrainingConfig, side_of
+from probes.detection.train import train
+from probes.detection.ways import cheapest
 from rice_core.errors import NotApplicable, UserError
 from rice_core.features import Encoder
 
@@ -23,11 +29,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What is trained: a recipe's detector, by a backend, from a seed; and where its state is kept."""
+
+    recipe: Recipe
+    backend: str
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Learnt:
     """What came of it."""
 
     found: Found
-    trained: Trained
+    curve: list[dict[str, float]]
+    """Of the training: iteration, rate, each loss and their sum, now and then."""
     masks: bool
     """Whether masks were learnt."""
     backend: str
@@ -38,21 +55,20 @@ def learn(
     encoder: Encoder,
     truth: GroundTruth,
     val: GroundTruth,
-    recipe: Recipe,
+    head: Head,
     *,
-    backend: str,
     masks: str,
-    seed: int,
-    folder: Path,
     work: Work,
     part: str = "",
+    others: Sequence[Head] = (),
 ) -> Learnt | None:
     """Train on `truth`, detect in `val`; what is left out is told to `work`. None in a rank that only helped to train.
 
     Args:
-        backend, masks: as the probe's parameters.
-        folder: for the checkpoint.
+        masks: as the probe's parameter.
         part: of a suite, for the progress bar.
+        others: heads that are to be trained with the same recipe; where one pass of the encoder for all is the cheapest, they
+            are trained too, and their state is in their folders.
 
     Raises:
         UserError: the two splits mean different categories by one id, or training fails.
@@ -62,30 +78,34 @@ def learn(
     learns_masks = truth.has_masks and val.has_masks if masks == "auto" else masks == "on"
     if learns_masks and not truth.has_masks:
         raise NotApplicable("masks=on needs masks in the training annotations, and there are none")
-    torch.manual_seed(seed)
-    detector, made_by = build_detector(
-        recipe.head,
-        channels=encoder.dim,
-        classes=len(truth.categories),
-        patch=encoder.patch,
-        masks=learns_masks,
-        frequencies=_image_counts(truth) if recipe.head.federated else None,
-        backend=backend,
-    )
-    cast(nn.Module, detector).to(encoder.device)
+    training = head.recipe.training
+    side = side_of(training.side, encoder.patch)
     # On a CPU the head takes all cores, and processes that decode would only wait for them.
     workers = 0 if encoder.device.type == "cpu" else work.workers
     name = " / ".join(filter(None, (encoder.spec.title, part)))
-    trained = train(
+    detector, made_by = _detector(encoder, truth, head, masks=learns_masks)
+    learners = [Learner(detector, training, seed=head.seed, folder=head.folder, world=work.world)]
+    kept = None
+    # A sibling may have trained it already.
+    if learners[0].done < training.iterations:
+        way = _way(encoder, truth, training, side, 1 + len(others), work)
+        if way == "kept":
+            kept = keep_views(encoder, truth, training, side=side, what=name, work=work, workers=workers)
+        for other in others if way == "together" else ():
+            # What is wrong with another's checkpoint is told when its turn comes.
+            with contextlib.suppress(UserError):
+                theirs, _ = _detector(encoder, truth, other, masks=learns_masks)
+                learners.append(Learner(theirs, training, seed=other.seed, folder=other.folder, world=work.world))
+    skipped = train(
         encoder,
-        detector,
+        learners,
         truth.images,
-        recipe.training,
+        training,
         masks=learns_masks,
-        seed=seed,
-        folder=folder,
+        seed=head.seed,
         progress=work.progress,
-        what=f"{name}: training the detector",
+        what=f"{name}: training " + ("the detector" if len(learners) == 1 else f"{len(learners)} detectors at once"),
+        kept=kept,
         workers=workers,
         world=work.world,
     )
@@ -96,16 +116,44 @@ def learn(
         detector,
         val.images,
         truth.categories,
-        side=recipe.training.side,
-        batch=max(1, recipe.training.batch // recipe.training.accumulate),
-        precision=recipe.training.precision,
+        side=training.side,
+        batch=max(1, training.batch // training.accumulate),
+        precision=training.precision,
         progress=work.progress,
         what=f"{name}: detecting",
         workers=workers,
     )
-    for skip in (*truth.skipped, *val.skipped, *trained.skipped, *found.skipped):
+    for skip in (*truth.skipped, *val.skipped, *skipped, *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
-    return Learnt(found, trained, learns_masks, made_by)
+    return Learnt(found, learners[0].curve, learns_masks, made_by)
+
+
+def _way(encoder: Encoder, truth: GroundTruth, training: TrainingConfig, side: int, heads: int, work: Work) -> str:
+    """How the views come by their features; the same on every rank."""
+    if training.views is None:
+        return "alone"
+    found = None
+    if work.world.leads:
+        budget = replace(work.budget(), dim=encoder.dim, patch=encoder.patch)
+        kept = views_kept(truth, training, side=side, work=work)
+        found = cheapest(training, images=len(truth.images), heads=heads, side=side, budget=budget, kept=kept).name
+    return str(work.world.agree(found))
+
+
+def _detector(encoder: Encoder, truth: GroundTruth, head: Head, *, masks: bool) -> tuple[Detector, str]:
+    """On the encoder's device, and who made it."""
+    torch.manual_seed(head.seed)
+    detector, made_by = build_detector(
+        head.recipe.head,
+        channels=encoder.dim,
+        classes=len(truth.categories),
+        patch=encoder.patch,
+        masks=masks,
+        frequencies=_image_counts(truth) if head.recipe.head.federated else None,
+        backend=head.backend,
+    )
+    cast(nn.Module, detector).to(encoder.device)
+    return detector, made_by
 
 
 def _image_counts(truth: GroundTruth) -> list[float]:

@@ -16,34 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from probes.detection.annotations import TruthImage
-from probes.detection.images import Placing, jittered, label_view, shown, whole
-from probes.detection.nouns import Target
+from probes.detection.examples import Example, Pool, Views, Whole
 from probes.detection.recipe import TrainingConfig
+from probes.detection.views import Kept
 from rice_core.errors import UserError
-from rice_core.features import Truth
-from rice_core.images import ImageError, load_image
 from rice_core.record import Skipped
 
-_ORDER, _VIEW, _REPEAT = 0, 1, 2
+_ORDER, _REPEAT = 0, 2
 """Keep the uses of the seed apart."""
 PREFETCH = 2
-
-
-@dataclass(frozen=True)
-class Example:
-    """One view."""
-
-    image: TruthImage
-    placing: Placing
-    pixels_SS3: npt.NDArray[np.uint8]
-    target: Target
-    truth: Truth | None
-    """For an encoder that is told it."""
-    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,14 @@ class Batch:
     @property
     def pixels_B3SS(self) -> torch.Tensor:
         """uint8."""
-        return torch.from_numpy(np.stack([example.pixels_SS3 for example in self.examples])).permute(0, 3, 1, 2)
+        pixels = [example.pixels_SS3 for example in self.examples if example.pixels_SS3 is not None]
+        return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+
+    @property
+    def tokens_BCTU(self) -> torch.Tensor | None:
+        """Features that are kept, float32; None where the encoder has to be asked."""
+        kept = [example.kept.tokens() for example in self.examples if example.kept is not None]
+        return torch.stack(kept) if kept else None
 
     @property
     def sizes_hw(self) -> list[tuple[int, int]]:
@@ -118,6 +109,7 @@ def training_batches(
     first: int = 0,
     rank: int = 0,
     world: int = 1,
+    kept: Kept | None = None,
     workers: int = 0,
 ) -> Iterator[Batch]:
     """This rank's share of each step's batch, in `accumulate` parts, from step `first` on, without end.
@@ -126,6 +118,7 @@ def training_batches(
 
     Args:
         side: S. told: also give the truth that an informed encoder asks for.
+        kept: features in place of pixels.
 
     Raises:
         UserError: `batch` does not divide over the ranks, or no image of the split can be read.
@@ -135,88 +128,33 @@ def training_batches(
             f"a batch of {config.batch} images does not divide into {config.accumulate} parts on {world} ranks; choose a multiple."
         )
     order = Shuffled(repeat_factors(images, config.repeat_threshold), seed, first * config.batch, rank, world)
-    views = _Views(tuple(images), config, side, masks, told, seed)
+    views = Views(tuple(images), config, side, masks, told, seed, kept)
     for batch in _loader(views, config.batch // (world * config.accumulate), workers, order):
         if isinstance(batch, UserError):
             raise batch
         yield batch
 
 
+def pool_batches(
+    images: Sequence[TruthImage],
+    chosen: range,
+    config: TrainingConfig,
+    *,
+    side: int,
+    told: bool,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Every view of the chosen images of a recipe with `views`, in order, as many at once as a part of a training batch."""
+    views = Pool(tuple(images), chosen, config, side, told)
+    return iter(_loader(views, max(1, config.batch // config.accumulate), workers, None))
+
+
 def whole_batches(
     images: Sequence[TruthImage], *, side: int, batch: int, told: bool, start: int = 0, workers: int = 0
 ) -> Iterator[Batch]:
     """Whole images from the `start`-th on, in order; those that cannot be read are missing and named in `Batch.skipped`."""
-    views = _Whole(tuple(images[start:]), side, told)
+    views = Whole(tuple(images[start:]), side, told)
     return iter(_loader(views, batch, workers, None))
-
-
-@dataclass(frozen=True)
-class _Views(Dataset["Example | UserError"]):
-    """Training views by (place, image)."""
-
-    images: tuple[TruthImage, ...]
-    config: TrainingConfig
-    side: int
-    masks: bool
-    told: bool
-    seed: int
-
-    def __getitem__(self, index: tuple[int, int]) -> Example | UserError:
-        place, chosen = index
-        rng = np.random.default_rng([self.seed, _VIEW, place])
-        skipped: list[Skipped] = []
-        for step in range(len(self.images)):
-            truth = self.images[(chosen + step) % len(self.images)]
-            try:
-                image = _read(truth)
-            except ImageError as error:
-                skipped.append(Skipped(item=truth.sample.id, reason=str(error)))
-                continue
-            size_hw = (image.height, image.width)
-            placing = jittered(size_hw, self.side, self.config.jitter, self.config.flip, rng)
-            return _example(truth, placing, image, self.masks, self.told, tuple(skipped))
-        # As a value: DataLoader would wrap a raised one in the worker's traceback.
-        first = f"{skipped[0].item} {skipped[0].reason}" if skipped else "there are none"
-        return UserError(f"no training image can be read; the first: {first}.")
-
-
-@dataclass(frozen=True)
-class _Whole(Dataset["Example | Skipped"]):
-    images: tuple[TruthImage, ...]
-    side: int
-    told: bool
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Example | Skipped:
-        truth = self.images[index]
-        try:
-            image = _read(truth)
-        except ImageError as error:
-            return Skipped(item=truth.sample.id, reason=str(error))
-        placing = whole((image.height, image.width), self.side)
-        return _example(truth, placing, image, False, self.told, ())
-
-
-def _read(truth: TruthImage) -> Image.Image:
-    image = load_image(truth.sample.path)
-    if truth.size_hw is not None and truth.size_hw != (image.height, image.width):
-        raise ImageError(f"is {image.width}x{image.height} pixels, annotated as {truth.size_hw[1]}x{truth.size_hw[0]}")
-    return image
-
-
-def _example(
-    truth: TruthImage, placing: Placing, image: Image.Image, masks: bool, told: bool, skipped: tuple[Skipped, ...]
-) -> Example:
-    seen = shown(truth, placing, masks=masks)
-    target = Target(
-        boxes_N4=torch.from_numpy(seen.boxes_N4),
-        labels_N=torch.from_numpy(seen.labels_N),
-        masks_NHW=None if seen.masks_NSS is None else torch.from_numpy(seen.masks_NSS),
-    )
-    known = Truth(label_view(truth.things, placing), None) if told else None
-    return Example(truth, placing, placing.pixels(image), target, known, skipped)
 
 
 def _loader(views: Dataset[Any], batch: int, workers: int, order: Shuffled | None) -> DataLoader[Any]:

@@ -9,9 +9,8 @@ from probes.detection.annotations import GroundTruth
 from probes.detection.evaluate import Judged, score
 from probes.detection.learn import Learnt
 from probes.detection.pictures import contact_sheet
-from probes.detection.recipe import Recipe
+from probes.detection.recipe import Recipe, side_of
 from probes.detection.results import write_results
-from probes.detection.train import side_of
 from rice_core.record import Outcome, Skipped
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def outcome_of(
         scores=scored.scores(),
         artifacts=(
             work.artifact_png(f"{name}.png", contact_sheet(truth.images, found, truth.categories)),
-            work.artifact_json(f"{name}-training.json", {"backend": learnt.backend, "curve": learnt.trained.curve}),
+            work.artifact_json(f"{name}-training.json", {"backend": learnt.backend, "curve": learnt.curve}),
             work.artifact_json(
                 f"{name}-ap.json", {"kinds": {kind: _figures(truth, judged) for kind, judged in kinds.items()}}
             ),
@@ -123,6 +122,11 @@ def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, 
         f"A token is 16 x 16 pixels to the detector whatever the encoder's patch ({encoder.patch}), so anchors are "
         f"{encoder.patch / 16:g} times their size in pixels of the image.",
     ]
+    if training.views is not None:
+        said.append(
+            f"Each image has {training.views} views, the same and in the same order for every seed, read in half precision: "
+            "the error over seeds is the head's alone."
+        )
     if head.federated:
         said.append("Federated sigmoid loss, repeat-factor sampling at 0.001, 300 detections above .02.")
     if not learnt.masks:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig
+from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig, side_of
+from rice_core.budget import Budget, Passes
 from rice_core.errors import NotApplicable, UserError
 from rice_core.record import Outcome
 from rice_core.spec import Param, ProbeSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from probes.detection.annotations import GroundTruth
+    from probes.detection.learn import Head
+    from probes.detection.ways import Way
+    from rice_core.datasets import Dataset
     from rice_core.features import Encoder
-    from rice_core.probe import Read, SplitName, Work
+    from rice_core.probe import Probe, Read, SplitName, Work
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class CocoFormatDetection:
     iterations: int | None = None
     batch: int | None = None
     accumulate: int | None = None
+    views: int | None = None
     rate: float | None = None
     precision: str | None = None
     unpool: str | None = None
@@ -55,11 +62,31 @@ class CocoFormatDetection:
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        """Each view is new to the encoder, so no feature is cached."""
-        from rice_core.probe import Read
+        """Nothing: its views are its own, and go through the encoder here."""
+        return ()
 
-        training = self.settings().training
-        return Read("train", "live", training.iterations * training.batch), Read("val", "live")
+    def shares_with(self, other: Probe) -> bool:
+        """See `rice_core.probe.Live`: heads and backends may differ, what they are shown may not."""
+        if not isinstance(other, CocoFormatDetection) or other.masks != self.masks:
+            return False
+        own, theirs = self.settings().training, other.settings().training
+        return own.views is not None and own == theirs
+
+    def passes(self, cells: int, dataset: Dataset, budget: Budget) -> Passes:
+        """See `rice_core.probe.Live`."""
+        way = self._way(cells, dataset, budget)
+        judged = cells * len(dataset.splits.get("val", ()))
+        return Passes(way.images + judged, self._side(budget), f"{self.spec.shorthand}: {way.why}")
+
+    def _way(self, cells: int, dataset: Dataset, budget: Budget) -> Way:
+        from probes.detection.ways import cheapest
+
+        images = len(dataset.splits.get("train", ()))
+        return cheapest(self.settings().training, images=images, heads=cells, side=self._side(budget), budget=budget)
+
+    def _side(self, budget: Budget) -> int:
+        side = self.settings().training.side
+        return side if budget.patch is None else side_of(side, budget.patch)
 
     def settings(self) -> Recipe:
         """The recipe with what was given in its place.
@@ -96,20 +123,17 @@ class CocoFormatDetection:
         from probes.detection.outcome import outcome_of
 
         train, val = (self._truth(work, split) for split in ("train", "val"))
-        learnt = learn(
-            encoder,
-            train,
-            val,
-            self.settings(),
-            backend=self.backend,
-            masks=self.masks,
-            seed=seed,
-            folder=work.folder,
-            work=work,
-        )
+        others = [sibling.probe.head(sibling.seed, sibling.folder) for sibling in work.siblings]
+        learnt = learn(encoder, train, val, self.head(seed, work.folder), masks=self.masks, work=work, others=others)
         if learnt is None:
             return Outcome(metrics=())
         return outcome_of(work, encoder, val, learnt, self.settings(), name=self.name, seed=seed)
+
+    def head(self, seed: int, folder: Path) -> Head:
+        """What is trained in a cell of this probe."""
+        from probes.detection.learn import Head
+
+        return Head(self.settings(), self.backend, seed, folder)
 
     def _truth(self, work: Work, split: SplitName) -> GroundTruth:
         from probes.detection.annotations import read_ground_truth
@@ -128,7 +152,7 @@ class CocoFormatDetection:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
-_TRAINING = ("side", "iterations", "batch", "accumulate", "rate", "precision")
+_TRAINING = ("side", "iterations", "batch", "accumulate", "views", "rate", "precision")
 _HEAD = ("unpool", "projection", "box_head")
 
 

@@ -58,6 +58,9 @@ class TrainingConfig(Frozen):
     jitter: tuple[float, float] = (0.1, 2.0)
     """Large-scale jitter: the image is resized by this much of `side`, then cropped or padded to it."""
     flip: bool = True
+    views: int | None = Field(default=None, ge=1)
+    """Views of an image, drawn once, the same and in the same order for every seed and head, so that features can be kept and
+    shared; None: each view is drawn anew by the seed."""
     repeat_threshold: float | None = Field(default=None, gt=0, lt=1)
     """LVIS: images of categories rarer than this share are shown more often (Gupta et al. 2019)."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -69,6 +72,11 @@ class Recipe(Frozen):
     name: str
     head: HeadConfig = HeadConfig()
     training: TrainingConfig = TrainingConfig()
+
+
+def side_of(side: int, patch: int) -> int:
+    """The multiple of the patch that is nearest to `side` pixels, at least one patch."""
+    return max(1, round(side / patch)) * patch
 
 
 RECIPES: dict[str, Recipe] = {

@@ -35,6 +35,7 @@ EncodersOption = Annotated[
     typer.Option("--encoders", "-e", help="As in hf:PATH,timm:NAME,rice:FOLDER or names of `ricebench list`."),
 ]
 ProbesOption = Annotated[list[str] | None, typer.Option("--probes", "-p", help="As in knn?k=20,linear,tokens.")]
+CacheOption = Annotated[float, typer.Option("--cache-gb", min=0.01, help="Size of the feature cache.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.")]
 
 
@@ -77,14 +78,17 @@ def plan(
     seeds: SeedsOption = "",
     limit: LimitOption = None,
     config: ConfigOption = None,
+    cache_gb: CacheOption = 50.0,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Show the cells that a run would measure, and what they cost."""
+    """Show the cells that a run would measure, what they cost, and why in this way."""
     from rice_core.bill import bill
+    from rice_core.cache import FeatureCache
 
     opened = _store(store)
     wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
-    for line in bill(wanted, opened):
+    room = FeatureCache(opened, max_bytes=_bytes(cache_gb)).room()
+    for line in bill(wanted, opened, room=room):
         typer.echo(line)
 
 
@@ -106,7 +110,7 @@ def run(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images a forward pass.")] = 32,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding threads.")] = 4,
-    cache_gb: Annotated[float, typer.Option("--cache-gb", min=0.01, help="Size of the feature cache.")] = 50.0,
+    cache_gb: CacheOption = 50.0,
     scale: Annotated[str, typer.Option("--scale", help="Of a recipe: mini, or smoke to try it in seconds.")] = "mini",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings of a recipe side by side.")] = 1,
     base: Annotated[
@@ -145,7 +149,7 @@ def run(
         device=device,
         batch=batch,
         workers=workers,
-        cache_bytes=int(cache_gb * (1 << 30)),
+        cache_bytes=_bytes(cache_gb),
     )
     if os.environ.get("RANK", "0") != "0":
         return
@@ -290,6 +294,10 @@ def _store(path: Path) -> Store:
     from rice_core.store import Store
 
     return Store(path)
+
+
+def _bytes(gb: float) -> int:
+    return int(gb * (1 << 30))
 
 
 def _invoke(ctx: typer.Context, name: str, *arguments: str, **options: object) -> None:

@@ -81,7 +81,7 @@ def long_enough(
     less than ENOUGH. The names are trained side by side.
     """
     data = workshop.data(SEED, scenes, curation)
-    skill: dict[str, dict[int, float]] = {name: {} for name in makes}
+    skill: dict[str, dict[float, float]] = {name: {} for name in makes}
     chosen: dict[str, Choice] = {}
     for length in (steps << k for k in range(doublings + 1)):
         left = [name for name in makes if name not in chosen]

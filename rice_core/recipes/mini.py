@@ -8,7 +8,7 @@ All arms of a study see the same images, regions and labels through the same tru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -139,7 +139,9 @@ def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator
     flops = {name: training_flops(training(size, name, objective(name)), curation(size)) for name in OBJECTIVES}
     steps = {name: round(size.steps * flops["rice"] / flops[name]) for name in OBJECTIVES}
     yield _encoders(size, scale, seeds, rates, steps, "equal compute")
-    makes = {name: partial(_with_steps, size, name, rates[name]) for name in OBJECTIVES}
+    makes: dict[str, Callable[[int], TrainConfig]] = {
+        name: partial(_with_steps, size, name, rates[name]) for name in OBJECTIVES
+    }
     found = long_enough(workshop, makes, size.steps, size.scenes, curation(size), doublings=size.doublings)
     lengths = {name: int(_say(workshop, found[name])) for name in OBJECTIVES}
     yield _encoders(size, scale, seeds, rates, lengths, "converged")

@@ -3,18 +3,22 @@
 import json
 import multiprocessing
 import os
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
-from probes.detection import train as training
+from probes.detection import detect, fill, train
+from probes.detection import learner as training
 from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
-from probes.detection.learn import learn
+from probes.detection.learn import Head, learn
 from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
 from probes.detection.results import read_results
 from probes.detection.suite import Rf100Detection, means
 from probes.knn import Knn
+from rice_core.bill import bill
 from rice_core.datasets import limit, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
@@ -171,6 +175,85 @@ def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
     assert {name: record.status for name, record in records.items()} == {"coco-det": "done", "knn": "done"}
 
 
+def _passes(monkeypatch):
+    """Batches that go through the encoder, by who asks: views to train on, views to keep, images to judge."""
+    counts = Counter()
+
+    def count(module, name):
+        ask = module.tokens_of
+
+        def counted(encoder, batch, precision):
+            if batch.tokens_BCTU is None:
+                counts[name] += len(batch.examples)
+            return ask(encoder, batch, precision)
+
+        monkeypatch.setattr(module, "tokens_of", counted)
+
+    for name, module in (("train", train), ("keep", fill), ("judge", detect)):
+        count(module, name)
+    return counts
+
+
+def _seeds(dataset, root, probes, seeds, cache_bytes=50 << 30):
+    plan = Plan((EncoderSpec.parse("synthetic:oracle"),), probes, dataset, seeds)
+    settings = Settings(device="cpu", debug=True, cache_bytes=cache_bytes)
+    records = Runner(Store(root), settings, Progress(quiet=True)).run(plan).records
+    assert [record.status for record in records] == ["done"] * len(records)
+    return plan, [record.metrics for record in records]
+
+
+def test_seeds_and_heads_share_passes_whichever_way_is_cheapest(world, tmp_path, monkeypatch):
+    """12 images x 2 views; 3 cells of 20 steps of 2 images."""
+    same = {"recipe": "smoke", "iterations": 20, "masks": "off", "views": 2, "rate": 3e-3}
+    heads = Talkative(**same), Talkative(**same, box_head="4conv1fc")
+    counts = _passes(monkeypatch)
+    plan, kept = _seeds(world, tmp_path / "kept", heads[:1], (0, 1, 2))
+    assert counts == {"keep": 24, "judge": 24}
+    said = list(bill(plan, Store(tmp_path / "empty"), room=10**12))
+    assert any(
+        "24 views (2 of each image) go through the encoder once and are kept, in place of 120" in x for x in said
+    )
+    assert any("at most 48 images through the encoder" in line for line in said)
+    counts.clear()
+    plan, together = _seeds(world, tmp_path / "together", heads, (0, 1), cache_bytes=10_000)
+    assert counts == {"train": 40, "judge": 32}
+    said = list(bill(plan, Store(tmp_path / "together"), room=10_000))
+    assert any("nothing to extract" in line for line in said)
+    plan = replace(plan, seeds=(3, 4))
+    said = list(bill(plan, Store(tmp_path / "together"), room=10_000))
+    assert any("40 training views serve 4 heads at once, in place of 160" in line for line in said)
+    assert any("at most 72 images" in line for line in said)
+    counts.clear()
+    _, alone = _seeds(world, tmp_path / "alone", heads[:1], (0,), cache_bytes=10_000)
+    assert counts == {"train": 40, "judge": 8}
+    # One number, whichever way; seeds and heads differ.
+    assert alone[0] == together[0] == kept[0]
+    assert together[1] == kept[1]
+    assert len({str(metrics) for metrics in together}) == 4
+
+
+def test_what_each_seed_is_shown_anew_is_not_shared(world, tmp_path, monkeypatch):
+    counts = _passes(monkeypatch)
+    plan, _ = _seeds(world, tmp_path, (CocoDetection(recipe="smoke", iterations=2, masks="off"),), (0, 1))
+    assert counts == {"train": 8, "judge": 16}
+    assert any("no views=" in line for line in bill(plan, Store(tmp_path / "other"), room=10**12))
+    assert not CocoDetection(views=2).shares_with(CocoDetection(views=3))
+    assert not CocoDetection(views=2).shares_with(CocoDetection(views=2, masks="off"))
+    assert CocoDetection(views=2).shares_with(CocoDetection(views=2, box_head="4conv1fc"))
+
+
+def test_the_sets_of_a_suite_share_passes_too(suite_folder, tmp_path, monkeypatch):
+    counts = _passes(monkeypatch)
+    data = limit(open_data(str(suite_folder), tmp_path), 4)
+    images = sum(len(part.splits["train"]) for part in data.parts.values())
+    probe = Rf100Detection(recipe="smoke", iterations=4, views=1)
+    plan, _ = _seeds(data, tmp_path, (probe,), (0, 1))
+    assert counts["keep"] == images
+    assert not counts["train"]
+    said = "\n".join(bill(plan, Store(tmp_path / "other"), room=10**12))
+    assert f"kept in {len(data.parts)} of {len(data.parts)} data sets" in said
+
+
 class Quiet:
     """What `learn` needs of a Work."""
 
@@ -195,8 +278,8 @@ def test_the_oracle_is_found_and_noise_is_not(suite_folder, tmp_path):
     ap = {}
     for name in ("oracle", "random-weights", "noise"):
         encoder = load_encoder(EncoderSpec.parse(f"synthetic:{name}"))
-        settings = {"backend": "ops", "masks": "off", "seed": 0, "folder": tmp_path / name, "work": Quiet()}
-        learnt = learn(encoder, train, val, recipe, **settings)
+        head = Head(recipe, "ops", 0, tmp_path / name)
+        learnt = learn(encoder, train, val, head, masks="off", work=Quiet())
         ap[name] = score(val, learnt.found.results, masks=False, resamples=0).box.ap["AP50"]
     assert ap["oracle"] > 40, ap
     assert ap["noise"] < 5

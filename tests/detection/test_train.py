@@ -8,18 +8,23 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from probes.detection import train as training
 from probes.detection.annotations import read_ground_truth
+from probes.detection.learner import Learner, rate_at
 from probes.detection.nouns import Detections
-from probes.detection.recipe import RECIPES
-from probes.detection.train import rate_at, side_of, train
+from probes.detection.recipe import RECIPES, side_of
+from probes.detection.train import train
 from rice_core.datasets import open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.spec import EncoderSpec
-from rice_core.train.parallel import join
+from rice_core.train.parallel import World, join
 from rice_core.world.layouts.coco import write_coco
 
 CONFIG = RECIPES["smoke"].training.model_copy(update={"iterations": 8})
+
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 class Counter(nn.Module):
@@ -52,17 +57,26 @@ def _encoder(name="oracle"):
     return load_encoder(EncoderSpec.parse(f"synthetic:{name}"))
 
 
-def _train(images, folder, config=CONFIG, stop=None, **given):
-    detector = Counter()
+def _learner(detector, config, folder, seed=1, world=None):
+    return Learner(detector, config, seed=seed, folder=folder, world=world or ALONE)
 
+
+def _stop_at(stop):
     def progress(sequence, what):
         for each in sequence:
             if each == stop:
                 raise KeyboardInterrupt
             yield each
 
-    settings = {"masks": False, "seed": 1, "folder": folder, "progress": progress, "what": "x"} | given
-    return detector, train(_encoder(), detector, images, config, **settings)
+    return progress
+
+
+def _train(images, folder, config=CONFIG, stop=None, **given):
+    detector = Counter()
+    learner = _learner(detector, config, folder)
+    settings = {"masks": False, "seed": 1, "progress": _stop_at(stop), "what": "x"} | given
+    train(_encoder(), [learner], images, config, **settings)
+    return detector, learner
 
 
 @pytest.mark.parametrize("stop", [1, 5])
@@ -107,21 +121,16 @@ def _rank(rank, images, folder, meeting):
     detector = Silent()
     with join("cpu", init_method=f"file://{meeting}") as world:
         config = CONFIG.model_copy(update={"batch": 4})
-        settings = {
-            "masks": False,
-            "seed": 1,
-            "folder": folder,
-            "progress": lambda s, w: s,
-            "what": "x",
-            "world": world,
-        }
-        train(_encoder(), detector, images, config, **settings)
+        learner = _learner(detector, config, folder, world=world)
+        settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x", "world": world}
+        train(_encoder(), [learner], images, config, **settings)
 
 
 def test_two_ranks_are_one_process(images, tmp_path):
     alone = Silent()
-    settings = {"masks": False, "seed": 1, "folder": tmp_path / "1", "progress": lambda s, w: s, "what": "x"}
-    train(_encoder(), alone, images, CONFIG.model_copy(update={"batch": 4}), **settings)
+    settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x"}
+    config = CONFIG.model_copy(update={"batch": 4})
+    train(_encoder(), [_learner(alone, config, tmp_path / "1")], images, config, **settings)
     fork = multiprocessing.get_context("fork")
     ranks = [fork.Process(target=_rank, args=(rank, images, tmp_path / "2", tmp_path / "meet")) for rank in range(2)]
     for process in ranks:
@@ -139,18 +148,42 @@ def test_a_loss_that_is_no_number_stops_the_training(images, tmp_path):
         def losses(self, *given):
             return {"loss_mask": super().losses(*given)["loss_cls_stage0"] * torch.nan}
 
+    settings = {"masks": False, "seed": 0, "progress": lambda s, w: s, "what": "x"}
     with pytest.raises(UserError, match="loss_mask nan"):
+        train(_encoder(), [_learner(Broken(), CONFIG, tmp_path / "a")], images, CONFIG, **settings)
+    # Of another head it is that head's own affair.
+    sound, broken = _learner(Counter(), CONFIG, tmp_path / "b"), _learner(Broken(), CONFIG, tmp_path / "c")
+    train(_encoder(), [sound, broken], images, CONFIG, **settings)
+    assert (sound.done, broken.done) == (CONFIG.iterations, 0)
+
+
+def test_heads_that_share_the_encoder_s_passes_end_as_they_would_alone(images, tmp_path, monkeypatch):
+    config = CONFIG.model_copy(update={"views": 3})
+    settings = {"masks": False, "progress": lambda s, w: s, "what": "x"}
+    alone = [Counter(), Counter()]
+    for seed, detector in enumerate(alone):
         train(
             _encoder(),
-            Broken(),
+            [_learner(detector, config, tmp_path / f"a{seed}", seed=seed)],
             images,
-            CONFIG,
-            masks=False,
-            seed=0,
-            folder=tmp_path,
-            progress=lambda s, w: s,
-            what="x",
+            config,
+            seed=seed,
+            **settings,
         )
+    assert not torch.equal(alone[0].count.weight, alone[1].count.weight)
+    # The second was three steps ahead when the run began.
+    stopping = settings | {"progress": _stop_at(3)}
+    with pytest.raises(KeyboardInterrupt):
+        train(_encoder(), [_learner(Counter(), config, tmp_path / "t1")], images, config, seed=1, **stopping)
+    together = [Counter(), Counter()]
+    learners = [_learner(d, config, tmp_path / f"t{seed}", seed=seed) for seed, d in enumerate(together)]
+    assert [learner.done for learner in learners] == [0, 3]
+    passes, ask = [], training.tokens_of
+    monkeypatch.setattr(training, "tokens_of", lambda *given: (passes.append(1), ask(*given))[1])
+    train(_encoder(), learners, images, config, seed=0, **settings)
+    assert len(passes) == config.iterations
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one.count.weight, other.count.weight)
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(images, tmp_path):

@@ -1,0 +1,99 @@
+"""Send every view of a split through the encoder once and keep its features, file by file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import safe_open
+
+from probes.detection.annotations import GroundTruth
+from probes.detection.loader import pool_batches
+from probes.detection.recipe import TrainingConfig
+from probes.detection.tokens import tokens_of
+from probes.detection.views import Kept, about, packed, shards
+from rice_core.cache import Shard
+from rice_core.features import Encoder, Informed
+
+if TYPE_CHECKING:
+    from rice_core.probe import Work
+
+
+def views_kept(truth: GroundTruth, config: TrainingConfig, *, side: int, work: Work) -> int:
+    """Views that are in the cache already."""
+    assert config.views is not None
+    found = (each for each in shards(len(truth.images), config.views) if work.find(about(truth, each, side, config)))
+    return sum(len(each) * config.views for each in found)
+
+
+def keep_views(
+    encoder: Encoder, truth: GroundTruth, config: TrainingConfig, *, side: int, what: str, work: Work, workers: int = 0
+) -> Kept:
+    """The features of all views: those in the cache, and the others made now. Rank 0 makes them, and all ranks read.
+
+    Raises:
+        UserError: the features are not finite.
+        StoreError: the disk is full.
+    """
+    assert config.views is not None
+    files = shards(len(truth.images), config.views)
+    paths: list[Path] = []
+    for number in work.progress(range(len(files)), f"{what}: keeping the features of its views"):
+        wanted = about(truth, files[number], side, config)
+        path = None
+        if work.world.leads:
+            path = work.find(wanted) or work.keep(wanted, _made(encoder, truth, files[number], side, config, workers))
+        paths.append(work.world.agree(path))
+    return _opened(paths, len(files[0]), config.views)
+
+
+def _made(
+    encoder: Encoder, truth: GroundTruth, chosen: range, side: int, config: TrainingConfig, workers: int
+) -> Shard:
+    """half_NCTU, exponent_N, and of each row image_N, view_N and the image's size_N2; `notes["reasons"]` of images left out."""
+    told = isinstance(encoder, Informed)
+    names = {truth.images[number].sample.id: number for number in chosen}
+    rows: list[dict[str, Any]] = []
+    reasons: dict[str, str] = {}
+    views = dict.fromkeys(chosen, 0)
+    size = max(1, config.batch // config.accumulate)
+    batches = pool_batches(truth.images, chosen, config, side=side, told=told, workers=workers)
+    for _, batch in zip(range(math.ceil(len(chosen) * (config.views or 0) / size)), batches, strict=True):
+        reasons |= {str(names[skip.item]): skip.reason for skip in batch.skipped}
+        if not batch.examples:
+            continue
+        for example, tokens_CTU in zip(batch.examples, tokens_of(encoder, batch, config.precision), strict=True):
+            number, kept = names[example.image.sample.id], packed(tokens_CTU)
+            place = {"image": number, "view": views[number], "size": example.placing.image_hw}
+            rows.append({"half": kept.half_CTU, "exponent": kept.exponent, **place})
+            views[number] += 1
+    if not rows:
+        return Shard({}, {"reasons": reasons})
+    arrays = {
+        "half_NCTU": np.stack([row["half"] for row in rows]),
+        "exponent_N": np.array([row["exponent"] for row in rows], dtype=np.int32),
+        "image_N": np.array([row["image"] for row in rows], dtype=np.int32),
+        "view_N": np.array([row["view"] for row in rows], dtype=np.int32),
+        "size_N2": np.array([row["size"] for row in rows], dtype=np.int32),
+    }
+    return Shard(arrays, {"reasons": reasons})
+
+
+def _opened(paths: list[Path], images: int, views: int) -> Kept:
+    rows: dict[tuple[int, int], int] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    reasons: dict[int, str] = {}
+    for path in paths:
+        with safe_open(path, "np") as file:
+            notes = json.loads(file.metadata()["notes"])
+            reasons |= {int(number): reason for number, reason in notes["reasons"].items()}
+            if "image_N" not in file.keys():  # noqa: SIM118 - no mapping
+                continue
+            image_N, view_N, size_N2 = (file.get_tensor(name) for name in ("image_N", "view_N", "size_N2"))
+        for row, (image, view) in enumerate(zip(image_N.tolist(), view_N.tolist(), strict=True)):
+            rows[image, view] = row
+            sizes[image] = (int(size_N2[row, 0]), int(size_N2[row, 1]))
+    return Kept(tuple(paths), images, views, rows, sizes, reasons)

@@ -1,0 +1,31 @@
+"""What the frozen encoder gives the detector."""
+
+from __future__ import annotations
+
+import torch
+
+from probes.detection.loader import Batch
+from rice_core.errors import UserError
+from rice_core.features import Encoder, Informed
+
+
+def tokens_of(encoder: Encoder, batch: Batch, precision: str) -> torch.Tensor:
+    """The frozen encoder's patch grid (B, C, T, U), float32, without a graph; what a batch brings along is not computed.
+
+    Raises:
+        UserError: it is not finite.
+    """
+    if batch.tokens_BCTU is not None:
+        return batch.tokens_BCTU.to(encoder.device, non_blocking=True)
+    if isinstance(encoder, Informed):
+        encoder.observe([example.truth for example in batch.examples if example.truth is not None])
+    device = encoder.device
+    # Not inference_mode: the head's backward pass keeps what is computed here.
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        pixels_B3SS = batch.pixels_B3SS.to(device, non_blocking=True).float() / 255
+        tokens_BCTU = encoder.encode(encoder.normalize(pixels_B3SS)).dense_BCHW.float()
+    if not tokens_BCTU.isfinite().all():
+        finite = tokens_BCTU.isfinite().flatten(1).all(1).tolist()
+        bad = batch.examples[finite.index(False)].image.sample.id
+        raise UserError(f"{encoder.spec.title} gives NaN or infinite features for {bad}; try ?dtype=fp32.")
+    return tokens_BCTU

@@ -1,0 +1,54 @@
+"""What is known of an encoder's cost without loading it, and what may be spent on keeping its features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from rice_core.record import Evidence, Record
+from rice_core.spec import EncoderSpec
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a choice between computing features again and keeping them rests on."""
+
+    room: int
+    """Bytes that kept features may take."""
+    dim: int | None = None
+    patch: int | None = None
+    tokens: int = 0
+    """Patch tokens of an image at the encoder's own resolution."""
+    tokens_per_second: float | None = None
+    """That the encoder has given in earlier measurements, decoding included."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many images a probe will send through the encoder itself, and why so many."""
+
+    images: int
+    side: int
+    """Of each, in pixels."""
+    why: str
+
+
+def budget_of(encoder: EncoderSpec, records: Sequence[Record], room: int) -> Budget:
+    """What the records of an encoder say.
+
+    Args:
+        room: bytes that kept features may take.
+    """
+    own = [record for record in records if record.cell.encoder.identity() == encoder.identity()]
+    known = [(record, record.evidence) for record in own if record.evidence is not None and record.evidence.patch]
+    if not known:
+        return Budget(room)
+    speeds = [record.images_per_second * _tokens(made) for record, made in known if record.images_per_second]
+    _, evidence = known[0]
+    return Budget(room, evidence.dim, evidence.patch, _tokens(evidence), median(speeds) if speeds else None)
+
+
+def _tokens(evidence: Evidence) -> int:
+    h, w = evidence.resolution
+    return (h // evidence.patch) * (w // evidence.patch)
