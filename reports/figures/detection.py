@@ -13,7 +13,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from reports.figures.detection_json import ApJson, Curve, Kind, TrainingJson, read_all
+from reports.figures.bodies import read_all
+from reports.figures.detection_json import ApJson, Curve, Kind, TrainingJson
 from reports.figures.detection_legend import dashes, legend, legend_height, number
 from reports.figures.style import Format, canvas, drawing, encode, line_colour
 

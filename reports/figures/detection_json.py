@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from rice_core.errors import UserError
+from reports.figures.bodies import Part
 
 Percent = Annotated[float, Field(ge=0, le=100.001, allow_inf_nan=False)]
 """A hair above 100 is rounding."""
@@ -17,12 +16,7 @@ Frequency = Literal["r", "c", "f"]
 Loss = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    # The probe may come to write more than a figure reads.
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-class Precision(_Part):
+class Precision(Part):
     """Percent at recall 0, 0.01, ... 1, the mean over categories, by IoU; None where nothing defines it."""
 
     at_50: Curve = Field(alias="0.50")
@@ -30,7 +24,7 @@ class Precision(_Part):
     mean: Curve = Field(alias="0.50:0.95")
 
 
-class CategoryAp(_Part):
+class CategoryAp(Part):
     name: str
     frequency: Frequency | None = None
     """LVIS's: rare, common, frequent."""
@@ -38,31 +32,31 @@ class CategoryAp(_Part):
     objects: Count
 
 
-class Kind(_Part):
+class Kind(Part):
     precision: Precision
     categories: tuple[CategoryAp, ...] = Field(max_length=20_000)
 
 
-class Kinds(_Part):
+class Kinds(Part):
     box: Kind
     mask: Kind | None = None
 
 
-class ApJson(_Part):
+class ApJson(Part):
     kinds: Kinds
 
 
-class Step(_Part):
+class Step(Part):
     iteration: Loss
     loss: Loss
     """The sum of all."""
 
 
-class TrainingJson(_Part):
+class TrainingJson(Part):
     curve: tuple[Step, ...] = Field(min_length=1, max_length=10_000)
 
 
-class DataSetAp(_Part):
+class DataSetAp(Part):
     """One data set of a suite."""
 
     name: str
@@ -73,34 +67,5 @@ class DataSetAp(_Part):
     """Images."""
 
 
-class SuiteJson(_Part):
+class SuiteJson(Part):
     parts: tuple[DataSetAp, ...] = Field(min_length=1, max_length=400)
-
-
-Body = TypeVar("Body", bound=_Part)
-
-
-def read_all(bodies: Mapping[str, Any], model: type[Body], file: str) -> dict[str, Body]:
-    """Title -> the checked body, in the given order.
-
-    Args:
-        file: how the message calls it.
-
-    Raises:
-        UserError: a body that is not what the probe writes; the message names the title.
-        ValueError: nothing given.
-    """
-    if not bodies:
-        raise ValueError("a figure needs at least one encoder")
-    found = {}
-    for title, body in bodies.items():
-        try:
-            found[title] = model.model_validate(body)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            raise UserError(
-                f"{file} of {title!r} cannot be drawn ({where}: {first['msg']}); "
-                "measure it again with ricebench run --only all."
-            ) from None
-    return found

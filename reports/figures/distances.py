@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from reports.figures.bodies import read_all
 from reports.figures.style import COLOURS, MUTED, Format, canvas, drawing, encode, fitted, line_colour
-from reports.figures.tokens_json import Distances, read_all
+from reports.figures.tokens_json import Distances, TokensJson
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +34,7 @@ def token_distance_figure(bodies: Mapping[str, Any], *, format: Format = "png") 
         UserError: a body that is not what the probe `tokens` writes.
         ValueError: no body.
     """
-    read = {title: body.distances for title, body in read_all(bodies).items()}
+    read = {title: body.distances for title, body in read_all(bodies, TokensJson, "tokens.json").items()}
     with drawing():
         figure = canvas(8.4, max(3.1, 1.1 + 0.29 * len(read)))
         axes = figure.add_axes((0.065, 0.15, 0.485, 0.80))

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.figures.bodies import read_all
 from reports.figures.style import INK, MUTED, Colour, Format, canvas, class_colours, drawing, encode, fitted
-from reports.figures.tokens_json import Layout, read_all
+from reports.figures.tokens_json import Layout, TokensJson
 from rice_core.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -42,7 +43,9 @@ def sphere_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes
         UserError: none has a t-SNE, or a body is not what the probe `tokens` writes.
         ValueError: no body.
     """
-    read = {title: body.tsne for title, body in read_all(bodies).items() if body.tsne is not None}
+    read = {
+        title: body.tsne for title, body in read_all(bodies, TokensJson, "tokens.json").items() if body.tsne is not None
+    }
     if not read:
         raise UserError("No encoder has a t-SNE to draw; run the probe tokens on a data set with labels.")
     counted = Counter(layout.classes[label] for layout in read.values() for label in layout.labels)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from rice_core.errors import UserError
+from reports.figures.bodies import Part
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")  # The probe may come to write more than a figure reads.
-
-
-class Distances(_Part):
+class Distances(Part):
     """A histogram of cosine distances between the tokens of one image."""
 
     edges: tuple[Finite, ...] = Field(min_length=2)
@@ -34,7 +29,7 @@ class Distances(_Part):
         return self
 
 
-class Layout(_Part):
+class Layout(Part):
     """Objects on the unit sphere. `labels` index `classes`."""
 
     points: tuple[tuple[Finite, Finite, Finite], ...] = Field(min_length=1)
@@ -52,29 +47,6 @@ class Layout(_Part):
         return self
 
 
-class TokensJson(_Part):
+class TokensJson(Part):
     distances: Distances
     tsne: Layout | None = None
-
-
-def read_all(bodies: Mapping[str, Any]) -> dict[str, TokensJson]:
-    """Title -> the checked body, in the given order.
-
-    Raises:
-        UserError: a body that is not what the probe writes; the message names the title.
-        ValueError: nothing given.
-    """
-    if not bodies:
-        raise ValueError("a figure needs at least one encoder")
-    found = {}
-    for title, body in bodies.items():
-        try:
-            found[title] = TokensJson.model_validate(body)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            raise UserError(
-                f"tokens.json of {title!r} cannot be drawn ({where}: {first['msg']}); "
-                "measure it again with ricebench run --probes tokens --only all."
-            ) from None
-    return found
