@@ -13,11 +13,11 @@ from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 
 
-def bill(plan: Plan, store: Store, *, room: int) -> Iterator[str]:
+def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
     """One line a cell, then images, time and disk an encoder.
 
     Args:
-        room: bytes that kept features may take.
+        space: what kept features may take.
 
     Time is taken from the speed of earlier records of the same encoder, and disk from its recorded width and patch; where
     there is none, the line says how to measure it instead of guessing.
@@ -33,7 +33,7 @@ def bill(plan: Plan, store: Store, *, room: int) -> Iterator[str]:
             lacking = probe.data - plan.dataset.provides
             state = "not applicable: no " + ", ".join(sorted(lacking)) if lacking else _state(by_id.get(cell.id))
             yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand} / seed {cell.seed}: {state}"
-        budget = budget_of(encoder, records, room)
+        budget = budget_of(encoder, records, space)
         probes = [probe for _, probe in waiting if probe.data <= plan.dataset.provides]
         live = [group[0].passes(len(group), plan.dataset, budget) for group in _groups(probes)]
         for why, times in Counter(passes.why for passes in live).items():

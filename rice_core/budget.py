@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from rice_core.record import Evidence, Record
@@ -14,14 +14,20 @@ from rice_core.spec import EncoderSpec
 class Budget:
     """What a choice between computing features again and keeping them rests on."""
 
-    room: int
-    """Bytes that kept features may take."""
+    cache: int
+    """Bytes that the cache may hold."""
+    free: int
+    """Bytes that may still be written."""
     dim: int | None = None
     patch: int | None = None
     tokens: int = 0
     """Patch tokens of an image at the encoder's own resolution."""
     tokens_per_second: float | None = None
     """That the encoder has given in earlier measurements, decoding included."""
+
+    def shared(self, share: float) -> Budget:
+        """With this share of the space."""
+        return replace(self, cache=int(self.cache * share), free=int(self.free * share))
 
 
 @dataclass(frozen=True)
@@ -34,19 +40,21 @@ class Passes:
     why: str
 
 
-def budget_of(encoder: EncoderSpec, records: Sequence[Record], room: int) -> Budget:
-    """What the records of an encoder say.
-
-    Args:
-        room: bytes that kept features may take.
-    """
+def budget_of(encoder: EncoderSpec, records: Sequence[Record], space: Budget) -> Budget:
+    """`space` with what the records of an encoder say."""
     own = [record for record in records if record.cell.encoder.identity() == encoder.identity()]
     known = [(record, record.evidence) for record in own if record.evidence is not None and record.evidence.patch]
     if not known:
-        return Budget(room)
+        return space
     speeds = [record.images_per_second * _tokens(made) for record, made in known if record.images_per_second]
     _, evidence = known[0]
-    return Budget(room, evidence.dim, evidence.patch, _tokens(evidence), median(speeds) if speeds else None)
+    return replace(
+        space,
+        dim=evidence.dim,
+        patch=evidence.patch,
+        tokens=_tokens(evidence),
+        tokens_per_second=median(speeds) if speeds else None,
+    )
 
 
 def _tokens(evidence: Evidence) -> int:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from rice_core.budget import Budget
 from rice_core.digest import canonical_json
 from rice_core.files import write_atomically
 from rice_core.store import Store
@@ -100,10 +101,14 @@ class FeatureCache:
             raise ValueError(f"a cache key is 64 hex digits, not {key!r}")
         return self.root / key[:2] / f"{key}.safetensors"
 
-    def room(self) -> int:
-        """Bytes that new shards may take: older ones leave for them, and a tenth of the disk's free space stays free."""
+    def space(self) -> Budget:
+        """What may be kept. Older shards leave for new ones only above the cache's own limit, never for a full disk."""
         folder = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
-        return int(0.9 * min(self._max_bytes, shutil.disk_usage(folder).free + self.size()))
+        return Budget(cache=int(0.9 * self._max_bytes), free=int(0.9 * shutil.disk_usage(folder).free))
+
+    def has(self, key: str) -> bool:
+        """Whether there is a shard of a key, sound or not."""
+        return self.path(key).is_file()
 
     def size(self) -> int:
         """Bytes of all shards."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from rice_core.budget import Budget
 from rice_core.cache import Arrays, FeatureCache, Shard
 from rice_core.datasets import Dataset, Sample, coverage, label_map
 from rice_core.digest import json_digest
@@ -91,9 +92,13 @@ class Extractor:
         """Regions and dense views keep the whole image; whole-image items are cropped as the model was trained."""
         return "squash" if view == "dense" or "regions" in self._dataset.provides else "native"
 
-    def room(self) -> int:
-        """Bytes that `keep` may take."""
-        return self._cache.room()
+    def space(self) -> Budget:
+        """What `keep` may take."""
+        return self._cache.space()
+
+    def has(self, about: Mapping[str, Any]) -> bool:
+        """Whether there is something for `find`, sound or not."""
+        return self._cache.has(self._key_of(about))
 
     def find(self, about: Mapping[str, Any]) -> Path | None:
         """Where arrays that a probe made itself are kept, verified. `about` says what they depend on beside the encoder."""

@@ -122,6 +122,9 @@ class Work(Protocol):
     def budget(self) -> Budget:
         """What is known of the encoder's speed, and how much `keep` may take."""
 
+    def has(self, about: Mapping[str, Any]) -> bool:
+        """Whether there is something for `find`; it is not looked into."""
+
     def find(self, about: Mapping[str, Any]) -> Path | None:
         """The safetensors file, verified, of features kept under `about` for these weights, data and code; None where there is none.
 

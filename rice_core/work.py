@@ -123,7 +123,10 @@ class CellWork:
             yield DenseBatch(tuple(s.id for s in batch), dense, labels, pixels)
 
     def budget(self) -> Budget:
-        return budget_of(self._cell.encoder, self._store.records(), self._features.room())
+        return budget_of(self._cell.encoder, self._store.records(), self._features.space())
+
+    def has(self, about: Mapping[str, Any]) -> bool:
+        return self._features.has(self._about(about))
 
     def find(self, about: Mapping[str, Any]) -> Path | None:
         return self._features.find(self._about(about))

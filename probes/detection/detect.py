@@ -13,7 +13,8 @@ import torch
 from pycocotools import mask as coco_mask
 
 from probes.detection.annotations import Category, TruthImage
-from probes.detection.loader import Example, whole_batches
+from probes.detection.examples import Example
+from probes.detection.loader import whole_batches
 from probes.detection.masks import paste
 from probes.detection.nouns import Detections, Detector
 from probes.detection.recipe import side_of

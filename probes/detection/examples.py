@@ -14,14 +14,11 @@ from probes.detection.annotations import TruthImage
 from probes.detection.images import Placing, jittered, label_view, shown, whole
 from probes.detection.nouns import Target
 from probes.detection.recipe import TrainingConfig
-from probes.detection.views import Kept, Packed, view_of
+from probes.detection.views import VIEW, Kept, view_of
 from rice_core.errors import UserError
 from rice_core.features import Truth
 from rice_core.images import ImageError, load_image
 from rice_core.record import Skipped
-
-_VIEW = 1
-"""Keeps this use of the seed apart from the loader's."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,8 @@ class Example:
     placing: Placing
     pixels_SS3: npt.NDArray[np.uint8] | None
     """None where the features are kept."""
-    kept: Packed | None
+    kept: tuple[npt.NDArray[np.float16], int] | None
+    """As `Kept.read` gives them."""
     target: Target
     truth: Truth | None
     """For an encoder that is told it."""
@@ -53,7 +51,7 @@ class Views(Dataset["Example | UserError"]):
 
     def __getitem__(self, index: tuple[int, int]) -> Example | UserError:
         place, chosen = index
-        rng = np.random.default_rng([self.seed, _VIEW, place])
+        rng = np.random.default_rng([self.seed, VIEW, place])
         view = None if self.config.views is None else int(rng.integers(self.config.views))
         skipped: list[Skipped] = []
         for step in range(len(self.images)):

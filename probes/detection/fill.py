@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import safe_open
 
 from probes.detection.annotations import GroundTruth
 from probes.detection.loader import pool_batches
 from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import tokens_of
-from probes.detection.views import Kept, about, packed, shards
+from probes.detection.views import Kept, about, opened, packed, shards
 from rice_core.cache import Shard
 from rice_core.features import Encoder, Informed
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def views_kept(truth: GroundTruth, config: TrainingConfig, *, side: int, work: Work) -> int:
     """Views that are in the cache already."""
     assert config.views is not None
-    found = (each for each in shards(len(truth.images), config.views) if work.find(about(truth, each, side, config)))
+    found = (each for each in shards(len(truth.images), config.views) if work.has(about(truth, each, side, config)))
     return sum(len(each) * config.views for each in found)
 
 
@@ -39,15 +40,24 @@ def keep_views(
         StoreError: the disk is full.
     """
     assert config.views is not None
-    files = shards(len(truth.images), config.views)
+    chosen = shards(len(truth.images), config.views)
     paths: list[Path] = []
-    for number in work.progress(range(len(files)), f"{what}: keeping the features of its views"):
-        wanted = about(truth, files[number], side, config)
+    files: dict[int, Any] = {}
+    for number in work.progress(range(len(chosen)), f"{what}: keeping the features of its views"):
+        wanted = about(truth, chosen[number], side, config)
         path = None
         if work.world.leads:
-            path = work.find(wanted) or work.keep(wanted, _made(encoder, truth, files[number], side, config, workers))
+            made = partial(_made, encoder, truth, chosen[number], side, config, workers)
+            path = work.find(wanted) or work.keep(wanted, made())
+            # Another run that shares the cache may have put it out between the two; once open, it stays.
+            with contextlib.suppress(FileNotFoundError):
+                files[number] = opened(path)
+            if number not in files:
+                path = work.keep(wanted, made())
         paths.append(work.world.agree(path))
-    return _opened(paths, len(files[0]), config.views)
+        if number not in files:
+            files[number] = opened(paths[-1])
+    return _listed(paths, len(chosen[0]), files)
 
 
 def _made(
@@ -65,10 +75,13 @@ def _made(
         reasons |= {str(names[skip.item]): skip.reason for skip in batch.skipped}
         if not batch.examples:
             continue
-        for example, tokens_CTU in zip(batch.examples, tokens_of(encoder, batch, config.precision), strict=True):
-            number, kept = names[example.image.sample.id], packed(tokens_CTU)
+        kept = packed(tokens_of(encoder, batch, config.precision))
+        for example, half_CTU, exponent in zip(
+            batch.examples, kept.half_BCTU.cpu().numpy(), kept.exponent_B.tolist(), strict=True
+        ):
+            number = names[example.image.sample.id]
             place = {"image": number, "view": views[number], "size": example.placing.image_hw}
-            rows.append({"half": kept.half_CTU, "exponent": kept.exponent, **place})
+            rows.append({"half": half_CTU, "exponent": exponent, **place})
             views[number] += 1
     if not rows:
         return Shard({}, {"reasons": reasons})
@@ -82,18 +95,17 @@ def _made(
     return Shard(arrays, {"reasons": reasons})
 
 
-def _opened(paths: list[Path], images: int, views: int) -> Kept:
+def _listed(paths: list[Path], images: int, files: dict[int, Any]) -> Kept:
     rows: dict[tuple[int, int], int] = {}
     sizes: dict[int, tuple[int, int]] = {}
     reasons: dict[int, str] = {}
-    for path in paths:
-        with safe_open(path, "np") as file:
-            notes = json.loads(file.metadata()["notes"])
-            reasons |= {int(number): reason for number, reason in notes["reasons"].items()}
-            if "image_N" not in file.keys():  # noqa: SIM118 - no mapping
-                continue
-            image_N, view_N, size_N2 = (file.get_tensor(name) for name in ("image_N", "view_N", "size_N2"))
+    for _, file in sorted(files.items()):
+        notes = json.loads(file.metadata()["notes"])
+        reasons |= {int(number): reason for number, reason in notes["reasons"].items()}
+        if "image_N" not in file.keys():  # noqa: SIM118 - no mapping
+            continue
+        image_N, view_N, size_N2 = (file.get_tensor(name) for name in ("image_N", "view_N", "size_N2"))
         for row, (image, view) in enumerate(zip(image_N.tolist(), view_N.tolist(), strict=True)):
             rows[image, view] = row
             sizes[image] = (int(size_N2[row, 0]), int(size_N2[row, 1]))
-    return Kept(tuple(paths), images, views, rows, sizes, reasons)
+    return Kept(tuple(paths), images, rows, sizes, reasons, files)

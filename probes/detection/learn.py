@@ -23,6 +23,7 @@ from probes.detection.train import train
 from probes.detection.ways import cheapest
 from rice_core.errors import NotApplicable, UserError
 from rice_core.features import Encoder
+from rice_core.record import Skipped
 
 if TYPE_CHECKING:
     from rice_core.probe import Work
@@ -60,13 +61,14 @@ def learn(
     masks: str,
     work: Work,
     part: str = "",
+    share: float = 1.0,
     others: Sequence[Head] = (),
 ) -> Learnt | None:
     """Train on `truth`, detect in `val`; what is left out is told to `work`. None in a rank that only helped to train.
 
     Args:
         masks: as the probe's parameter.
-        part: of a suite, for the progress bar.
+        part: of a suite, for the progress bar. share: of the cache that it may fill.
         others: heads that are to be trained with the same recipe; where one pass of the encoder for all is the cheapest, they
             are trained too, and their state is in their folders.
 
@@ -88,7 +90,7 @@ def learn(
     kept = None
     # A sibling may have trained it already.
     if learners[0].done < training.iterations:
-        way = _way(encoder, truth, training, side, 1 + len(others), work)
+        way = _way(encoder, truth, training, side, 1 + len(others), share, work)
         if way == "kept":
             kept = keep_views(encoder, truth, training, side=side, what=name, work=work, workers=workers)
         for other in others if way == "together" else ():
@@ -96,7 +98,7 @@ def learn(
             with contextlib.suppress(UserError):
                 theirs, _ = _detector(encoder, truth, other, masks=learns_masks)
                 learners.append(Learner(theirs, training, seed=other.seed, folder=other.folder, world=work.world))
-    skipped = train(
+    train(
         encoder,
         learners,
         truth.images,
@@ -109,8 +111,11 @@ def learn(
         workers=workers,
         world=work.world,
     )
+    leader = learners[0]
+    del learners  # the others' weights lie on disk
     if not work.world.leads:
         return None
+    cast(nn.Module, detector).eval()
     found = detect_all(
         encoder,
         detector,
@@ -123,20 +128,24 @@ def learn(
         what=f"{name}: detecting",
         workers=workers,
     )
-    for skip in (*truth.skipped, *val.skipped, *skipped, *found.skipped):
+    unread = tuple(Skipped(item=item, reason=reason) for item, reason in leader.skipped.items())
+    for skip in (*truth.skipped, *val.skipped, *unread, *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
-    return Learnt(found, learners[0].curve, learns_masks, made_by)
+    return Learnt(found, leader.curve, learns_masks, made_by)
 
 
-def _way(encoder: Encoder, truth: GroundTruth, training: TrainingConfig, side: int, heads: int, work: Work) -> str:
+def _way(
+    encoder: Encoder, truth: GroundTruth, training: TrainingConfig, side: int, heads: int, share: float, work: Work
+) -> str:
     """How the views come by their features; the same on every rank."""
     if training.views is None:
         return "alone"
     found = None
     if work.world.leads:
-        budget = replace(work.budget(), dim=encoder.dim, patch=encoder.patch)
+        budget = replace(work.budget().shared(share), dim=encoder.dim, patch=encoder.patch)
         kept = views_kept(truth, training, side=side, work=work)
-        found = cheapest(training, images=len(truth.images), heads=heads, side=side, budget=budget, kept=kept).name
+        images, ranks = len(truth.images), work.world.size
+        found = cheapest(training, images=images, heads=heads, side=side, budget=budget, kept=kept, ranks=ranks).name
     return str(work.world.agree(found))
 
 

@@ -5,6 +5,7 @@ FOLDER/head.safetensors   weights, both moments of AdamW, and what is needed to 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -48,20 +49,31 @@ class Learner:
         self._module = cast(nn.Module, detector)
         optimizer = torch.optim.AdamW(_groups(self._module, config.weight_decay), lr=config.rate)
         self._state = _State(folder / HEAD, self._module, optimizer)
-        self.done, self.curve = self._state.load()
-        """Steps made, and now and then their iteration, rate, losses and sum of losses."""
+        self.done, self.curve, self.skipped = self._state.load()
+        """Steps made; now and then their iteration, rate, losses and sum of losses; images left out, with the reasons."""
         self._spread = spread(_Losses(detector), [], world, "ddp")
         self._module.train()
         self._found: dict[str, torch.Tensor] = {}
 
     def learn(self, tokens_BCTU: torch.Tensor, batch: Batch, part: int) -> None:
-        """Add the gradient of the `part`-th part of this step's batch."""
+        """Add the gradient of the `part`-th part of this step's batch.
+
+        Raises:
+            UserError: the detector refuses, on any rank; then on all.
+        """
         config, device = self._config, tokens_BCTU.device
+        self.skipped |= {skip.item: skip.reason for skip in batch.skipped}
         with reducing(self._spread, last=part == config.accumulate - 1):
             # What is drawn depends on the step and the rank alone, so nothing of a generator need be kept.
             generator = torch.Generator(device).manual_seed(_seed(self._seed, self.done, part, self._world.rank))
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                losses = self._spread(tokens_BCTU, batch, generator)
+            losses, error = dict[str, torch.Tensor](), None
+            try:
+                with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                    losses = self._spread(tokens_BCTU, batch, generator)
+            except UserError as refusal:
+                error = refusal
+            if self._world.any(error is not None):
+                raise error or UserError(f"the detector's training failed on another rank at step {self.done}.")
             (sum(losses.values()) / config.accumulate).backward()
         for name, loss in losses.items():
             self._found[name] = self._found.get(name, 0.0) + loss.detach() / config.accumulate
@@ -85,9 +97,7 @@ class Learner:
             self.curve.append({"iteration": float(iteration), "rate": rate, **values, "loss": sum(values.values())})
         self._found = {}
         if self._world.leads and (self.done % max(1, config.iterations // _SAVES) == 0 or last):
-            self._state.save(self.done, self.curve)
-        if last:
-            self._module.eval()
+            self._state.save(self.done, self.curve, self.skipped, last=last)
 
 
 def rate_at(config: TrainingConfig, iteration: int) -> float:
@@ -157,32 +167,36 @@ class _State:
     module: nn.Module
     optimizer: torch.optim.AdamW
 
-    def save(self, steps: int, curve: list[dict[str, float]]) -> None:
+    def save(self, steps: int, curve: list[dict[str, float]], skipped: dict[str, str], *, last: bool) -> None:
+        """Args:
+        last: no step will follow, so the moments are not needed.
+        """
         tensors = {f"weight.{name}": value.detach() for name, value in self.module.named_parameters()}
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in self.module.named_parameters() if not last else ():
             for slot, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{slot}.{name}"] = value.detach()
-        about = {"steps": json.dumps(steps), "curve": json.dumps(curve)}
+        about = {"steps": json.dumps(steps), "curve": json.dumps(curve), "skipped": json.dumps(skipped)}
         temporary = self.path.with_name(f".{HEAD}.{secrets.token_hex(4)}.tmp")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata=about)
             os.replace(temporary, self.path)  # noqa: PTH105 - says what it does
         except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise StoreError(
                 f"{self.path.parent} cannot take the detector's checkpoint ({error}); free some space."
             ) from error
 
-    def load(self) -> tuple[int, list[dict[str, float]]]:
-        """Steps that are done, and their curve; a file that cannot be read is as none."""
+    def load(self) -> tuple[int, list[dict[str, float]], dict[str, str]]:
+        """Steps that are done, their curve, and what was left out."""
         if not self.path.is_file():
-            return 0, []
+            return 0, [], {}
         try:
             with safe_open(self.path, "pt") as file:
                 about = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            steps, curve = int(json.loads(about["steps"])), json.loads(about["curve"])
+            steps, curve, skipped = (json.loads(about[name]) for name in ("steps", "curve", "skipped"))
             with torch.no_grad():
                 for name, parameter in self.module.named_parameters():
                     parameter.copy_(tensors.pop(f"weight.{name}"))
@@ -196,4 +210,4 @@ class _State:
             raise UserError(
                 f"{self.path} cannot be gone on with ({' '.join(str(error).split())[:100]}); remove it to begin again."
             ) from None
-        return steps, curve
+        return int(steps), curve, skipped

@@ -21,12 +21,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from probes.detection.annotations import TruthImage
 from probes.detection.examples import Example, Pool, Views, Whole
 from probes.detection.recipe import TrainingConfig
-from probes.detection.views import Kept
+from probes.detection.views import ORDER, REPEAT, Kept, Packed
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 
-_ORDER, _REPEAT = 0, 2
-"""Keep the uses of the seed apart."""
 PREFETCH = 2
 
 
@@ -43,11 +41,13 @@ class Batch:
         pixels = [example.pixels_SS3 for example in self.examples if example.pixels_SS3 is not None]
         return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
-    @property
-    def tokens_BCTU(self) -> torch.Tensor | None:
-        """Features that are kept, float32; None where the encoder has to be asked."""
-        kept = [example.kept.tokens() for example in self.examples if example.kept is not None]
-        return torch.stack(kept) if kept else None
+    def packed(self) -> Packed | None:
+        """Features that are kept; None where the encoder has to be asked."""
+        kept = [example.kept for example in self.examples if example.kept is not None]
+        if not kept:
+            return None
+        half_BCTU = torch.from_numpy(np.stack([half_CTU for half_CTU, _ in kept]))
+        return Packed(half_BCTU, torch.tensor([exponent for _, exponent in kept]))
 
     @property
     def sizes_hw(self) -> list[tuple[int, int]]:
@@ -80,9 +80,9 @@ class Shuffled(Sampler[tuple[int, int]]):
 
     def _epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         floor_N = np.floor(self.repeats).astype(np.int64)
-        draws_N = np.random.default_rng([self.seed, _REPEAT, epoch]).random(len(self.repeats))
+        draws_N = np.random.default_rng([self.seed, REPEAT, epoch]).random(len(self.repeats))
         images = np.repeat(np.arange(len(self.repeats)), floor_N + (draws_N < self.repeats - floor_N))
-        return np.random.default_rng([self.seed, _ORDER, epoch]).permutation(images)
+        return np.random.default_rng([self.seed, ORDER, epoch]).permutation(images)
 
 
 def repeat_factors(images: Sequence[TruthImage], threshold: float | None) -> npt.NDArray[np.float64]:

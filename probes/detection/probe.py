@@ -123,7 +123,7 @@ class CocoFormatDetection:
         from probes.detection.outcome import outcome_of
 
         train, val = (self._truth(work, split) for split in ("train", "val"))
-        others = [sibling.probe.head(sibling.seed, sibling.folder) for sibling in work.siblings]
+        others = self.others(work)
         learnt = learn(encoder, train, val, self.head(seed, work.folder), masks=self.masks, work=work, others=others)
         if learnt is None:
             return Outcome(metrics=())
@@ -134,6 +134,15 @@ class CocoFormatDetection:
         from probes.detection.learn import Head
 
         return Head(self.settings(), self.backend, seed, folder)
+
+    def others(self, work: Work, part: str = "") -> list[Head]:
+        """What is trained in the cells that passes can be shared with; `part` of a suite."""
+        siblings = [(each, each.probe) for each in work.siblings]
+        return [
+            probe.head(each.seed, each.folder / part)
+            for each, probe in siblings
+            if isinstance(probe, CocoFormatDetection)
+        ]
 
     def _truth(self, work: Work, split: SplitName) -> GroundTruth:
         from probes.detection.annotations import read_ground_truth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,10 +32,11 @@ class Rf100Detection(CocoFormatDetection):
 
     def passes(self, cells: int, dataset: Dataset, budget: Budget) -> Passes:
         """See `rice_core.probe.Live`; each data set goes the way that suits it."""
-        ways = {name: self._way(cells, part, budget) for name, part in dataset.parts.items()}
+        shares = shares_of(dataset.parts)
+        ways = {name: self._way(cells, part, budget.shared(shares[name])) for name, part in dataset.parts.items()}
         judged = cells * len(dataset.splits.get("val", ()))
-        shares = Counter(way.name for way in ways.values())
-        said = ", ".join(f"{way} in {n} of {len(ways)} data sets" for way, n in sorted(shares.items()))
+        counts = Counter(way.name for way in ways.values())
+        said = ", ".join(f"{way} in {n} of {len(ways)} data sets" for way, n in sorted(counts.items()))
         first = next(iter(ways.items()), None)
         example = f"; {first[0]}: {first[1].why}" if first else ""
         images = sum(way.images for way in ways.values())
@@ -79,9 +81,19 @@ class Rf100Detection(CocoFormatDetection):
                 read_ground_truth(part.annotations[split], part.splits[split], name=f"{name}/{split}")
                 for split in ("train", "val")
             )
-            others = [each.probe.head(each.seed, each.folder / name) for each in work.siblings]
             head = self.head(seed, work.folder / name)
-            learnt = learn(encoder, train, val, head, masks="off", work=work, part=name, others=others)
+            share = shares_of(work.parts)[name]
+            learnt = learn(
+                encoder,
+                train,
+                val,
+                head,
+                masks="off",
+                work=work,
+                part=name,
+                share=share,
+                others=self.others(work, name),
+            )
         except StoreError:
             raise
         except (UserError, NotApplicable) as error:
@@ -114,6 +126,12 @@ class Rf100VlDetection(Rf100Detection):
     name: ClassVar[str] = "rf100vl-det"
     summary: ClassVar[str] = "Cascade R-CNN on a frozen encoder, Roboflow 100-VL (mean box AP)"
     by_domain: ClassVar[bool] = False
+
+
+def shares_of(parts: Mapping[str, Dataset]) -> dict[str, float]:
+    """Of the cache, by training images: all parts are wanted again for the next seed."""
+    images = {name: len(part.splits.get("train", ())) for name, part in parts.items()}
+    return {name: n / max(1, sum(images.values())) for name, n in images.items()}
 
 
 def means(ap: dict[str, float], domain: dict[str, str]) -> tuple[tuple[Metric, ...], Scores]:

@@ -15,8 +15,9 @@ def tokens_of(encoder: Encoder, batch: Batch, precision: str) -> torch.Tensor:
     Raises:
         UserError: it is not finite.
     """
-    if batch.tokens_BCTU is not None:
-        return batch.tokens_BCTU.to(encoder.device, non_blocking=True)
+    kept = batch.packed()
+    if kept is not None:
+        return kept.tokens(encoder.device)
     if isinstance(encoder, Informed):
         encoder.observe([example.truth for example in batch.examples if example.truth is not None])
     device = encoder.device

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from probes.detection.annotations import TruthImage
@@ -11,9 +12,8 @@ from probes.detection.loader import training_batches
 from probes.detection.recipe import TrainingConfig, side_of
 from probes.detection.tokens import tokens_of
 from probes.detection.views import SEED, Kept, rounded
-from rice_core.errors import UserError
+from rice_core.errors import StoreError, UserError
 from rice_core.features import Encoder, Informed
-from rice_core.record import Skipped
 from rice_core.train.parallel import World
 
 
@@ -36,8 +36,8 @@ def train(
     kept: Kept | None = None,
     workers: int = 0,
     world: World | None = None,
-) -> tuple[Skipped, ...]:
-    """Train in place; one pass of the encoder serves all learners. Returns the images that could not be read.
+) -> None:
+    """Train in place; one pass of the encoder serves all learners.
 
     Each ends as it would have alone, and joins in where its checkpoint is. The first one's failure ends the training; any
     other that fails is left where it was, for its own turn to say why.
@@ -69,22 +69,29 @@ def train(
         workers=workers,
     )
     leader, lost = learners[0], set[Learner]()
-    skipped: dict[str, Skipped] = {}
     for iteration in progress(range(first, config.iterations), what):
         due = [learner for learner in learners if learner.done == iteration and learner not in lost]
         for part in range(config.accumulate):
             batch = next(batches)
-            skipped |= {skip.item: skip for skip in batch.skipped}
+            if not due:
+                continue
             tokens_BCTU = tokens_of(encoder, batch, config.precision)
             if config.views is not None and kept is None:
                 tokens_BCTU = rounded(tokens_BCTU)
             for learner in due:
-                learner.learn(tokens_BCTU, batch, part)
+                if learner not in lost:
+                    _attempt(partial(learner.learn, tokens_BCTU, batch, part), learner, leader, lost)
         for learner in due:
-            try:
-                learner.step()
-            except UserError:
-                if learner is leader:
-                    raise
-                lost.add(learner)
-    return tuple(skipped.values())
+            if learner not in lost:
+                _attempt(learner.step, learner, leader, lost)
+
+
+def _attempt(call: Callable[[], None], learner: Learner, leader: Learner, lost: set[Learner]) -> None:
+    try:
+        call()
+    except StoreError:
+        raise
+    except UserError:
+        if learner is leader:
+            raise
+        lost.add(learner)

@@ -30,13 +30,21 @@ class Way:
 
 
 def cheapest(
-    config: TrainingConfig, *, images: int, heads: int, side: int, budget: Budget, kept: int | None = None
+    config: TrainingConfig,
+    *,
+    images: int,
+    heads: int,
+    side: int,
+    budget: Budget,
+    kept: int | None = None,
+    ranks: int = 1,
 ) -> Way:
     """The way that costs the least.
 
     Args:
         images: of the training split. heads: that agree in everything but themselves.
         side: S, pixels that the encoder sees. kept: views that are in the cache already; None is not known.
+        ranks: that share the training; what is kept is made by one of them.
     """
     shown = config.iterations * config.batch
     alone = f"{heads * shown:,} training views"
@@ -46,30 +54,35 @@ def cheapest(
     missing = views - (kept or 0)
     size = _bytes_of_a_view(side, budget)
     reading = UNKNOWN if not size or not budget.tokens_per_second else size / READ / _seconds(side, budget)
-    cost: dict[Literal["alone", "together", "kept"], float] = {"alone": float(heads * shown)}
+    cost: dict[Literal["alone", "together", "kept"], float] = {"alone": heads * shown / ranks}
     if heads > 1:
-        cost["together"] = float(shown)
-    fits = size is None or size * views <= budget.room
-    if fits:
-        cost["kept"] = missing + reading * heads * shown
+        cost["together"] = shown / ranks
+    tight = _lacking(size or 0, views, missing, budget)
+    if not tight:
+        cost["kept"] = missing + reading * heads * shown / ranks
     # The first of equals is the simplest.
     name = min(cost, key=lambda way: cost[way])
-    kept_gb = "" if size is None else f", {size * views / 1e9:.1f} GB"
-    pool = f"{views:,} views ({config.views} of each image{kept_gb})"
+    pool = f"{views:,} views ({config.views} of each image" + (f", {size * views / 1e9:.1f} GB)" if size else ")")
     judged = f"reading one back counts as {reading:.2g} of a pass" + ("" if budget.tokens_per_second else ", assumed")
     if name == "kept":
         done = f", of which {kept:,} are kept already" if kept else ""
+        fits = "" if size else "; if they fit, for the encoder's width is not on record yet"
         return Way(
-            name, missing, f"{pool} go through the encoder once and are kept{done}, in place of {alone}; {judged}"
+            name, missing, f"{pool} go through the encoder once and are kept{done}, in place of {alone}; {judged}{fits}"
         )
-    instead = (
-        f"keeping {pool} would not pay: {judged}"
-        if fits
-        else f"{pool} do not fit into the cache's {budget.room / 1e9:.1f} GB (--cache-gb)"
-    )
+    instead = f"{pool} do not fit into {tight}" if tight else f"keeping {pool} would not pay: {judged}"
     if name == "together":
         return Way(name, shown, f"{shown:,} training views serve {heads} heads at once, in place of {alone}; {instead}")
     return Way(name, heads * shown, f"{alone}; {instead}")
+
+
+def _lacking(size: int, views: int, missing: int, budget: Budget) -> str:
+    """What is too small for the kept views; empty where nothing is."""
+    if size * views > budget.cache:
+        return f"the cache's {budget.cache / 1e9:.1f} GB (--cache-gb)"
+    if size * missing > budget.free:
+        return f"the {budget.free / 1e9:.1f} GB that are free on the store's disk"
+    return ""
 
 
 def _bytes_of_a_view(side: int, budget: Budget) -> int | None:

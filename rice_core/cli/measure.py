@@ -87,8 +87,7 @@ def plan(
 
     opened = _store(store)
     wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
-    room = FeatureCache(opened, max_bytes=_bytes(cache_gb)).room()
-    for line in bill(wanted, opened, room=room):
+    for line in bill(wanted, opened, FeatureCache(opened, max_bytes=_bytes(cache_gb)).space()):
         typer.echo(line)
 
 

@@ -19,6 +19,7 @@ from probes.detection.results import read_results
 from probes.detection.suite import Rf100Detection, means
 from probes.knn import Knn
 from rice_core.bill import bill
+from rice_core.budget import Budget
 from rice_core.datasets import limit, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
@@ -153,7 +154,15 @@ def test_the_mean_over_domains_weighs_them_alike():
 def _rank(rank, dataset, root, meeting):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
-    probes = (CocoDetection(recipe="smoke", iterations=3, masks="off"), Knn(k=3))
+    same = {"recipe": "smoke", "iterations": 3, "masks": "off"}
+    # Alone; one of a seed with nothing to gain from keeping, so together; kept.
+    probes = (
+        CocoDetection(**same),
+        Knn(k=3),
+        CocoDetection(**same, views=9),
+        CocoDetection(**same, views=9, box_head="4conv1fc"),
+        CocoDetection(**same | {"iterations": 30}, views=1),
+    )
     plan, settings = Plan((EncoderSpec.parse("synthetic:oracle"),), probes, dataset), Settings(device="cpu")
     with join("cpu", init_method=f"file://{meeting}") as world:
         if world.leads:
@@ -173,6 +182,12 @@ def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
     assert [process.exitcode for process in ranks] == [0, 0]
     records = {record.cell.probe.name: record for record in Store(tmp_path / "s").records()}
     assert {name: record.status for name, record in records.items()} == {"coco-det": "done", "knn": "done"}
+    assert len(Store(tmp_path / "s").records()) == 5
+    # 12 images of one view in a file: what was kept.
+    assert len(list((tmp_path / "s" / "cache").glob("*/*.safetensors"))) == 3
+
+
+AMPLE, TIGHT = Budget(cache=10**12, free=10**12), Budget(cache=10_000, free=10**12)
 
 
 def _passes(monkeypatch):
@@ -183,7 +198,7 @@ def _passes(monkeypatch):
         ask = module.tokens_of
 
         def counted(encoder, batch, precision):
-            if batch.tokens_BCTU is None:
+            if batch.packed() is None:
                 counts[name] += len(batch.examples)
             return ask(encoder, batch, precision)
 
@@ -209,7 +224,7 @@ def test_seeds_and_heads_share_passes_whichever_way_is_cheapest(world, tmp_path,
     counts = _passes(monkeypatch)
     plan, kept = _seeds(world, tmp_path / "kept", heads[:1], (0, 1, 2))
     assert counts == {"keep": 24, "judge": 24}
-    said = list(bill(plan, Store(tmp_path / "empty"), room=10**12))
+    said = list(bill(plan, Store(tmp_path / "empty"), AMPLE))
     assert any(
         "24 views (2 of each image) go through the encoder once and are kept, in place of 120" in x for x in said
     )
@@ -217,10 +232,10 @@ def test_seeds_and_heads_share_passes_whichever_way_is_cheapest(world, tmp_path,
     counts.clear()
     plan, together = _seeds(world, tmp_path / "together", heads, (0, 1), cache_bytes=10_000)
     assert counts == {"train": 40, "judge": 32}
-    said = list(bill(plan, Store(tmp_path / "together"), room=10_000))
+    said = list(bill(plan, Store(tmp_path / "together"), TIGHT))
     assert any("nothing to extract" in line for line in said)
     plan = replace(plan, seeds=(3, 4))
-    said = list(bill(plan, Store(tmp_path / "together"), room=10_000))
+    said = list(bill(plan, Store(tmp_path / "together"), TIGHT))
     assert any("40 training views serve 4 heads at once, in place of 160" in line for line in said)
     assert any("at most 72 images" in line for line in said)
     counts.clear()
@@ -236,7 +251,7 @@ def test_what_each_seed_is_shown_anew_is_not_shared(world, tmp_path, monkeypatch
     counts = _passes(monkeypatch)
     plan, _ = _seeds(world, tmp_path, (CocoDetection(recipe="smoke", iterations=2, masks="off"),), (0, 1))
     assert counts == {"train": 8, "judge": 16}
-    assert any("no views=" in line for line in bill(plan, Store(tmp_path / "other"), room=10**12))
+    assert any("no views=" in line for line in bill(plan, Store(tmp_path / "other"), AMPLE))
     assert not CocoDetection(views=2).shares_with(CocoDetection(views=3))
     assert not CocoDetection(views=2).shares_with(CocoDetection(views=2, masks="off"))
     assert CocoDetection(views=2).shares_with(CocoDetection(views=2, box_head="4conv1fc"))
@@ -250,7 +265,7 @@ def test_the_sets_of_a_suite_share_passes_too(suite_folder, tmp_path, monkeypatc
     plan, _ = _seeds(data, tmp_path, (probe,), (0, 1))
     assert counts["keep"] == images
     assert not counts["train"]
-    said = "\n".join(bill(plan, Store(tmp_path / "other"), room=10**12))
+    said = "\n".join(bill(plan, Store(tmp_path / "other"), AMPLE))
     assert f"kept in {len(data.parts)} of {len(data.parts)} data sets" in said
 
 

@@ -1,5 +1,6 @@
 """The training loop, on a detector of one number a token: what it keeps, and what it refuses."""
 
+import dataclasses
 import multiprocessing
 import os
 
@@ -16,7 +17,7 @@ from probes.detection.recipe import RECIPES, side_of
 from probes.detection.train import train
 from rice_core.datasets import open_dataset
 from rice_core.encoders import load_encoder
-from rice_core.errors import UserError
+from rice_core.errors import StoreError, UserError
 from rice_core.spec import EncoderSpec
 from rice_core.train.parallel import World, join
 from rice_core.world.layouts.coco import write_coco
@@ -151,10 +152,32 @@ def test_a_loss_that_is_no_number_stops_the_training(images, tmp_path):
     settings = {"masks": False, "seed": 0, "progress": lambda s, w: s, "what": "x"}
     with pytest.raises(UserError, match="loss_mask nan"):
         train(_encoder(), [_learner(Broken(), CONFIG, tmp_path / "a")], images, CONFIG, **settings)
+
     # Of another head it is that head's own affair.
-    sound, broken = _learner(Counter(), CONFIG, tmp_path / "b"), _learner(Broken(), CONFIG, tmp_path / "c")
-    train(_encoder(), [sound, broken], images, CONFIG, **settings)
-    assert (sound.done, broken.done) == (CONFIG.iterations, 0)
+    class Refusing(Counter):
+        def losses(self, *given):
+            raise UserError("no number in the forward pass")
+
+    others = [_learner(kind(), CONFIG, tmp_path / kind.__name__) for kind in (Counter, Broken, Refusing)]
+    train(_encoder(), others, images, CONFIG, **settings)
+    assert [learner.done for learner in others] == [CONFIG.iterations, 0, 0]
+
+
+def test_a_full_disk_ends_the_training_whoever_s_checkpoint_it_is(images, tmp_path):
+    (tmp_path / "b").write_text("in the way of a folder")
+    learners = [_learner(Counter(), CONFIG, tmp_path / name) for name in ("a", "b")]
+    settings = {"masks": False, "seed": 0, "progress": lambda s, w: s, "what": "x"}
+    with pytest.raises(StoreError, match="cannot take the detector's checkpoint"):
+        train(_encoder(), learners, images, CONFIG, **settings)
+
+
+def test_what_could_not_be_read_is_known_after_an_interruption(images, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    broken = [dataclasses.replace(images[0], sample=dataclasses.replace(images[0].sample, path=bad)), *images[1:]]
+    _, learner = _train(broken, tmp_path / "s")
+    assert set(learner.skipped) == {images[0].sample.id}
+    assert _learner(Counter(), CONFIG, tmp_path / "s").skipped == learner.skipped
 
 
 def test_heads_that_share_the_encoder_s_passes_end_as_they_would_alone(images, tmp_path, monkeypatch):
