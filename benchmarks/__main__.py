@@ -17,6 +17,8 @@ NAMES = (
     "training",
     "curation",
     "detection",
+    "views",
+    "peer_visbench_detection",
 )
 
 

@@ -34,6 +34,8 @@ class Choice:
     skill: dict[float, float]
     """Value tried -> top-1 at the end of training."""
     chosen: float
+    settled: bool = True
+    """False: the longest tried was chosen, and it may not be long enough."""
 
     def __str__(self) -> str:
         tried = ", ".join(f"{value:g}: {skill:.3f}" for value, skill in self.skill.items())
@@ -92,8 +94,8 @@ def long_enough(
             if length > steps and tried[length] - tried[length // 2] < ENOUGH:
                 chosen[name] = Choice(f"{name}: steps", dict(tried), length // 2)
     for name, tried in skill.items():
-        # The longest that was tried; whether it has converged is not known, and the table says so.
-        chosen.setdefault(name, Choice(f"{name}: steps (still rising)", dict(tried), max(tried)))
+        # Whether the longest that was tried has converged is not known, and the table's title says so.
+        chosen.setdefault(name, Choice(f"{name}: steps (still rising)", dict(tried), max(tried), settled=False))
     return chosen
 
 

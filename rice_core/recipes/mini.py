@@ -144,7 +144,7 @@ def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator
     }
     found = long_enough(workshop, makes, size.steps, size.scenes, curation(size), doublings=size.doublings)
     lengths = {name: int(_say(workshop, found[name])) for name in OBJECTIVES}
-    yield _encoders(size, scale, seeds, rates, lengths, "converged")
+    yield _encoders(size, scale, seeds, rates, lengths, _converged(found))
 
 
 def losses(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[Study]:
@@ -161,6 +161,12 @@ def losses(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[S
                 Arm(f"{form}, {margin}", make(rate), curation(size), reference=(form, margin) == ("two_sided", "arc"))
             )
     yield Study("mini:losses", tuple(arms), seeds, size.scenes, PROBES, control="equal steps", scale=scale)
+
+
+def _converged(found: Mapping[str, Choice]) -> str:
+    """What may be said of the second table: an objective that was still rising at its longest training is named."""
+    rising = [name for name, choice in found.items() if not choice.settled]
+    return f"longest training, {' and '.join(rising)} still rising" if rising else "converged"
 
 
 def _encoders(

@@ -60,7 +60,7 @@ class Study:
     axis: str = ""
     """What `Arm.value` is: N, K, rho, M."""
     control: str = ""
-    """What is held equal between the arms: "equal compute", "converged"."""
+    """What is held equal between the arms: "equal compute", "converged", "longest training, rice still rising"."""
     scale: str = "mini"
 
     def facts(self, arm: Arm, seed: int) -> dict[str, str]:

@@ -85,7 +85,7 @@ def test_length_doubles_until_it_stops_paying(bench, gains, chosen, rising):
     make = lambda steps: training(SIZE, "x", objective("rice"), steps=steps)  # noqa: E731
     choice = long_enough(bench, {"x": make}, 10, 8, curation(SIZE), doublings=2)["x"]
     assert choice.chosen == chosen
-    assert ("still rising" in choice.what) == rising
+    assert ("still rising" in choice.what) == rising == (not choice.settled)
 
 
 def test_lengths_are_looked_for_side_by_side(bench):
@@ -154,6 +154,10 @@ def test_equal_compute_gives_fewer_steps_to_the_costlier_objective(bench):
     for name in OBJECTIVES:
         assert steps[name] * flops[name] == pytest.approx(steps["rice"] * flops["rice"], rel=2e-3)
     assert (equal.control, converged.control) == ("equal compute", "converged")
+    steps = lambda config: config.stages[0].samples  # noqa: E731
+    Bench.skill = staticmethod(lambda config: 0.5 if config.objective.name == "siglip" else steps(config) / 1e5)
+    *_, longest = recipe("mini:encoders", bench, "mini", (0,))
+    assert longest.control == "longest training, rice and mlcd still rising"
     assert {arm.label for arm in equal.arms if arm.yardstick} == {
         "random weights",
         "untrained start",
