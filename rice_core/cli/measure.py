@@ -110,7 +110,10 @@ def run(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images a forward pass.")] = 32,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding threads.")] = 4,
     cache_gb: CacheOption = 50.0,
-    scale: Annotated[str, typer.Option("--scale", help="Of a recipe: mini, or smoke to try it in seconds.")] = "mini",
+    scale: Annotated[
+        str,
+        typer.Option("--scale", help="Of a recipe: mini, long (until nothing rises; for a GPU), or smoke to try it."),
+    ] = "mini",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings of a recipe side by side.")] = 1,
     base: Annotated[
         Path | None, typer.Option("--base", help="Training that table:5a to 5d vary, with the paper's values.")

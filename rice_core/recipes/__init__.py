@@ -29,7 +29,8 @@ def recipe(
     """The studies of a recipe, in the order to run them; settings that a study chooses are chosen when it is asked for.
 
     Args:
-        scale: "mini" (an hour or more on two cores) or "smoke" (minutes; its numbers mean nothing).
+        scale: "mini" (hours on two cores), "long" (the same, and trainings double in length until nothing rises; for a GPU) or
+            "smoke" (minutes; its numbers mean nothing).
         base: of an ablation, in the place of the miniature training; its values are then the paper's.
 
     Raises:

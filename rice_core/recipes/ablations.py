@@ -60,7 +60,7 @@ def table_5(workshop: Workshop, scale: str, seeds: tuple[int, ...], *, which: st
     """One ablation on the miniature world. Its images hold 4 objects and 1 or 2 words of 2 or 3 syllables."""
     ablation, size = ABLATIONS[which], SCALES[scale]
     base = training(size, f"table-{which}", objective("rice"))
-    values = ablation.mini if scale == "mini" else ablation.mini[:2]
+    values = ablation.mini[:2] if scale == "smoke" else ablation.mini
     arms = tuple(_arm(ablation, base, size, value, values) for value in values)
     yield Study(
         f"table:{which}", arms, seeds, size.scenes, PROBES, axis=ablation.axis, control="equal steps", scale=scale

@@ -81,7 +81,8 @@ class Study:
 
     def folder(self, arm: Arm, seed: int) -> Path:
         """Of an arm's encoder, below the store."""
-        return Path("studies", _slug(f"{self.name}-{self.control}"), f"{_slug(arm.label)}-seed{seed}")
+        scale = "" if self.scale == "mini" else f"-{self.scale}"
+        return Path("studies", _slug(f"{self.name}-{self.control}{scale}"), f"{_slug(arm.label)}-seed{seed}")
 
 
 def replicate(config: TrainConfig, seed: int, data: Path) -> TrainConfig:

@@ -158,6 +158,14 @@ def test_equal_compute_gives_fewer_steps_to_the_costlier_objective(bench):
     Bench.skill = staticmethod(lambda config: 0.5 if config.objective.name == "siglip" else steps(config) / 1e5)
     *_, longest = recipe("mini:encoders", bench, "mini", (0,))
     assert longest.control == "longest training, rice and mlcd still rising"
+    mini = longest.folder(longest.arms[0], 0)
+    *_, longest = recipe("mini:encoders", bench, "long", (0,))
+    assert longest.folder(longest.arms[0], 0) != mini
+    assert {arm.label: arm.config.steps[0] for arm in longest.arms if not arm.yardstick} == {
+        "rice": 600 << 6,
+        "mlcd": 600 << 6,
+        "siglip": 600,
+    }
     assert {arm.label for arm in equal.arms if arm.yardstick} == {
         "random weights",
         "untrained start",
