@@ -81,38 +81,12 @@ def learn(
     if learns_masks and not truth.has_masks:
         raise NotApplicable("masks=on needs masks in the training annotations, and there are none")
     training = head.recipe.training
-    side = side_of(training.side, encoder.patch)
-    # On a CPU the head takes all cores, and processes that decode would only wait for them.
-    workers = 0 if encoder.device.type == "cpu" else work.workers
     name = " / ".join(filter(None, (encoder.spec.title, part)))
     detector, made_by = _detector(encoder, truth, head, masks=learns_masks)
-    learners = [Learner(detector, training, seed=head.seed, folder=head.folder, world=work.world)]
-    kept = None
+    learner = Learner(detector, training, seed=head.seed, folder=head.folder, world=work.world)
     # A sibling may have trained it already.
-    if learners[0].done < training.iterations:
-        way = _way(encoder, truth, training, side, 1 + len(others), share, work)
-        if way == "kept":
-            kept = keep_views(encoder, truth, training, side=side, what=name, work=work, workers=workers)
-        for other in others if way == "together" else ():
-            # What is wrong with another's checkpoint is told when its turn comes.
-            with contextlib.suppress(UserError):
-                theirs, _ = _detector(encoder, truth, other, masks=learns_masks)
-                learners.append(Learner(theirs, training, seed=other.seed, folder=other.folder, world=work.world))
-    train(
-        encoder,
-        learners,
-        truth.images,
-        training,
-        masks=learns_masks,
-        seed=head.seed,
-        progress=work.progress,
-        what=f"{name}: training " + ("the detector" if len(learners) == 1 else f"{len(learners)} detectors at once"),
-        kept=kept,
-        workers=workers,
-        world=work.world,
-    )
-    leader = learners[0]
-    del learners  # the others' weights lie on disk
+    if learner.done < training.iterations:
+        _train(encoder, truth, head, learner, others, masks=learns_masks, name=name, share=share, work=work)
     if not work.world.leads:
         return None
     cast(nn.Module, detector).eval()
@@ -126,12 +100,57 @@ def learn(
         precision=training.precision,
         progress=work.progress,
         what=f"{name}: detecting",
-        workers=workers,
+        workers=_workers(encoder, work),
     )
-    unread = tuple(Skipped(item=item, reason=reason) for item, reason in leader.skipped.items())
+    unread = tuple(Skipped(item=item, reason=reason) for item, reason in learner.skipped.items())
     for skip in (*truth.skipped, *val.skipped, *unread, *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
-    return Learnt(found, leader.curve, learns_masks, made_by)
+    return Learnt(found, learner.curve, learns_masks, made_by)
+
+
+def _train(
+    encoder: Encoder,
+    truth: GroundTruth,
+    head: Head,
+    learner: Learner,
+    others: Sequence[Head],
+    *,
+    masks: bool,
+    name: str,
+    share: float,
+    work: Work,
+) -> None:
+    """The cheapest way; with it, perhaps, the others."""
+    training, workers = head.recipe.training, _workers(encoder, work)
+    side = side_of(training.side, encoder.patch)
+    way = _way(encoder, truth, training, side, 1 + len(others), share, work)
+    kept = None
+    if way == "kept":
+        kept = keep_views(encoder, truth, training, side=side, what=name, work=work, workers=workers)
+    learners = [learner]
+    for other in others if way == "together" else ():
+        # What is wrong with another's checkpoint is told when its turn comes.
+        with contextlib.suppress(UserError):
+            detector, _ = _detector(encoder, truth, other, masks=masks)
+            learners.append(Learner(detector, training, seed=other.seed, folder=other.folder, world=work.world))
+    train(
+        encoder,
+        learners,
+        truth.images,
+        training,
+        masks=masks,
+        seed=head.seed,
+        progress=work.progress,
+        what=f"{name}: training " + ("the detector" if len(learners) == 1 else f"{len(learners)} detectors at once"),
+        kept=kept,
+        workers=workers,
+        world=work.world,
+    )
+
+
+def _workers(encoder: Encoder, work: Work) -> int:
+    """On a CPU the head takes all cores, and processes that decode would only wait for them."""
+    return 0 if encoder.device.type == "cpu" else work.workers
 
 
 def _way(
