@@ -62,7 +62,7 @@ def cheapest(
         cost["kept"] = missing + reading * heads * shown / ranks
     # The first of equals is the simplest.
     name = min(cost, key=lambda way: cost[way])
-    pool = f"{views:,} views ({config.views} of each image" + (f", {size * views / 1e9:.1f} GB)" if size else ")")
+    pool = f"{views:,} views ({config.views} of each image" + (f", {_said(size * views)})" if size else ")")
     judged = f"reading one back counts as {reading:.2g} of a pass" + ("" if budget.tokens_per_second else ", assumed")
     if name == "kept":
         done = f", of which {kept:,} are kept already" if kept else ""
@@ -79,10 +79,14 @@ def cheapest(
 def _lacking(size: int, views: int, missing: int, budget: Budget) -> str:
     """What is too small for the kept views; empty where nothing is."""
     if size * views > budget.cache:
-        return f"the cache's {budget.cache / 1e9:.1f} GB (--cache-gb)"
+        return f"the cache's {_said(budget.cache)} (--cache-gb)"
     if size * missing > budget.free:
-        return f"the {budget.free / 1e9:.1f} GB that are free on the store's disk"
+        return f"the {_said(budget.free)} that are free on the store's disk"
     return ""
+
+
+def _said(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _bytes_of_a_view(side: int, budget: Budget) -> int | None:
