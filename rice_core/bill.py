@@ -47,7 +47,7 @@ def _groups(probes: list[Probe]) -> list[list[Live]]:
     for probe in probes:
         if not isinstance(probe, Live):
             continue
-        found = (g for g in groups if type(g[0]) is type(probe) and g[0].shares_with(probe))
+        found = (group for group in groups if group[0].shares_with(probe))
         if (group := next(found, None)) is not None:
             group.append(probe)
         else:

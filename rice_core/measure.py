@@ -187,7 +187,7 @@ def siblings_of(
     return tuple(
         Sibling(other, cell.seed, store.unfinished(cell.id, digest))
         for cell, other in others
-        if type(other) is type(probe) and probe.shares_with(other)
+        if probe.shares_with(other)
     )
 
 

@@ -190,7 +190,7 @@ class Live(Protocol):
     """What a probe adds that sends images through the encoder itself, as `plan` has to know how many."""
 
     def shares_with(self, other: Probe) -> bool:
-        """Whether the same passes can serve both."""
+        """Whether the same passes can serve both; never those of two classes, whose code may differ."""
 
     def passes(self, cells: int, dataset: Dataset, budget: Budget) -> Passes:
         """What so many cells that share cost together."""

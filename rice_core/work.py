@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from rice_core.extract import Extractor
 from rice_core.features import Encoder
 from rice_core.probe import DenseBatch, Items, Sibling, SplitName
 from rice_core.progress import Progress
-from rice_core.record import Artifact, Cell, Skipped
+from rice_core.record import Artifact, Cell, Record, Skipped
 from rice_core.store import Store
 from rice_core.train.parallel import World
 
@@ -123,7 +124,7 @@ class CellWork:
             yield DenseBatch(tuple(s.id for s in batch), dense, labels, pixels)
 
     def budget(self) -> Budget:
-        return budget_of(self._cell.encoder, self._store.records(), self._features.space())
+        return budget_of(self._cell.encoder, self._records, self._features.space())
 
     def has(self, about: Mapping[str, Any]) -> bool:
         return self._features.has(self._about(about))
@@ -144,6 +145,11 @@ class CellWork:
         buffer = io.BytesIO()
         Image.fromarray(pixels_HW3).save(buffer, format="PNG", optimize=True)
         return self._store.put_artifact(self._cell.id, name, buffer.getvalue())
+
+    @cached_property
+    def _records(self) -> list[Record]:
+        """Read once: a suite asks for its budget a hundred times."""
+        return self._store.records()
 
     @property
     def _features(self) -> Extractor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,9 +68,7 @@ def _made(
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
     views = dict.fromkeys(chosen, 0)
-    size = max(1, config.batch // config.accumulate)
-    batches = pool_batches(truth.images, chosen, config, side=side, told=told, workers=workers)
-    for _, batch in zip(range(math.ceil(len(chosen) * (config.views or 0) / size)), batches, strict=True):
+    for batch in pool_batches(truth.images, chosen, config, side=side, told=told, workers=workers):
         reasons |= {str(names[skip.item]): skip.reason for skip in batch.skipped}
         if not batch.examples:
             continue

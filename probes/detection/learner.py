@@ -168,9 +168,7 @@ class _State:
     optimizer: torch.optim.AdamW
 
     def save(self, steps: int, curve: list[dict[str, float]], skipped: dict[str, str], *, last: bool) -> None:
-        """Args:
-        last: no step will follow, so the moments are not needed.
-        """
+        """Replace the file as a whole; after the `last` step the moments are left out, since none will follow."""
         tensors = {f"weight.{name}": value.detach() for name, value in self.module.named_parameters()}
         for name, parameter in self.module.named_parameters() if not last else ():
             for slot, value in self.optimizer.state.get(parameter, {}).items():

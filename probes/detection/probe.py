@@ -67,7 +67,7 @@ class CocoFormatDetection:
 
     def shares_with(self, other: Probe) -> bool:
         """See `rice_core.probe.Live`: heads and backends may differ, what they are shown may not."""
-        if not isinstance(other, CocoFormatDetection) or other.masks != self.masks:
+        if not isinstance(other, CocoFormatDetection) or type(other) is not type(self) or other.masks != self.masks:
             return False
         own, theirs = self.settings().training, other.settings().training
         return own.views is not None and own == theirs

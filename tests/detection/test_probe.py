@@ -254,6 +254,7 @@ def test_what_each_seed_is_shown_anew_is_not_shared(world, tmp_path, monkeypatch
     assert any("no views=" in line for line in bill(plan, Store(tmp_path / "other"), AMPLE))
     assert not CocoDetection(views=2).shares_with(CocoDetection(views=3))
     assert not CocoDetection(views=2).shares_with(CocoDetection(views=2, masks="off"))
+    assert not CocoDetection(views=2).shares_with(CocoFormatDetection(views=2))
     assert CocoDetection(views=2).shares_with(CocoDetection(views=2, box_head="4conv1fc"))
 
 
