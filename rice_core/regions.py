@@ -3,6 +3,7 @@
     FOLDER/shard-000000.tar    KEY.jpg | KEY.png   the image, as it was
                                KEY.json            a RegionSample
     FOLDER/manifest.json       a RegionManifest
+    FOLDER/centers.safetensors, image_centers.safetensors    what the labels of objects and of whole images are numbers of
 
 Curation writes them, training reads them, and neither knows the other.
 """
@@ -18,6 +19,7 @@ from rice_core.errors import UserError
 from rice_core.spec import Frozen
 
 MANIFEST = "manifest.json"
+CENTERS, IMAGE_CENTERS = "centers.safetensors", "image_centers.safetensors"
 RegionType = Literal["object", "ocr"]
 REGION_TYPES: tuple[RegionType, ...] = ("object", "ocr")
 """A region's type is also the bank of class centers that it is scored against; a Batch holds its index in this tuple."""

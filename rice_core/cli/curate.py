@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def curate(
+    context: typer.Context,
     images: Annotated[Path, typer.Argument(help="Folder of photos, in COCO format, or of SA-1B's files.")],
     out: Annotated[Path, typer.Argument(help="Folder of the shards.")],
     proposals: Annotated[
@@ -53,6 +54,10 @@ def curate(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps: where models run.")] = "auto",
+    centers: Annotated[
+        Path | None,
+        typer.Option("--centers", help="An earlier curation: label these images by its centers, as held-out ones."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run left.")] = False,
     ray: Annotated[bool, typer.Option("--ray", help="Spread proposals and features over a Ray cluster.")] = False,
     quiet: QuietOption = False,
@@ -77,13 +82,36 @@ def curate(
         "limit": limit,
         "seed": seed,
     }
-    manifest = _run(images, out, wanted, workers=workers, device=device, fresh=fresh, ray=ray, quiet=quiet)
+    if centers is not None:
+        _check_free(context)
+    manifest = _run(
+        images, out, wanted, centers=centers, workers=workers, device=device, fresh=fresh, ray=ray, quiet=quiet
+    )
     for line in _summary(manifest, out):
         typer.echo(line)
 
 
+def _check_free(context: typer.Context) -> None:
+    """Refuse options that --centers decides."""
+    from rice_core.curate.earlier import FIXED
+
+    given = [name for name in FIXED if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"]
+    if given:
+        flag = "--" + given[0].replace("_", "-")
+        raise UserError(f"{flag} is what it was in the folder of --centers; leave {flag} out.")
+
+
 def _run(
-    images: Path, out: Path, wanted: dict[str, Any], *, workers: int, device: str, fresh: bool, ray: bool, quiet: bool
+    images: Path,
+    out: Path,
+    wanted: dict[str, Any],
+    *,
+    centers: Path | None,
+    workers: int,
+    device: str,
+    fresh: bool,
+    ray: bool,
+    quiet: bool,
 ) -> RegionManifest:
     from pydantic import ValidationError
 
@@ -113,8 +141,9 @@ def _run(
                 settings,
                 progress=progress,
                 workers=workers,
-                device=_device(settings, device),
+                device=_device(settings, device, centers),
                 fresh=fresh,
+                centers=None if centers is None else centers.expanduser(),
                 spread_over=spread_over,
             )
         except KeyboardInterrupt:
@@ -122,10 +151,11 @@ def _run(
             raise typer.Exit(130) from None
 
 
-def _device(settings: Any, device: str) -> str:
+def _device(settings: Any, device: str, centers: Path | None) -> str:
     """Only models need torch to say what there is."""
     models = ("sam:", "sam2:", "pp-ocr:")
-    if settings.features == "hog" and not any(p.startswith(models) for p in (settings.proposals, settings.text)):
+    asked = (settings.proposals, settings.text)
+    if centers is None and settings.features == "hog" and not any(each.startswith(models) for each in asked):
         return "cpu"
     from rice_core.measure import pick_device
 

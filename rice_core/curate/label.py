@@ -17,8 +17,10 @@ from rice_core.curate.nouns import Floats
 from rice_core.curate.pieces import read_arrays, write_arrays
 from rice_core.curate.stream import FeatureStream
 from rice_core.errors import UserError
+from rice_core.files import write_atomically
+from rice_core.regions import CENTERS
 
-CENTERS = "centers.safetensors"
+_INERTIA = "inertia.safetensors"
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,39 @@ def cluster_regions(
     return Clusters(found["centers_KC"], float(found["inertia"][0]), int(found["pruned"][0]), folder)
 
 
-def told_clusters(categories: Sequence[Sequence[int | None]], folder: Path) -> Clusters:
+def label_regions(stream: FeatureStream, clusterer: FaissKmeans, centers: Path, folder: Path, *, most: int) -> Clusters:
+    """Label the stream by centers that are there already; a cluster may have no row.
+
+    Args:
+        centers: a file as `cluster_regions` writes it. most: M, nearest clusters kept for each row.
+    """
+    centers_KC = read_arrays(centers)["centers_KC"]
+    if not (folder / CENTERS).is_file():
+        _, inertia = _assign(stream, clusterer, centers_KC, folder, min(most, len(centers_KC)))
+        write_arrays(folder / _INERTIA, {"inertia": np.array([inertia])})
+        # The same bytes, by which a training knows that two folders have the same classes; written last.
+        write_atomically(folder / CENTERS, centers.read_bytes())
+    return Clusters(centers_KC, float(read_arrays(folder / _INERTIA)["inertia"][0]), 0, folder)
+
+
+def told_clusters(categories: Sequence[Sequence[int | None]], folder: Path, classes: int | None = None) -> Clusters:
     """The proposer's own categories in the place of clusters, for a ceiling; each is a center of its own.
 
     Args:
-        categories: of the regions of each chunk.
+        categories: of the regions of each chunk. classes: how many there are; None: up to the largest that is met.
 
     Raises:
-        UserError: the proposer does not know them.
+        UserError: the proposer does not know them, or names one beyond `classes`.
     """
     known = [category for chunk in categories for category in chunk if category is not None]
     if len(known) < sum(map(len, categories)) or not known:
         raise UserError("--labels truth needs regions whose category is known; use --proposals coco.")
-    centers_KC = np.eye(max(known) + 1, dtype=np.float32)
+    if classes is not None and max(known) >= classes:
+        raise UserError(
+            f"the images show category {max(known)} and the folder of --centers knows {classes} (from 0); "
+            "curate that folder with images of all categories."
+        )
+    centers_KC = np.eye(classes or max(known) + 1, dtype=np.float32)
     for number, chunk in enumerate(categories):
         label_NM = np.array(chunk, np.int32).reshape(-1, 1)
         write_arrays(folder / f"{number:06d}.safetensors", {"label_NM": label_NM})

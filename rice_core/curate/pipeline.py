@@ -3,6 +3,7 @@
 OUT/shard-000000.tar ...     rice_core.regions says what is in them
 OUT/manifest.json            written last: a folder that has it is finished
 OUT/centers.safetensors      centers_KC in the featurizer's space (after the PCA, which is beside them)
+OUT/image_centers.safetensors   the same of whole images, where they were clustered
 OUT/clusters.html, .png      sample crops of clusters, for people to look at
 OUT/left_out.jsonl           every image and annotation that was left out, with its reason
 OUT/.work                    finished pieces (rice_core.curate.pieces)
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rice_core.curate.earlier import Earlier
 from rice_core.curate.pieces import Workplace, spread
 from rice_core.curate.providers import Chosen
 from rice_core.curate.settings import CurateSettings
@@ -36,6 +38,7 @@ def curate(
     workers: int = 1,
     device: str = "cpu",
     fresh: bool = False,
+    centers: Path | None = None,
     spread_over: Callable[..., None] = spread,
 ) -> RegionManifest:
     """Write a folder of training shards, or find it finished. The result does not depend on workers.
@@ -46,6 +49,7 @@ def curate(
         workers: processes for proposals, text and features, where the providers allow it.
         device: where models of the providers run.
         fresh: forget what an earlier run left.
+        centers: an earlier curation, by whose centers the regions are labelled; it also fixes the settings `earlier.FIXED`.
         spread_over: how jobs are run; `rice_core.curate.ray_cluster.spread_over_ray` sends them over a cluster.
 
     Raises:
@@ -55,8 +59,14 @@ def curate(
     if images.resolve() in out.resolve().parents:
         # The pictures of the clusters would be curated as photos by the next run.
         raise UserError(f"{out} lies inside {images}; write the shards into a folder beside it.")
+    if centers is not None and centers.resolve() == out.resolve():
+        raise UserError(f"{out} is the folder of --centers; write the shards into another one.")
+    earlier = None if centers is None else Earlier.of(centers)
+    settings = settings if earlier is None else earlier.settings(settings)
     source = fingerprint(images, settings)
     chosen = Chosen.of(settings, device)
+    if earlier is not None:
+        earlier.check(chosen.versions)
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file() and not (out / WORK).is_dir():
         raise UserError(f"{out} holds files that are no curated regions; choose an empty folder.")
     place = Workplace(out / WORK)
@@ -64,11 +74,15 @@ def curate(
         place.clear()
         (out / MANIFEST).unlink(missing_ok=True)
     asked = settings.model_dump(mode="json") | {"source": source, "code": CODE_VERSION}
+    if earlier is not None:
+        asked["centers"] = earlier.digest
     finished = _finished(out, asked, chosen.versions)
     if finished is not None:
         return finished
     check_writable(out / WORK)
-    return Curation(images, out, settings, chosen, place, progress, workers, device, spread_over, asked).run()
+    return Curation(
+        images, out, settings, chosen, place, progress, workers, device, spread_over, asked, earlier=earlier
+    ).run()
 
 
 def _finished(out: Path, asked: dict[str, Any], versions: dict[str, str]) -> RegionManifest | None:

@@ -14,8 +14,9 @@ import numpy as np
 from rice_core.curate import providers
 from rice_core.curate.cards import write_cards
 from rice_core.curate.cluster import FaissKmeans
+from rice_core.curate.earlier import Earlier
 from rice_core.curate.find import DescribeJob, FindJob, Found, describe, find, has_regions, read_found
-from rice_core.curate.label import CENTERS, Clusters, cluster_regions, told_clusters
+from rice_core.curate.label import Clusters, cluster_regions, label_regions, told_clusters
 from rice_core.curate.nouns import Source
 from rice_core.curate.pieces import Workplace
 from rice_core.curate.quality import quality
@@ -29,7 +30,7 @@ from rice_core.errors import UserError
 from rice_core.files import write_atomically
 from rice_core.progress import Progress
 from rice_core.record import Skipped
-from rice_core.regions import MANIFEST, Bank, RegionManifest, Shard
+from rice_core.regions import CENTERS, IMAGE_CENTERS, MANIFEST, Bank, RegionManifest, Shard
 
 CODE_VERSION = 1
 """Rises when the same settings come to write other shards."""
@@ -55,6 +56,8 @@ class Curation:
     spread_over: Callable[..., None]
     asked: dict[str, Any]
     """The settings, the fingerprint of the images and the code's version: what the manifest says."""
+    earlier: Earlier | None = None
+    """Whose centers label the regions; None: their own."""
     parts: list[tuple[Source, ...]] = field(default_factory=list)
     pieces: list[Path] = field(default_factory=list)
     """Of the found regions, one a part."""
@@ -76,6 +79,8 @@ class Curation:
         if objects is not None:
             write_atomically(self.out / CENTERS, (objects.folder / CENTERS).read_bytes())
             write_cards(self.out, objects, self.parts, self.pieces, manifest, s.seed)
+        if images is not None:
+            write_atomically(self.out / IMAGE_CENTERS, (images.folder / CENTERS).read_bytes())
         write_atomically(self.out / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
         self.place.tidy()
         return manifest
@@ -132,13 +137,20 @@ class Curation:
             for part, piece in zip(self.parts, self.pieces, strict=True)
         ]
         self._spread(describe, jobs, self.chosen.describe_portable, f"features of {what}")
-        stream = FeatureStream([job.piece for job in jobs], self.chosen.components)
+        pieces = [job.piece for job in jobs]
+        if self.earlier is not None:
+            stream = FeatureStream(pieces, self.earlier.pca(whole=whole))
+            key = [features_key, self.chosen.only("clusterer"), self.earlier.digest, whole, most]
+            self.progress.say(f"    {stream.rows} {what} by the centers of {self.earlier.folder}")
+            folder = self.place.stage("clusters", key)
+            return label_regions(stream, self._clusterer(), self.earlier.file(whole=whole), folder, most=most)
+        stream = FeatureStream(pieces, self.chosen.components)
         key = [features_key, self.chosen.only("clusterer"), k, most]
         key += [s.seed, s.iterations, s.refine, s.fit_rows, s.min_cluster]
         self.progress.say(f"    {stream.rows} {what} into {k} clusters")
         return cluster_regions(
             stream,
-            FaissKmeans(iterations=s.iterations, refine=s.refine, fit_rows=s.fit_rows, seed=s.seed),
+            self._clusterer(),
             self.place.stage("clusters", key),
             k=k,
             most=most,
@@ -149,7 +161,12 @@ class Curation:
 
     def _told(self, found_key: list[Any]) -> Clusters:
         chunks = [[p.truth for found in read_found(piece) for p in found.objects] for piece in self.pieces]
-        return told_clusters(chunks, self.place.stage("clusters", [found_key, "truth"]))
+        classes = None if self.earlier is None else self.earlier.manifest.banks["object"].classes
+        return told_clusters(chunks, self.place.stage("clusters", [found_key, "truth", classes]), classes)
+
+    def _clusterer(self) -> FaissKmeans:
+        s = self.settings
+        return FaissKmeans(iterations=s.iterations, refine=s.refine, fit_rows=s.fit_rows, seed=s.seed)
 
     def _write(self, objects: Clusters | None, images: Clusters | None) -> list[Shard]:
         per_shard = self.settings.shard_samples

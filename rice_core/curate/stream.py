@@ -32,16 +32,17 @@ class FeatureStream:
     """All features of the pieces, in their order; iterating reads them from disk, so they need not fit in memory.
 
     Args:
-        components: width of the PCA that is fitted over the whole stream; None, or no fewer than D, leaves the features.
+        reduction: a PCA, or the width of one that is fitted over the whole stream; None, or no fewer than D, leaves the
+            features.
     """
 
-    def __init__(self, pieces: Sequence[Path], components: int | None) -> None:
+    def __init__(self, pieces: Sequence[Path], reduction: Pca | int | None) -> None:
         self._pieces = pieces
         self.counts = [len(read_arrays(piece)["x_ND"]) for piece in pieces]
         self.rows = sum(self.counts)
-        self.pca: Pca | None = None
-        if components is not None and self.rows:
-            self.pca = self._fit(components)
+        self.pca = reduction if isinstance(reduction, Pca) else None
+        if isinstance(reduction, int) and self.rows:
+            self.pca = self._fit(reduction)
 
     def __iter__(self) -> Iterator[Floats]:
         """(N, C) of each piece; a region without any signal is a row of zeros."""

@@ -134,7 +134,8 @@ LOSS = LossConfig(form="softmax", margin="cos", m=0.3, s=16.0, rho=0.5)
 def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[Study]:
     """The three objectives between untrained weights and a supervised ceiling: at equal compute, then trained to convergence.
 
-    Each objective has the learning rate, and for the second table the length, that its own training curves ask for.
+    Each objective has the learning rate that its own training curves ask for, and for the second table the length after
+    which it gains nothing more on scenes that are held out.
     """
     size = SCALES[scale]
     rates = {name: _rate(workshop, size, name) for name in OBJECTIVES}

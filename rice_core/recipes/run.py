@@ -44,16 +44,21 @@ class Workshop:
     workers: int = 0
     """Processes that decode images, for each rank of a training."""
 
-    def data(self, seed: int, scenes: int, curation: CurateSettings) -> Path:
-        """The curated scenes of a replicate."""
+    def data(self, seed: int, scenes: int, curation: CurateSettings, centers: Path | None = None) -> Path:
+        """The curated scenes of a replicate.
+
+        Args:
+            centers: curated scenes by whose centers these are labelled, as ones held out of a training.
+        """
         from rice_core.curate import curate
 
         world = draw(
             training_world(seed, scenes=scenes), self.store.root / "worlds", workers=self.jobs, progress=self.progress
         )
-        digest = json_digest([seed, scenes, curation.model_dump(mode="json")])[:20]
+        others = [] if centers is None else [centers.name]
+        digest = json_digest([seed, scenes, curation.model_dump(mode="json"), *others])[:20]
         folder = self.store.root / "curated" / digest
-        curate(world, folder, curation, progress=self.progress, workers=self.jobs)
+        curate(world, folder, curation, progress=self.progress, workers=self.jobs, centers=centers)
         return folder
 
     def train(self, wanted: list[TrainConfig]) -> list[Path]:
@@ -63,7 +68,7 @@ class Workshop:
             UserError: one failed; the others were finished first.
         """
         folders = [self._folder(config) for config in wanted]
-        missing = {f: c for f, c in zip(folders, wanted, strict=True) if not _finished(f)}
+        missing = {f: c for f, c in zip(folders, wanted, strict=True) if not _finished(f, c)}
         self.progress.begin(sum(sum(config.steps) for config in missing.values()), "training steps")
         failures: list[str] = []
         with ThreadPoolExecutor(self.jobs) as pool:
@@ -83,10 +88,7 @@ class Workshop:
         path = folder.parent / f"{folder.name}.json"
         # Studies that share a training call it by different names.
         config = config.model_copy(update={"name": folder.name, "tags": {}})
-        absolute = config.model_copy(
-            update={"data": config.data.model_copy(update={"path": config.data.path.absolute()})}
-        )
-        write_atomically(path, absolute.model_dump_json(indent=2).encode())
+        write_atomically(path, config.placed(Path.cwd()).model_dump_json(indent=2).encode())
         command = [*self.launcher, "-m", "rice_core.cli", "train", str(path), "--out", str(folder), "--quiet"]
         # On a CPU one thread, because sums in another order give other weights.
         threads = {"OMP_NUM_THREADS": "1"} if self.device == "cpu" else {}
@@ -175,8 +177,16 @@ def _name_encoder(target: Path, trained: Path | None, config: TrainConfig, facts
     write_atomically(target / CONFIG, (about.model_dump_json(indent=2) + "\n").encode())
 
 
-def _finished(folder: Path) -> bool:
-    return (folder / "encoder" / "encoder.json").is_file()
+def _finished(folder: Path, config: TrainConfig) -> bool:
+    """Trained, and measured on held-out images where that is asked for."""
+    trained = (folder / "encoder" / "encoder.json").is_file()
+    return trained and (config.validation is None or bool(held_out_of(folder, sum(config.steps))))
+
+
+def held_out_of(folder: Path, steps: int) -> dict[str, float]:
+    """What a training measured on held-out images after so many steps; nothing where it did not."""
+    rows = [row for row in metrics_of(folder) if row["step"] == steps]
+    return {key: value for row in rows for key, value in row.items() if key.startswith("val/") and value is not None}
 
 
 def metrics_of(folder: Path) -> list[dict[str, float]]:

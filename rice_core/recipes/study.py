@@ -20,7 +20,7 @@ from typing import Any
 
 from rice_core.curate.settings import CurateSettings
 from rice_core.digest import json_digest
-from rice_core.train.config import TrainConfig
+from rice_core.train.config import TrainConfig, Validation
 
 NO_DATA = Path("unset")
 """Of a configuration whose data folder is known only once its replicate is curated."""
@@ -85,15 +85,17 @@ class Study:
         return Path("studies", _slug(f"{self.name}-{self.control}{scale}"), f"{_slug(arm.label)}-seed{seed}")
 
 
-def replicate(config: TrainConfig, seed: int, data: Path) -> TrainConfig:
-    """The configuration of one seed on its own data."""
-    return config.model_copy(update={"seed": seed, "data": config.data.model_copy(update={"path": data})})
+def replicate(config: TrainConfig, seed: int, data: Path, held_out: Path | None = None) -> TrainConfig:
+    """The configuration of one seed on its own data, measured on held-out images where there are some."""
+    validation = None if held_out is None else Validation(path=held_out)
+    data_config = config.data.model_copy(update={"path": data})
+    return config.model_copy(update={"seed": seed, "data": data_config, "validation": validation})
 
 
 def training_digest(config: TrainConfig, data_digest: str) -> str:
     """What fixes the weights: the configuration without names, places and probes, and the data."""
     body: dict[str, Any] = config.model_dump(
-        mode="json", exclude={"name", "tags", "probe", "log_every", "save_every", "export_every"}
+        mode="json", exclude={"name", "tags", "probe", "validation", "log_every", "save_every", "export_every"}
     )
     body["data"].pop("path")
     return json_digest([body, data_digest])[:20]

@@ -132,6 +132,19 @@ class ProbeHook(Frozen):
     limit: int | None = Field(default=None, ge=1)
 
 
+class Validation(Frozen):
+    """The objective's own loss and statistics on images that are not trained on: `val/...` in the metrics log.
+
+    About one pass over the folder, the same at every call: whole images, regions drawn alike, and negatives of a sample of
+    their own. It is the weights as they stand, not their average. At the end of a training it is measured in any case.
+    """
+
+    path: Path
+    """A folder of `ricebench curate --centers` with the training's; relative to the configuration's file."""
+    every: int | None = Field(default=None, ge=1)
+    """Steps between measurements."""
+
+
 class TrainConfig(Frozen):
     """A whole training."""
 
@@ -161,6 +174,7 @@ class TrainConfig(Frozen):
     """Steps between exports beside the one at the end."""
     log_every: int = Field(default=20, ge=1)
     probe: ProbeHook | None = None
+    validation: Validation | None = None
     tags: dict[str, str] = {}
     """Carried into the exported encoder's facts, and so into every record."""
 
@@ -181,6 +195,14 @@ class TrainConfig(Frozen):
             raise ValueError(f"the batch of {self.batch} is no multiple of the {self.data.streams} data streams")
         return self
 
+    def placed(self, folder: Path) -> TrainConfig:
+        """The same with its relative paths below `folder`."""
+        data = self.data.model_copy(update={"path": folder / self.data.path})
+        update: dict[str, object] = {"data": data}
+        if self.validation is not None:
+            update["validation"] = self.validation.model_copy(update={"path": folder / self.validation.path})
+        return self.model_copy(update=update)
+
     @property
     def steps(self) -> tuple[int, ...]:
         """Optimizer steps of each stage."""
@@ -194,5 +216,4 @@ def load_train_config(path: Path) -> TrainConfig:
         UserError: no such file, not YAML or JSON, or a key or value that does not belong.
     """
     config = read_settings(path, TrainConfig, "docs/training.md says where every setting is described")
-    folder = path.parent / config.data.path
-    return config.model_copy(update={"data": config.data.model_copy(update={"path": folder})})
+    return config.placed(path.parent)

@@ -16,8 +16,10 @@ from mmengine.hooks import Hook
 from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.train.batch import Batch
+from rice_core.train.config import Stage
 from rice_core.train.export import export
 from rice_core.train.metrics import MetricsLog
+from rice_core.train.validate import Validator
 
 if TYPE_CHECKING:
     from rice_core.train.runner import Done, SafeRunner
@@ -106,6 +108,36 @@ class ExportHook(Hook):  # type: ignore[misc]
 
     def after_train(self, runner: SafeRunner) -> None:
         _export(runner, ".", runner.max_iters, runner.training.config.stages[-1].resolution)
+
+
+class ValidationHook(Hook):  # type: ignore[misc]
+    """val/... in metrics.jsonl, every so often and at the end.
+
+    A finished training that is run again with a validation folder is measured on it.
+    """
+
+    def __init__(self, log: MetricsLog, validator: Validator | None) -> None:
+        self._log, self._validator = log, validator
+
+    def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
+        wanted = runner.training.config.validation
+        if wanted is not None and wanted.every and outputs.steps % wanted.every == 0:
+            self._measure(runner, outputs.steps, outputs.leg.stage)
+
+    def after_train(self, runner: SafeRunner) -> None:
+        if not runner.training.world.any(self._has(runner.max_iters)):
+            self._measure(runner, runner.max_iters, runner.training.config.stages[-1])
+
+    def _has(self, steps: int) -> bool:
+        return any(row["step"] == steps and any(key.startswith("val/") for key in row) for row in self._log.rows())
+
+    def _measure(self, runner: SafeRunner, steps: int, stage: Stage) -> None:
+        if self._validator is None:
+            return
+        found = self._validator(stage)
+        if runner.training.world.leads:
+            self._log.add({"step": steps} | {f"val/{name}": value for name, value in found.items()})
+        runner.training.say(f"step {steps}: held out: loss {found['loss']:.4f}")
 
 
 class ProbesHook(Hook):  # type: ignore[misc]

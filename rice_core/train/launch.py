@@ -29,17 +29,21 @@ from rice_core.spec import ProbeRequest
 from rice_core.train.batch import Batch
 from rice_core.train.checkpoint import Checkpoints
 from rice_core.train.config import Stage, TrainConfig
-from rice_core.train.hooks import CheckpointHook, ExportHook, LogHook, ProbesHook
+from rice_core.train.hooks import CheckpointHook, ExportHook, LogHook, ProbesHook, ValidationHook
 from rice_core.train.learner import Learner
 from rice_core.train.loader import RegionLoader
 from rice_core.train.metrics import CURVES, METRICS, MetricsLog
 from rice_core.train.objectives import Objective, build_objective
 from rice_core.train.parallel import World, join
 from rice_core.train.runner import Positions, SafeRunner, Training
+from rice_core.train.validate import Validator
 
 CONFIG = "config.json"
 _OUTPUTS = (METRICS, CURVES, "checkpoints", "encoder", "hf", "exports", "probes")
-_FREE = {"save_every", "export_every", "log_every", "probe", "parallel", "compile", "checkpoint_activations"}
+_FREE = {
+    *("save_every", "export_every", "log_every", "probe", "validation"),
+    *("parallel", "compile", "checkpoint_activations"),
+}
 """What a resumed training may change: where, how often and how fast, but not what is learnt."""
 
 
@@ -92,9 +96,10 @@ def train(
                 # A pipe has the log's own lines.
                 reach=progress.reach if progress.live else None,
             )
+            log, validator = MetricsLog(folder), _validator(training, manifest, workers)
             progress.begin(sum(config.steps), f"{config.name}, steps")
-            log = MetricsLog(folder)
-            finished = SafeRunner(training, [LogHook(log), ExportHook(), ProbesHook(log), CheckpointHook()]).train()
+            hooks = [ValidationHook(log, validator), LogHook(log), ExportHook(), ProbesHook(log), CheckpointHook()]
+            finished = SafeRunner(training, hooks).train()
             if finished:
                 progress.say(f"{config.name} is trained; probe it: ricebench run -e rice:{folder / 'encoder'} ...")
             else:
@@ -119,6 +124,13 @@ def _opener(
         return iter(loader)
 
     return open_loader
+
+
+def _validator(training: Training, manifest: RegionManifest, workers: int) -> Validator | None:
+    wanted = training.config.validation
+    if wanted is None:
+        return None
+    return Validator(training.config, manifest, training.learner, wanted.path, training.world, workers)
 
 
 @contextlib.contextmanager

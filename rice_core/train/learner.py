@@ -10,7 +10,7 @@ banks.TYPE.SLOT      the moments and step counts of their rows
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ from rice_core.train.parallel import World, reducing, spread
 
 if TYPE_CHECKING:
     from rice_core.train.objectives import Objective
+
+
+UNTRAINED = 1 << 40
+"""From here on step numbers are of no training: they draw the negatives of measurements, with the whole margin."""
 
 
 class NonFinite(Exception):
@@ -103,6 +107,16 @@ class Learner(nn.Module):
             raise NonFinite(_sentence(outcome))
         self._update(norm, rate)
         return outcome
+
+    @torch.no_grad()
+    def measure(self, parts: Iterable[Batch]) -> dict[str, float]:
+        """Loss and statistics on the weights as they stand, averaged over the parts; nothing is learnt."""
+        self.eval()
+        outcomes = []
+        for number, part in enumerate(parts, start=UNTRAINED):
+            loss, stats = self.module(part.to(self._world.device), number)
+            outcomes.append(stats | {"loss": loss})
+        return {name: float(value) for name, value in _mean(outcomes).items()}
 
     @torch.no_grad()
     def trunk_state(self) -> dict[str, torch.Tensor]:

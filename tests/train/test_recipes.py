@@ -26,7 +26,10 @@ from rice_core.world.mini import World
 class Bench(Workshop):
     """A workshop whose trainings only leave a log: top-1 as a function of the configuration."""
 
-    def data(self, seed, scenes, curation):
+    def held_out(self, config):
+        return self.skill(config)
+
+    def data(self, seed, scenes, curation, centers=None):
         return self.store.root / "data"
 
     def train(self, wanted):
@@ -38,6 +41,7 @@ class Bench(Workshop):
                 {"step": k, "object/top1": self.skill(config), "ocr/top1": self.skill(config), "loss": 1.0}
                 for k in range(20)
             ]
+            rows.append({"step": sum(config.steps), "val/object/top1": self.held_out(config), "val/loss": 1.0})
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             folders.append(folder)
         return folders
@@ -86,6 +90,16 @@ def test_length_doubles_until_it_stops_paying(bench, gains, chosen, rising):
     choice = long_enough(bench, {"x": make}, 10, 8, curation(SIZE), doublings=2)["x"]
     assert choice.chosen == chosen
     assert ("still rising" in choice.what) == rising == (not choice.settled)
+
+
+def test_a_length_is_judged_on_scenes_that_are_held_out(bench, monkeypatch):
+    """Accuracy in training goes on rising where images are learnt by heart."""
+    Bench.skill = staticmethod(lambda config: config.stages[0].samples / 1e4)
+    monkeypatch.setattr(Bench, "held_out", lambda _, config: 0.3)
+    make = lambda steps: training(SIZE, "x", objective("rice"), steps=steps)  # noqa: E731
+    choice = long_enough(bench, {"x": make}, 100, 8, curation(SIZE), doublings=2)["x"]
+    assert choice.chosen == 100
+    assert "held-out" in str(choice)
 
 
 def test_lengths_are_looked_for_side_by_side(bench):
