@@ -64,8 +64,8 @@ def write_cards(
 
 
 def _choose(count_K: npt.NDArray[np.int64], seed: int) -> dict[str, list[int]]:
-    """Clusters of each kind; a set with few clusters shows each once."""
-    by_size = np.argsort(-count_K, kind="stable").tolist()
+    """Clusters of each kind; a set with few clusters shows each once, and one without any region is not shown."""
+    by_size = [int(k) for k in np.argsort(-count_K, kind="stable") if count_K[k]]
     if len(by_size) <= 3 * CLUSTERS:
         return {"all": by_size}
     rest = by_size[CLUSTERS:-CLUSTERS]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rice_core.curate.label import Clusters
 from rice_core.curate.pieces import read_arrays
 from rice_core.curate.settings import CurateSettings
 from rice_core.curate.stream import Pca
@@ -13,8 +14,8 @@ from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.regions import CENTERS, IMAGE_CENTERS, RegionManifest, read_region_manifest
 
-FIXED = ("features", "tokenizer", "labels", "classes", "image_classes", "image_labels")
-"""The settings that say what a label means: they are the earlier curation's."""
+FIXED = ("features", "tokenizer", "labels", "classes", "image_classes", "image_labels", "min_cluster", "fit_rows")
+"""The settings that say what a label means, or how clusters came to be: they are the earlier curation's."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Earlier:
         """
         manifest = read_region_manifest(folder)
         if not set(FIXED) <= set(manifest.settings):
-            raise UserError(f"the manifest of {folder} does not say how it was curated; curate it again.")
+            raise UserError(f"the manifest of {folder} does not say how it was curated; curate it again with --fresh.")
         files = [CENTERS] * ("object" in manifest.banks) + [IMAGE_CENTERS] * ("image" in manifest.banks)
         missing = [name for name in files if not (folder / name).is_file()]
         if missing:
-            raise UserError(f"{folder} has no {missing[0]}, so nothing can be labelled by it; curate it again.")
+            raise UserError(
+                f"{folder} has no {missing[0]}, so nothing can be labelled by it; curate it again with --fresh."
+            )
         return cls(folder, manifest, json_digest([file_digest(folder / name) for name in files]))
 
     def settings(self, wanted: CurateSettings) -> CurateSettings:
@@ -67,6 +70,10 @@ class Earlier:
                 raise UserError(
                     f"{self.folder} was labelled with the {role} {then}, which is {now} here; curate it again first."
                 )
+
+    def has(self, clusters: Clusters) -> bool:
+        """Whether these are its own centers."""
+        return (clusters.folder / CENTERS).read_bytes() == self.file(whole=False).read_bytes()
 
     def file(self, *, whole: bool) -> Path:
         """The centers of regions, or of whole images."""

@@ -16,6 +16,7 @@ from rice_core.curate.cluster import FaissKmeans
 from rice_core.curate.nouns import Floats
 from rice_core.curate.pieces import read_arrays, write_arrays
 from rice_core.curate.stream import FeatureStream
+from rice_core.digest import json_digest
 from rice_core.errors import UserError
 from rice_core.files import write_atomically
 from rice_core.regions import CENTERS
@@ -101,28 +102,24 @@ def label_regions(stream: FeatureStream, clusterer: FaissKmeans, centers: Path, 
     return Clusters(centers_KC, float(read_arrays(folder / _INERTIA)["inertia"][0]), 0, folder)
 
 
-def told_clusters(categories: Sequence[Sequence[int | None]], folder: Path, classes: int | None = None) -> Clusters:
+def told_clusters(categories: Sequence[Sequence[int | None]], names: Sequence[str], folder: Path) -> Clusters:
     """The proposer's own categories in the place of clusters, for a ceiling; each is a center of its own.
 
     Args:
-        categories: of the regions of each chunk. classes: how many there are; None: up to the largest that is met.
+        categories: of the regions of each chunk, numbers in `names`.
 
     Raises:
-        UserError: the proposer does not know them, or names one beyond `classes`.
+        UserError: the proposer does not know them.
     """
-    known = [category for chunk in categories for category in chunk if category is not None]
-    if len(known) < sum(map(len, categories)) or not known:
+    if any(category is None for chunk in categories for category in chunk) or not any(map(len, categories)):
         raise UserError("--labels truth needs regions whose category is known; use --proposals coco.")
-    if classes is not None and max(known) >= classes:
-        raise UserError(
-            f"the images show category {max(known)} and the folder of --centers knows {classes} (from 0); "
-            "curate that folder with images of all categories."
-        )
-    centers_KC = np.eye(classes or max(known) + 1, dtype=np.float32)
+    centers_KC = np.eye(len(names), dtype=np.float32)
     for number, chunk in enumerate(categories):
         label_NM = np.array(chunk, np.int32).reshape(-1, 1)
         write_arrays(folder / f"{number:06d}.safetensors", {"label_NM": label_NM})
-    write_arrays(folder / CENTERS, {"centers_KC": centers_KC})
+    # With the names, so that equal files are equal categories.
+    digest = np.frombuffer(bytes.fromhex(json_digest(list(names))), np.uint8)
+    write_arrays(folder / CENTERS, {"centers_KC": centers_KC, "names_digest": digest})
     return Clusters(centers_KC, 0.0, 0, folder)
 
 

@@ -76,6 +76,11 @@ def list_sources(folder: Path, settings: CurateSettings) -> tuple[list[Source], 
     return _with_captions(_with_text(sources, folder, settings), folder, settings), skipped
 
 
+def category_names(folder: Path) -> tuple[str, ...]:
+    """Of a COCO-format folder, in the order of their numbers; none of another folder."""
+    return read_coco(folder).classes if annotation_files(folder) else ()
+
+
 def _from_coco(sample: Sample) -> Source:
     return Source(id=sample.id, path=sample.path, size_hw=sample.size_hw, regions=sample.regions)
 

@@ -23,7 +23,7 @@ from rice_core.curate.quality import quality
 from rice_core.curate.samples import labelled
 from rice_core.curate.settings import CurateSettings
 from rice_core.curate.shards import write_shards
-from rice_core.curate.sources import list_sources
+from rice_core.curate.sources import category_names, list_sources
 from rice_core.curate.stream import FeatureStream
 from rice_core.digest import canonical_json
 from rice_core.errors import UserError
@@ -161,8 +161,13 @@ class Curation:
 
     def _told(self, found_key: list[Any]) -> Clusters:
         chunks = [[p.truth for found in read_found(piece) for p in found.objects] for piece in self.pieces]
-        classes = None if self.earlier is None else self.earlier.manifest.banks["object"].classes
-        return told_clusters(chunks, self.place.stage("clusters", [found_key, "truth", classes]), classes)
+        found = told_clusters(chunks, category_names(self.images), self.place.stage("clusters", [found_key, "truth"]))
+        if self.earlier is not None and not self.earlier.has(found):
+            raise UserError(
+                f"the annotations of {self.images} have other categories, or in another order, than those of "
+                f"{self.earlier.folder}; write the same categories into both."
+            )
+        return found
 
     def _clusterer(self) -> FaissKmeans:
         s = self.settings
@@ -222,7 +227,7 @@ class Curation:
     def _quality(self, objects: Clusters) -> dict[str, float]:
         """Against the categories that the proposer knows; nothing where it knows none."""
         truth = [p.truth for found in self._found() for p in found.objects]
-        if any(label is None for label in truth):
+        if not truth or any(label is None for label in truth):
             return {}
         label_N = np.concatenate([objects.labels(number)[:, 0] for number in range(len(self.parts))])
         return quality(label_N.astype(np.int64), np.array(truth, np.int64), self.settings.seed)

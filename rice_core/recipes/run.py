@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rice_core.config import build_probes
 from rice_core.curate.settings import CurateSettings
@@ -27,6 +28,7 @@ from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec, ProbeRequest
 from rice_core.store import Store
 from rice_core.train.config import TrainConfig
+from rice_core.train.metrics import HELD_OUT
 from rice_core.world.mini import draw, open_data, training_world
 
 
@@ -180,18 +182,21 @@ def _name_encoder(target: Path, trained: Path | None, config: TrainConfig, facts
 def _finished(folder: Path, config: TrainConfig) -> bool:
     """Trained, and measured on held-out images where that is asked for."""
     trained = (folder / "encoder" / "encoder.json").is_file()
-    return trained and (config.validation is None or bool(held_out_of(folder, sum(config.steps))))
+    return trained and (config.validation is None or bool(held_out_of(folder, config)))
 
 
-def held_out_of(folder: Path, steps: int) -> dict[str, float]:
-    """What a training measured on held-out images after so many steps; nothing where it did not."""
-    rows = [row for row in metrics_of(folder) if row["step"] == steps]
+def held_out_of(folder: Path, config: TrainConfig) -> dict[str, float]:
+    """What a training came to on its held-out images; nothing where it was not measured on them."""
+    if config.validation is None:
+        return {}
+    wanted = {"step": sum(config.steps), HELD_OUT: file_digest(config.validation.path / MANIFEST)}
+    rows = [row for row in metrics_of(folder) if row | wanted == row]
     return {key: value for row in rows for key, value in row.items() if key.startswith("val/") and value is not None}
 
 
-def metrics_of(folder: Path) -> list[dict[str, float]]:
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
     """The lines of a training's metrics log; a torn last line is left out."""
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, Any]] = []
     with contextlib.suppress(OSError):
         for line in (folder / "metrics.jsonl").read_text().splitlines():
             with contextlib.suppress(ValueError):

@@ -18,7 +18,7 @@ from rice_core.record import Record
 from rice_core.train.batch import Batch
 from rice_core.train.config import Stage
 from rice_core.train.export import export
-from rice_core.train.metrics import MetricsLog
+from rice_core.train.metrics import HELD_OUT, MetricsLog
 from rice_core.train.validate import Validator
 
 if TYPE_CHECKING:
@@ -26,6 +26,43 @@ if TYPE_CHECKING:
 
 _REDRAW_SECONDS = 60.0
 _SHOWN_SKIPS = 5
+
+
+class ValidationHook(Hook):  # type: ignore[misc]
+    """val/... in metrics.jsonl, every so often and at the end; first of all, so that the log's last picture shows it.
+
+    A finished training that is run again with other held-out images is measured on them, and the old lines go.
+    """
+
+    def __init__(self, log: MetricsLog, validator: Validator | None) -> None:
+        self._log, self._validator = log, validator
+
+    def before_train(self, runner: SafeRunner) -> None:
+        own = self._validator
+        if own is not None and runner.training.world.leads:
+            self._log.drop(lambda row: row.get(HELD_OUT, own.digest) != own.digest)
+
+    def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
+        wanted = runner.training.config.validation
+        if wanted is not None and wanted.every and outputs.steps % wanted.every == 0:
+            self._measure(runner, outputs.steps, outputs.leg.stage)
+
+    def after_train(self, runner: SafeRunner) -> None:
+        own = runner.training
+        measured = own.world.leads and any(
+            HELD_OUT in row for row in self._log.rows() if row["step"] == runner.max_iters
+        )
+        if not own.world.any(measured):
+            self._measure(runner, runner.max_iters, own.config.stages[-1])
+
+    def _measure(self, runner: SafeRunner, steps: int, stage: Stage) -> None:
+        own = self._validator
+        if own is None:
+            return
+        found = own(stage)
+        if runner.training.world.leads:
+            self._log.add({"step": steps, HELD_OUT: own.digest} | {f"val/{name}": x for name, x in found.items()})
+        runner.training.say(f"step {steps}: held out: loss {found['loss']:.4f}")
 
 
 class LogHook(Hook):  # type: ignore[misc]
@@ -108,36 +145,6 @@ class ExportHook(Hook):  # type: ignore[misc]
 
     def after_train(self, runner: SafeRunner) -> None:
         _export(runner, ".", runner.max_iters, runner.training.config.stages[-1].resolution)
-
-
-class ValidationHook(Hook):  # type: ignore[misc]
-    """val/... in metrics.jsonl, every so often and at the end.
-
-    A finished training that is run again with a validation folder is measured on it.
-    """
-
-    def __init__(self, log: MetricsLog, validator: Validator | None) -> None:
-        self._log, self._validator = log, validator
-
-    def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        wanted = runner.training.config.validation
-        if wanted is not None and wanted.every and outputs.steps % wanted.every == 0:
-            self._measure(runner, outputs.steps, outputs.leg.stage)
-
-    def after_train(self, runner: SafeRunner) -> None:
-        if not runner.training.world.any(self._has(runner.max_iters)):
-            self._measure(runner, runner.max_iters, runner.training.config.stages[-1])
-
-    def _has(self, steps: int) -> bool:
-        return any(row["step"] == steps and any(key.startswith("val/") for key in row) for row in self._log.rows())
-
-    def _measure(self, runner: SafeRunner, steps: int, stage: Stage) -> None:
-        if self._validator is None:
-            return
-        found = self._validator(stage)
-        if runner.training.world.leads:
-            self._log.add({"step": steps} | {f"val/{name}": value for name, value in found.items()})
-        runner.training.say(f"step {steps}: held out: loss {found['loss']:.4f}")
 
 
 class ProbesHook(Hook):  # type: ignore[misc]

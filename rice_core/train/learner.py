@@ -24,7 +24,7 @@ from rice_core.loss.row_adamw import RowAdamW
 from rice_core.train.batch import Batch
 from rice_core.train.config import OptimizerConfig, TrainConfig
 from rice_core.train.ema import Ema
-from rice_core.train.parallel import World, reducing, spread
+from rice_core.train.parallel import World, reducing, reshard, spread
 
 if TYPE_CHECKING:
     from rice_core.train.objectives import Objective
@@ -110,13 +110,22 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def measure(self, parts: Iterable[Batch]) -> dict[str, float]:
-        """Loss and statistics on the weights as they stand, averaged over the parts; nothing is learnt."""
+        """Loss and statistics on the weights as they stand, averaged over the parts; nothing is learnt.
+
+        A bank's are averaged over the parts that have something of its type, and are left out where no part has.
+        """
         self.eval()
-        outcomes = []
+        found: dict[str, list[float]] = {}
         for number, part in enumerate(parts, start=UNTRAINED):
             loss, stats = self.module(part.to(self._world.device), number)
-            outcomes.append(stats | {"loss": loss})
-        return {name: float(value) for name, value in _mean(outcomes).items()}
+            numbers = {name: float(value) for name, value in (stats | {"loss": loss}).items()}
+            for name, value in numbers.items():
+                bank = name.rpartition("/")[0]
+                # A bank of which nothing was asked has no top-1, and a loss of zero that means nothing.
+                if not (bank and math.isnan(numbers[f"{bank}/top1"])):
+                    found.setdefault(name, []).append(value)
+        reshard(self.module)
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
     @torch.no_grad()
     def trunk_state(self) -> dict[str, torch.Tensor]:

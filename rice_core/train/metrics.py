@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rice_core.files import write_atomically
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
+HELD_OUT = "held_out"
+"""In a line of `val/...`: the digest of the manifest of the images that it was measured on."""
 _NOT_DRAWN = {"step", "stage", "resolution", "images", "skipped"}
 _COLUMNS = 4
 
@@ -26,6 +28,13 @@ class MetricsLog:
         """Drop what was logged after `step`, and a line that a kill tore, so that no step is there twice."""
         rows = [row for row in self.rows() if row["step"] <= step]
         write_atomically(self._path, "".join(_line(row) for row in rows).encode())
+
+    def drop(self, unwanted: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Remove the lines for which it is true."""
+        rows = self.rows()
+        kept = [row for row in rows if not unwanted(row)]
+        if len(kept) < len(rows):
+            write_atomically(self._path, "".join(_line(row) for row in kept).encode())
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a line; NaN and infinity become null, since JSON has neither."""

@@ -133,6 +133,13 @@ def reducing(module: nn.Module, last: bool) -> Iterator[None]:
         yield
 
 
+def reshard(module: nn.Module) -> None:
+    """After a forward pass without a backward one: FSDP2 leaves its weights gathered until then, under other names."""
+    for part in module.modules():
+        if hasattr(part, "reshard"):  # FSDP2's
+            cast(Any, part).reshard()
+
+
 def _device(wanted: str, local_rank: int) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"

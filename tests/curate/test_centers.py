@@ -1,6 +1,8 @@
 """Images labelled by the centers of an earlier curation."""
 
 import importlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,15 +89,30 @@ def test_it_goes_on_after_a_stop_and_is_recognised_when_finished(
         assert curate(others, tmp_path / "out", settings(), progress=quiet, centers=earlier) == found
 
 
-def test_categories_are_numbered_as_they_were(
+def test_categories_are_the_same_by_name(
     world: Path, others: Path, tmp_path: Path, quiet: Progress, settings: Make
 ) -> None:
     curate(world, tmp_path / "all", settings(labels="truth"), progress=quiet)
+    # One image shows few of them; they are as many all the same.
     few = curate(others, tmp_path / "few", settings(limit=1), progress=quiet, centers=tmp_path / "all")
     assert few.banks == read_region_manifest(tmp_path / "all").banks
-    curate(others, tmp_path / "one", settings(labels="truth", limit=1), progress=quiet)
-    with pytest.raises(UserError, match=r"category \d+ and the folder of --centers knows \d+"):
-        curate(world, tmp_path / "more", settings(), progress=quiet, centers=tmp_path / "one")
+    renamed = tmp_path / "renamed"
+    shutil.copytree(others, renamed)
+    for path in (renamed / "annotations").glob("instances_*.json"):
+        body = json.loads(path.read_bytes())
+        body["categories"][0]["name"], body["categories"][1]["name"] = (
+            body["categories"][1]["name"], body["categories"][0]["name"],
+        )  # fmt: skip
+        path.write_text(json.dumps(body))
+    with pytest.raises(UserError, match="have other categories, or in another order"):
+        curate(renamed, tmp_path / "out", settings(), progress=quiet, centers=tmp_path / "all")
+
+
+def test_images_without_any_object_are_text_alone(
+    earlier: Path, others: Path, tmp_path: Path, quiet: Progress, settings: Make
+) -> None:
+    manifest = curate(others, tmp_path, settings(min_box=1000), progress=quiet, centers=earlier)
+    assert manifest.counts.get("regions.object", 0) == 0 < manifest.counts["regions.ocr"]
 
 
 def test_centers_that_do_not_fit_are_refused(

@@ -8,6 +8,7 @@ from shards import write_shards
 from typer.testing import CliRunner
 
 from rice_core.cli import build_app
+from rice_core.digest import file_digest
 from rice_core.errors import UserError
 from rice_core.progress import Progress
 from rice_core.recipes import NAMES, recipe
@@ -16,10 +17,12 @@ from rice_core.recipes.compute import training_flops
 from rice_core.recipes.mini import OBJECTIVES, SCALES, curation, objective, training
 from rice_core.recipes.run import Workshop, run_study
 from rice_core.recipes.study import training_digest
+from rice_core.regions import MANIFEST
 from rice_core.run import Settings
 from rice_core.store import Store
 from rice_core.train.config import TrainConfig
 from rice_core.train.launch import train
+from rice_core.train.metrics import HELD_OUT
 from rice_core.world.mini import World
 
 
@@ -30,7 +33,10 @@ class Bench(Workshop):
         return self.skill(config)
 
     def data(self, seed, scenes, curation, centers=None):
-        return self.store.root / "data"
+        folder = self.store.root / "data"
+        folder.mkdir(exist_ok=True)
+        (folder / MANIFEST).write_text("of seed and settings")
+        return folder
 
     def train(self, wanted):
         folders = []
@@ -41,7 +47,9 @@ class Bench(Workshop):
                 {"step": k, "object/top1": self.skill(config), "ocr/top1": self.skill(config), "loss": 1.0}
                 for k in range(20)
             ]
-            rows.append({"step": sum(config.steps), "val/object/top1": self.held_out(config), "val/loss": 1.0})
+            if config.validation is not None:
+                digest = file_digest(config.validation.path / MANIFEST)
+                rows.append({"step": sum(config.steps), HELD_OUT: digest, "val/object/top1": self.held_out(config)})
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             folders.append(folder)
         return folders
