@@ -20,17 +20,11 @@ from rice_core.train.config import TrainConfig
 SEED, HELD_OUT = 90, 91
 """Of the scenes and weights on which settings are chosen, and of the scenes held out; no study has a replicate of these."""
 
-HELD_OUT_SHARE = 2
-"""One held-out scene for so many that are trained on: 5,000 for 10,000 give top-1 a standard error of .007 or less."""
-
 WIDER = 3
 """Rates tried beyond those given, at most."""
 
 ENOUGH = 0.02
-"""A training twice as long that gains less than this (of 1) in held-out top-1 has converged before."""
-
-
-_WHERE = "on held-out scenes"
+"""Of top-1, which is at most 1: what gains less has gained nothing."""
 
 
 @dataclass(frozen=True)
@@ -83,31 +77,42 @@ def long_enough(
     makes: Mapping[str, Callable[[int], TrainConfig]],
     steps: int,
     scenes: int,
+    held_out: int,
     curation: CurateSettings,
     *,
     doublings: int,
 ) -> dict[str, Choice]:
-    """For each name the first length of which twice as many steps (a whole training anew, with its own schedule) gain
-    less than ENOUGH on held-out scenes. The names are trained side by side.
+    """For each name the first length whose top-1 on held-out scenes is within ENOUGH of the best of all that were tried.
+
+    Every length is a whole training anew, with its own schedule. All names are tried at the same lengths, doubled until a
+    doubling gains less than ENOUGH for every one of them: an objective on a plateau is not given up while another still learns.
     """
     data = workshop.data(SEED, scenes, curation)
-    held_out = workshop.data(HELD_OUT, max(1, scenes // HELD_OUT_SHARE), curation, centers=data)
+    judge = workshop.data(HELD_OUT, held_out, curation, centers=data)
     skill: dict[str, dict[float, float]] = {name: {} for name in makes}
-    chosen: dict[str, Choice] = {}
     for length in (steps << k for k in range(doublings + 1)):
-        left = [name for name in makes if name not in chosen]
-        configs = [replicate(makes[name](length), SEED, data, held_out) for name in left]
-        for name, config, folder in zip(left, configs, workshop.train(configs), strict=True):
-            tried = skill[name]
-            tried[length] = _top1(held_out_of(folder, config))
-            if length > steps and tried[length] - tried[length // 2] < ENOUGH:
-                chosen[name] = Choice(f"{name}: steps", dict(tried), length // 2, where=_WHERE)
-    for name, tried in skill.items():
+        configs = [replicate(make(length), SEED, data, judge) for make in makes.values()]
+        for name, config, folder in zip(makes, configs, workshop.train(configs), strict=True):
+            skill[name][length] = _top1(held_out_of(folder, config))
+        if length > steps and not any(_rises(tried) for tried in skill.values()):
+            break
+    return {name: _enough(name, tried) for name, tried in skill.items()}
+
+
+def _rises(tried: Mapping[float, float]) -> bool:
+    """Whether the last doubling still gained something."""
+    last = max(tried)
+    return tried[last] - tried.get(last / 2, 0.0) >= ENOUGH
+
+
+def _enough(name: str, tried: dict[float, float]) -> Choice:
+    if _rises(tried):
         # Whether the longest that was tried has converged is not known, and the table's title says so.
-        chosen.setdefault(
-            name, Choice(f"{name}: steps (still rising)", dict(tried), max(tried), settled=False, where=_WHERE)
-        )
-    return chosen
+        what = f"{name}: steps (still rising)"
+        return Choice(what, tried, max(tried), settled=False, where="on held-out scenes")
+    best = max(tried.values())
+    first = min(length for length, top1 in tried.items() if top1 > best - ENOUGH)
+    return Choice(f"{name}: steps", tried, first, where="on held-out scenes")
 
 
 def skill_of(folder: Path) -> float:

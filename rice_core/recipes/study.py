@@ -60,7 +60,7 @@ class Study:
     axis: str = ""
     """What `Arm.value` is: N, K, rho, M."""
     control: str = ""
-    """What is held equal between the arms: "equal compute", "converged", "longest training, rice still rising"."""
+    """What is held equal between the arms: "equal compute", "converged on 2,500 scenes"."""
     scale: str = "mini"
 
     def facts(self, arm: Arm, seed: int) -> dict[str, str]:

@@ -95,7 +95,7 @@ def test_length_doubles_until_it_stops_paying(bench, gains, chosen, rising):
     batch = SIZE.batch
     Bench.skill = staticmethod(lambda config: gains[{10: 0, 20: 1, 40: 2}[config.stages[0].samples // batch]])
     make = lambda steps: training(SIZE, "x", objective("rice"), steps=steps)  # noqa: E731
-    choice = long_enough(bench, {"x": make}, 10, 8, curation(SIZE), doublings=2)["x"]
+    choice = long_enough(bench, {"x": make}, 10, 8, 4, curation(SIZE), doublings=2)["x"]
     assert choice.chosen == chosen
     assert ("still rising" in choice.what) == rising == (not choice.settled)
 
@@ -105,9 +105,27 @@ def test_a_length_is_judged_on_scenes_that_are_held_out(bench, monkeypatch):
     Bench.skill = staticmethod(lambda config: config.stages[0].samples / 1e4)
     monkeypatch.setattr(Bench, "held_out", lambda _, config: 0.3)
     make = lambda steps: training(SIZE, "x", objective("rice"), steps=steps)  # noqa: E731
-    choice = long_enough(bench, {"x": make}, 100, 8, curation(SIZE), doublings=2)["x"]
+    choice = long_enough(bench, {"x": make}, 100, 8, 4, curation(SIZE), doublings=2)["x"]
     assert choice.chosen == 100
     assert "held-out" in str(choice)
+
+
+def test_a_plateau_is_no_end_and_an_overfitted_training_no_best(bench):
+    """Lengths of 10, 20 and 40 steps, as long as any objective still learns."""
+    curves = {1e-3: (0.2, 0.2, 0.5), 2e-3: (0.3, 0.5, 0.4), 4e-3: (0.1, 0.4, 0.41)}
+    Bench.skill = staticmethod(
+        lambda config: curves[config.optimizer.rate][(10, 20, 40).index(config.stages[0].samples // SIZE.batch)]
+    )
+
+    def make(rate):
+        return lambda steps: training(SIZE, "x", objective("rice"), rate=rate, steps=steps)
+
+    makes = {"plateau": make(1e-3), "overfits": make(2e-3), "settles": make(4e-3)}
+    found = long_enough(bench, makes, 10, 8, 4, curation(SIZE), doublings=2)
+    assert {name: (choice.chosen, choice.settled) for name, choice in found.items()} == {
+        "plateau": (40, False), "overfits": (20, True), "settles": (20, True),
+    }  # fmt: skip
+    assert found["overfits"].skill == {10: 0.3, 20: 0.5, 40: 0.4}
 
 
 def test_lengths_are_looked_for_side_by_side(bench):
@@ -124,8 +142,8 @@ def test_lengths_are_looked_for_side_by_side(bench):
         "done": lambda steps: training(SIZE, "done", objective("rice"), rate=1e-3, steps=steps),
         "rises": lambda steps: training(SIZE, "rises", objective("rice"), rate=2e-3, steps=steps),
     }
-    found = long_enough(bench, makes, 100, 8, curation(SIZE), doublings=2)
-    assert asked == [2, 2, 1]
+    found = long_enough(bench, makes, 100, 8, 4, curation(SIZE), doublings=2)
+    assert asked == [2, 2, 2]
     assert (found["done"].chosen, found["rises"].chosen) == (100, 400)
 
 
@@ -175,11 +193,12 @@ def test_equal_compute_gives_fewer_steps_to_the_costlier_objective(bench):
     steps = {arm.label: arm.config.steps[0] for arm in equal.arms}
     for name in OBJECTIVES:
         assert steps[name] * flops[name] == pytest.approx(steps["rice"] * flops["rice"], rel=2e-3)
-    assert (equal.control, converged.control) == ("equal compute", "converged")
+    assert (equal.control, converged.control) == ("equal compute", "converged on 2,500 scenes")
+    assert (equal.scenes, converged.scenes) == (10_000, 2_500)
     steps = lambda config: config.stages[0].samples  # noqa: E731
     Bench.skill = staticmethod(lambda config: 0.5 if config.objective.name == "siglip" else steps(config) / 1e5)
     *_, longest = recipe("mini:encoders", bench, "mini", (0,))
-    assert longest.control == "longest training, rice and mlcd still rising"
+    assert longest.control == "longest training on 2,500 scenes, rice and mlcd still rising"
     mini = longest.folder(longest.arms[0], 0)
     *_, longest = recipe("mini:encoders", bench, "long", (0,))
     assert longest.folder(longest.arms[0], 0) != mini
