@@ -85,8 +85,19 @@ def _picture(panels: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> byt
         FigureCanvasAgg(figure)
         for place, (quantity, curves) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(lines, _COLUMNS, place)
+            colours: dict[str, str] = {}
             for owner, points in curves.items():
-                axes.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) < 30 else "", label=owner)
+                # A bank has one colour; dashed is what it comes to on held-out images.
+                held_out = owner == "val" or owner.startswith("val/")
+                colour = colours.setdefault(owner.removeprefix("val").removeprefix("/"), f"C{len(colours)}")
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=colour,
+                    linewidth=1,
+                    linestyle="--" if held_out else "-",
+                    marker="." if len(points) < 30 else "",
+                    label=owner or "training",
+                )
             axes.set_title(quantity)
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
