@@ -36,7 +36,7 @@ class Choice:
     """Value tried -> top-1."""
     chosen: float
     settled: bool = True
-    """False: the longest tried was chosen, and it may not be long enough."""
+    """False: the longest tried still gained, and may not be long enough."""
     where: str = "in training"
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ def long_enough(
     *,
     doublings: int,
 ) -> dict[str, Choice]:
-    """For each name the first length whose top-1 on held-out scenes is within ENOUGH of the best of all that were tried.
+    """For each name the length with the best top-1 on held-out scenes.
 
     Every length is a whole training anew, with its own schedule. All names are tried at the same lengths, doubled until a
     doubling gains less than ENOUGH for every one of them: an objective on a plateau is not given up while another still learns.
@@ -96,7 +96,7 @@ def long_enough(
             skill[name][length] = _top1(held_out_of(folder, config))
         if length > steps and not any(_rises(tried) for tried in skill.values()):
             break
-    return {name: _enough(name, tried) for name, tried in skill.items()}
+    return {name: _best(name, tried) for name, tried in skill.items()}
 
 
 def _rises(tried: Mapping[float, float]) -> bool:
@@ -105,14 +105,12 @@ def _rises(tried: Mapping[float, float]) -> bool:
     return tried[last] - tried.get(last / 2, 0.0) >= ENOUGH
 
 
-def _enough(name: str, tried: dict[float, float]) -> Choice:
-    if _rises(tried):
-        # Whether the longest that was tried has converged is not known, and the table's title says so.
-        what = f"{name}: steps (still rising)"
-        return Choice(what, tried, max(tried), settled=False, where="on held-out scenes")
-    best = max(tried.values())
-    first = min(length for length, top1 in tried.items() if top1 > best - ENOUGH)
-    return Choice(f"{name}: steps", tried, first, where="on held-out scenes")
+def _best(name: str, tried: dict[float, float]) -> Choice:
+    rises = _rises(tried)
+    # Whether the longest that was tried has converged is then not known, and the table's title says so.
+    what = f"{name}: steps (still rising)" if rises else f"{name}: steps"
+    best = max(tried, key=lambda length: tried[length])
+    return Choice(what, tried, best, settled=not rises, where="on held-out scenes")
 
 
 def skill_of(folder: Path) -> float:

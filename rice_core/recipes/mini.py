@@ -151,8 +151,8 @@ def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator
     """The three objectives between untrained weights and a supervised ceiling: at equal compute, then, on fewer scenes,
     trained to convergence.
 
-    Each objective has the learning rate that its own training curves ask for, and for the second table the length after
-    which it gains nothing more on scenes that are held out.
+    Each objective has the learning rate that its own training curves ask for, and for the second table the length that is
+    best on scenes that are held out.
     """
     size = SCALES[scale]
     rates = {name: _rate(workshop, size, name) for name in OBJECTIVES}
