@@ -20,11 +20,12 @@ from benchmarks.measuring import keep, machine
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.progress import Progress
 from rice_core.recipes.mini import SCALES, curation, objective, training
-from rice_core.recipes.run import Workshop, metrics_of
+from rice_core.recipes.run import Workshop
 from rice_core.recipes.study import replicate
 from rice_core.store import Store
 from rice_core.train.config import TrainConfig
 from rice_core.train.launch import train
+from rice_core.train.metrics import MetricsLog
 
 SCENES, STEPS, ROUNDS = 320, 60, 3
 TRUNKS = {
@@ -83,4 +84,4 @@ def _bare(vit: ViTConfig, batch: int) -> float:
 def _trained(config: TrainConfig, folder: Path) -> float:
     """Images a second of the loop, median of its log lines after the first two."""
     train(config, folder, device="cpu", workers=1, quiet=True)
-    return statistics.median(row["images_per_second"] for row in metrics_of(folder)[2:])
+    return statistics.median(row["images_per_second"] for row in MetricsLog(folder).rows()[2:])

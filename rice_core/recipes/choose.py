@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rice_core.curate.settings import CurateSettings
-from rice_core.recipes.run import Workshop, held_out_of, metrics_of
+from rice_core.recipes.run import Workshop, held_out_of
 from rice_core.recipes.study import replicate
 from rice_core.train.config import TrainConfig
+from rice_core.train.metrics import MetricsLog
 
 SEED, HELD_OUT = 90, 91
 """Of the scenes and weights on which settings are chosen, and of the scenes held out; no study has a replicate of these."""
@@ -115,7 +116,7 @@ def _best(name: str, tried: dict[float, float]) -> Choice:
 
 def skill_of(folder: Path) -> float:
     """Top-1 in training, in [0, 1]: the mean over the last tenth of the logged lines and over banks."""
-    rows = [row for row in metrics_of(folder) if "loss" in row]
+    rows = [row for row in MetricsLog(folder).rows() if "loss" in row]
     last = rows[-max(1, len(rows) // 10) :]
     found = [_top1(row) for row in last]
     return sum(found) / len(found) if found else 0.0

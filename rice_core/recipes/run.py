@@ -5,8 +5,6 @@ Trainings run as processes of their own, `jobs` side by side; one that is killed
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rice_core.config import build_probes
 from rice_core.curate.settings import CurateSettings
@@ -28,7 +25,7 @@ from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec, ProbeRequest
 from rice_core.store import Store
 from rice_core.train.config import TrainConfig
-from rice_core.train.metrics import HELD_OUT
+from rice_core.train.metrics import HELD_OUT, MetricsLog
 from rice_core.world.mini import draw, open_data, training_world
 
 
@@ -190,20 +187,10 @@ def held_out_of(folder: Path, config: TrainConfig) -> dict[str, float]:
     if config.validation is None:
         return {}
     wanted = {"step": sum(config.steps), HELD_OUT: file_digest(config.validation.path / MANIFEST)}
-    rows = [row for row in metrics_of(folder) if row | wanted == row]
+    rows = [row for row in MetricsLog(folder).rows() if row | wanted == row]
     return {key: value for row in rows for key, value in row.items() if key.startswith("val/") and value is not None}
 
 
-def metrics_of(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a training's metrics log; a torn last line is left out."""
-    rows: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError):
-        for line in (folder / "metrics.jsonl").read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
-    return rows
-
-
 def _steps_made(folder: Path) -> int:
-    rows = metrics_of(folder)
+    rows = MetricsLog(folder).rows()
     return int(rows[-1].get("step", 0)) if rows else 0

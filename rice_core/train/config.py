@@ -135,7 +135,7 @@ class ProbeHook(Frozen):
 class Validation(Frozen):
     """The objective's own loss and statistics on images that are not trained on: `val/...` in the metrics log.
 
-    About one pass over the folder, the same at every call: whole images, regions drawn alike, and negatives of a sample of
+    One pass over the folder, in whole batches, the same at every call: whole images, regions drawn alike, and negatives of a sample of
     their own. It is the weights as they stand, not their average. At the end of a training it is measured in any case.
     """
 
