@@ -11,6 +11,7 @@ from rice_core.cli.options import QuietOption
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
+    from rice_core.curate.settings import CurateSettings
     from rice_core.regions import RegionManifest
 
 
@@ -38,20 +39,27 @@ def curate(
     split: Annotated[str, typer.Option("--split", help="Of a COCO-format folder: train, val or all.")] = "train",
     classes: Annotated[int, typer.Option("--classes", min=2, help="Clusters of regions.")] = 1000,
     image_classes: Annotated[
-        int, typer.Option("--image-classes", min=0, help="Clusters of whole images, for the objective mlcd.")
+        int,
+        typer.Option("--image-classes", min=0, help="Clusters of whole images, for the objective mlcd; 0 for none."),
     ] = 0,
+    image_labels: Annotated[
+        int,
+        typer.Option("--image-labels", min=1, help="Of these, how many a whole image is labelled with: the nearest."),
+    ] = 10,
     min_image: Annotated[int, typer.Option("--min-image", min=0, help="Shorter edge of an image, pixels.")] = 336,
     min_box: Annotated[int, typer.Option("--min-box", min=0, help="Shorter edge of an object, pixels.")] = 128,
     min_text_score: Annotated[
         float, typer.Option("--min-text-score", min=0, max=1, help="Confidence that a line of text must exceed.")
     ] = 0.7,
     min_cluster: Annotated[int, typer.Option("--min-cluster", min=1, help="Regions of the smallest cluster.")] = 2,
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="Steps of each k-means.")] = 20,
     fit_rows: Annotated[
         int, typer.Option("--fit-rows", min=1, help="Regions in memory at once; more are clustered in two levels.")
     ] = 2_000_000,
+    refine: Annotated[int, typer.Option("--refine", min=0, help="Steps over all regions after two levels.")] = 5,
     shard_samples: Annotated[int, typer.Option("--shard-samples", min=1, help="Images a shard.")] = 1000,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Images at most.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of k-means.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps: where models run.")] = "auto",
     centers: Annotated[
@@ -63,32 +71,34 @@ def curate(
     quiet: QuietOption = False,
 ) -> None:
     """Turn images into training shards: proposals, text, features, clusters, labels. The same command again goes on."""
-    wanted = {
-        "proposals": proposals,
-        "text": text,
-        "tokenizer": tokenizer,
-        "features": features,
-        "labels": labels,
-        "captions": captions,
-        "split": split,
-        "classes": classes,
-        "image_classes": image_classes,
-        "min_image": min_image,
-        "min_box": min_box,
-        "min_text_score": min_text_score,
-        "min_cluster": min_cluster,
-        "fit_rows": fit_rows,
-        "shard_samples": shard_samples,
-        "limit": limit,
-        "seed": seed,
-    }
     if centers is not None:
         _check_free(context)
+    settings = _settings(context)
     manifest = _run(
-        images, out, wanted, centers=centers, workers=workers, device=device, fresh=fresh, ray=ray, quiet=quiet
+        images, out, settings, centers=centers, workers=workers, device=device, fresh=fresh, ray=ray, quiet=quiet
     )
     for line in _summary(manifest, out):
         typer.echo(line)
+
+
+def _settings(context: typer.Context) -> CurateSettings:
+    """Of the options: each setting is the one of its name.
+
+    Raises:
+        UserError: one has no such value, or two do not go together.
+    """
+    from pydantic import ValidationError
+
+    from rice_core.curate.settings import CurateSettings
+
+    try:
+        return CurateSettings.model_validate({name: context.params[name] for name in CurateSettings.model_fields})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f"--{str(part).replace('_', '-')}: " for part in problem["loc"])
+        raise UserError(
+            f"{where}{problem['msg'].removeprefix('Value error, ')}; see `ricebench curate --help`."
+        ) from None
 
 
 def _check_free(context: typer.Context) -> None:
@@ -104,7 +114,7 @@ def _check_free(context: typer.Context) -> None:
 def _run(
     images: Path,
     out: Path,
-    wanted: dict[str, Any],
+    settings: CurateSettings,
     *,
     centers: Path | None,
     workers: int,
@@ -113,21 +123,10 @@ def _run(
     ray: bool,
     quiet: bool,
 ) -> RegionManifest:
-    from pydantic import ValidationError
-
     from rice_core.curate.pieces import spread
     from rice_core.curate.pipeline import curate as curate_folder
-    from rice_core.curate.settings import CurateSettings
     from rice_core.progress import Progress
 
-    try:
-        settings = CurateSettings.model_validate(wanted)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = "".join(f"--{str(part).replace('_', '-')}: " for part in problem["loc"])
-        raise UserError(
-            f"{where}{problem['msg'].removeprefix('Value error, ')}; see `ricebench curate --help`."
-        ) from None
     spread_over: Any = spread
     if ray:
         from rice_core.curate.ray_cluster import spread_over_ray
@@ -151,7 +150,7 @@ def _run(
             raise typer.Exit(130) from None
 
 
-def _device(settings: Any, device: str, centers: Path | None) -> str:
+def _device(settings: CurateSettings, device: str, centers: Path | None) -> str:
     """Only models need torch to say what there is."""
     models = ("sam:", "sam2:", "pp-ocr:")
     asked = (settings.proposals, settings.text)

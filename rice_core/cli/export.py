@@ -34,8 +34,6 @@ def export(
     loaded = load_encoder(resolve(encoder))
     trunk, recipe = native_trunk_of(loaded)
     tags = dict(getattr(loaded, "facts", {})) | {"exported from": encoder}
-    if to == "hf":
-        save_hugging_face(out, trunk, mean=recipe.mean, std=recipe.std, tags=tags)
-    else:
-        save_rice(out, trunk, tags=tags, mean=recipe.mean, std=recipe.std)
+    save = save_hugging_face if to == "hf" else save_rice
+    save(out, trunk, tags=tags, mean=recipe.mean, std=recipe.std, regions=getattr(loaded, "regions", None))
     typer.echo(f"Written; use it as {to}:{out}")

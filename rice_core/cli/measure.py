@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -136,7 +137,11 @@ def run(
             )
         from rice_core.measure import pick_device
 
-        shop = {"device": pick_device(device), "jobs": jobs, "launcher": tuple(launcher.split()) or (sys.executable,)}
+        shop = {
+            "device": pick_device(device),
+            "jobs": jobs,
+            "launcher": tuple(shlex.split(launcher)) or (sys.executable,),
+        }
         shop["workers"] = 0 if shop["device"] == "cpu" else workers
         _run_recipe(ctx, recipe, opened, scale, parse_seeds(seeds or "0,1,2"), base, shop, quiet=quiet)
         return

@@ -54,7 +54,8 @@ def write_cards(
     """Write both files into `out`."""
     count_K = np.zeros(clusters.classes, np.int64)
     for number in range(len(parts)):
-        count_K += np.bincount(clusters.labels(number)[:, 0], minlength=clusters.classes)
+        label_N = clusters.labels(number)[:, 0]
+        count_K += np.bincount(label_N[label_N >= 0], minlength=clusters.classes)
     kinds = _choose(count_K, seed)
     crops = _crops(clusters, parts, pieces, {cluster for chosen in kinds.values() for cluster in chosen})
     cards = [Card(kind, k, int(count_K[k]), tuple(crops.get(k, ()))) for kind, chosen in kinds.items() for k in chosen]

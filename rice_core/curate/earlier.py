@@ -14,7 +14,10 @@ from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.regions import CENTERS, IMAGE_CENTERS, RegionManifest, read_region_manifest
 
-FIXED = ("features", "tokenizer", "labels", "classes", "image_classes", "image_labels", "min_cluster", "fit_rows")
+FIXED = (
+    *("features", "tokenizer", "labels", "classes", "image_classes", "image_labels"),
+    *("min_cluster", "iterations", "refine", "fit_rows"),
+)
 """The settings that say what a label means, or how clusters came to be: they are the earlier curation's."""
 
 

@@ -1,6 +1,7 @@
 """The first two stages, chunk by chunk: images -> found regions (proposals and text), found regions -> features.
 
-Each job is a plain value that a worker process or a Ray task runs alone; it writes one piece and returns nothing.
+Each job is a plain value that a worker process or a Ray task runs alone; it writes one piece and returns nothing. An image
+that a provider fails on is left out of its piece, with the reason (rice_core.curate.faults).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from rice_core.curate import providers
-from rice_core.curate.nouns import Box, Floats, Line, Picture, Proposal, Source
+from rice_core.curate.described import Described
+from rice_core.curate.faults import Fault, FaultRow, asked
+from rice_core.curate.nouns import Box, Line, Picture, Proposal, Source
 from rice_core.curate.pieces import write_arrays
 from rice_core.curate.settings import CurateSettings
 from rice_core.errors import UserError
@@ -22,8 +25,8 @@ from rice_core.files import write_atomically
 from rice_core.images import ImageError, load_image
 from rice_core.spec import Frozen
 
-BATCH = 256
-"""Crops described at once."""
+FAILED = "failed"
+"""The reason of an image that a provider failed on, for counting."""
 
 
 class Found(Frozen):
@@ -39,7 +42,7 @@ class Found(Frozen):
     problem: str | None = None
     """Why the whole image is left out."""
     reason: str | None = None
-    """The same as one of a few words, for counting."""
+    """The same as one of a few words, for counting: unreadable, small, or failed (FAILED)."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,13 @@ class DescribeJob:
 
 
 def find(job: FindJob) -> None:
-    """Write the chunk's `Found` values, one a line."""
-    lines = [_find_one(source, job).model_dump_json() for source in job.sources]
+    """Write the chunk's `Found` values, one a line.
+
+    Raises:
+        UserError: a provider fails on image after image (`FaultRow`).
+    """
+    row = FaultRow()
+    lines = [_find_or_leave_out(source, job, row).model_dump_json() for source in job.sources]
     write_atomically(job.piece, ("\n".join(lines) + "\n").encode())
 
 
@@ -82,41 +90,50 @@ def read_found(path: Path) -> Iterator[Found]:
 
 
 def describe(job: DescribeJob) -> None:
-    """Write x_ND (float16, unit length or zero) of the chunk's objects, or of its images, in the order of `Found`."""
-    featurizer = providers.featurizer(job.settings.features, job.device)
-    parts: list[Floats] = []
-    waiting: list[Image.Image] = []
-    for image, boxes in _wanted(job):
-        waiting += [featurizer.crop(image, box) for box in boxes]
-        while len(waiting) >= BATCH:
-            parts.append(featurizer.describe(waiting[:BATCH]))
-            waiting = waiting[BATCH:]
-    if waiting:
-        parts.append(featurizer.describe(waiting))
-    x_ND = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
-    if len(x_ND):
-        # Unit length: float16 then holds every number, and k-means is spherical anyway.
-        x_ND = x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True).clip(1e-9)
-    write_arrays(job.piece, {"x_ND": x_ND.astype(np.float16)})
+    """Write the features of the chunk's objects, or of its images, in the order of `Found`; `Described` says in what form.
+
+    Raises:
+        UserError: the featurizer fails on image after image (`FaultRow`).
+    """
+    described = Described(providers.featurizer(job.settings.features, job.device))
+    for source, image, boxes in _wanted(job):
+        described.add(source.id, image, boxes)
+    write_arrays(job.piece, described.arrays())
+
+
+def _find_or_leave_out(source: Source, job: FindJob, row: FaultRow) -> Found:
+    try:
+        found = _find_one(source, job)
+    except Fault as fault:
+        row.add(source.id, fault)
+        return Found(id=source.id, problem=str(fault), reason=FAILED)
+    except ImageError as error:
+        return Found(id=source.id, problem=str(error), reason="unreadable")
+    if found.problem is None:
+        row.ends()
+    return found
 
 
 def _find_one(source: Source, job: FindJob) -> Found:
     proposer = providers.proposer(job.settings.proposals, job.device)
     spotter = providers.spotter(job.settings.text, job.device)
-    try:
-        image = load_image(source.path)
-        width, height = image.size
-        if source.size_hw is not None and source.size_hw != (height, width):
-            tall, wide = source.size_hw
-            raise ImageError(f"is {width} x {height} pixels, annotated as {wide} x {tall}")
-        if min(width, height) < job.settings.min_image:
-            problem = f"is {width} x {height} pixels, its shorter edge below {job.settings.min_image}"
-            return Found(id=source.id, problem=problem, reason="small")
-        picture = Picture(source, image)
-        proposals = proposer.propose(picture) if proposer else ()
-        lines = spotter.spot(picture) if spotter else ()
-    except ImageError as error:
-        return Found(id=source.id, problem=str(error), reason="unreadable")
+    image = load_image(source.path)
+    width, height = image.size
+    if source.size_hw is not None and source.size_hw != (height, width):
+        tall, wide = source.size_hw
+        raise ImageError(f"is {width} x {height} pixels, annotated as {wide} x {tall}")
+    if min(width, height) < job.settings.min_image:
+        problem = f"is {width} x {height} pixels, its shorter edge below {job.settings.min_image}"
+        return Found(id=source.id, problem=problem, reason="small")
+    picture = Picture(source, image)
+    proposals: Sequence[Proposal] = ()
+    lines: Sequence[Line] = ()
+    if proposer is not None:
+        with asked(proposer):
+            proposals = proposer.propose(picture)
+    if spotter is not None:
+        with asked(spotter):
+            lines = spotter.spot(picture)
     left_out: dict[str, int] = {}
     objects = tuple(p for p in proposals if _keep_object(p, image.size, job.settings, left_out))
     words = tuple(line for line in lines if _keep_line(line, image.size, job.settings, left_out))
@@ -150,14 +167,14 @@ def _drop(reason: str, left_out: dict[str, int]) -> bool:
     return False
 
 
-def _wanted(job: DescribeJob) -> Iterator[tuple[Image.Image, Sequence[Box]]]:
+def _wanted(job: DescribeJob) -> Iterator[tuple[Source, Image.Image, Sequence[Box]]]:
     """Each image that has something to describe, with the boxes."""
     for source, found in zip(job.sources, read_found(job.regions), strict=True):
         whole = [(0.0, 0.0, float(found.width), float(found.height))] if has_regions(found) else []
         boxes = whole if job.whole else [p.box for p in found.objects]
         if boxes:
             try:
-                yield load_image(source.path), boxes
+                yield source, load_image(source.path), boxes
             except ImageError as error:
                 raise UserError(
                     f"{source.id} {error}, and could be read before: something changes the images; run the command again."

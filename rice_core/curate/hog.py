@@ -1,7 +1,7 @@
 """HOG: the embedded featurizer, for label-making without any trained encoder.
 
 8 unsigned orientations in 8 x 8 cells of 4 pixels of the 32 x 32 gray crop, unit length; a PCA to 96 over all regions
-follows (rice_core.curate.reduce). Gray alone: colour made purity worse where it is independent of the category.
+follows (rice_core.curate.stream). Gray alone: colour made purity worse where it is independent of the category.
 
 Shapes: N crops, H = W = 32 pixels.
 """

@@ -39,7 +39,7 @@ class Clusters:
         return len(self.centers_KC)
 
     def labels(self, chunk: int) -> npt.NDArray[np.int32]:
-        """(N, M) of a chunk, nearest first."""
+        """(N, M) of a chunk, nearest first; -1 for a region that could not be described."""
         return read_arrays(self.folder / f"{chunk:06d}.safetensors")["label_NM"]
 
 
@@ -138,5 +138,8 @@ def _assign(
             total += float((1 - cosine_NM[:, 0].astype(np.float64)).sum())
             label_NM = found_NM.astype(np.int32)
         if folder is not None:
+            lost_L = stream.lost[chunk]
+            # np.insert counts places among the rows that are there.
+            label_NM = np.insert(label_NM, lost_L - np.arange(len(lost_L)), -1, axis=0)
             write_arrays(folder / f"{chunk:06d}.safetensors", {"label_NM": label_NM})
     return count_K, total / max(1, stream.rows)

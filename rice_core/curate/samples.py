@@ -22,7 +22,7 @@ def labelled(
     tokenizer: Tokenizer | None,
     counts: Counter[str],
 ) -> Iterator[Sample]:
-    """Every image that keeps a region, in the order of the parts.
+    """Every image that keeps a region and was described, in the order of the parts.
 
     Args:
         pieces: the regions piece of each part.
@@ -37,6 +37,8 @@ def labelled(
             object_at += len(found.objects)
             image_labels = image_NM[image_at] if images and has_regions(found) else ()
             image_at += has_regions(found)
+            if -1 in labels or -1 in image_labels:
+                continue  # it could not be described, which is counted there
             regions = _regions(found, labels, tokenizer, counts)
             if regions:
                 yield Sample(source, _sample(source, found, regions, image_labels))

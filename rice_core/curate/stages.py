@@ -15,7 +15,8 @@ from rice_core.curate import providers
 from rice_core.curate.cards import write_cards
 from rice_core.curate.cluster import FaissKmeans
 from rice_core.curate.earlier import Earlier
-from rice_core.curate.find import DescribeJob, FindJob, Found, describe, find, has_regions, read_found
+from rice_core.curate.faults import MEND
+from rice_core.curate.find import FAILED, DescribeJob, FindJob, Found, describe, find, has_regions, read_found
 from rice_core.curate.label import Clusters, cluster_regions, label_regions, told_clusters
 from rice_core.curate.nouns import Source
 from rice_core.curate.pieces import Workplace
@@ -62,6 +63,10 @@ class Curation:
     pieces: list[Path] = field(default_factory=list)
     """Of the found regions, one a part."""
     counts: Counter[str] = field(default_factory=Counter)
+    left_out: list[Skipped] = field(default_factory=list)
+    """What LEFT_OUT lists."""
+    lost: set[str] = field(default_factory=set)
+    """Images that could not be described."""
 
     def run(self) -> RegionManifest:
         sources, skipped = list_sources(self.images, self.settings)
@@ -97,31 +102,38 @@ class Curation:
 
     def _count(self, skipped: Sequence[Skipped]) -> None:
         """Counts of what was found, and the list of what was left out."""
-        listed = [{"item": each.item, "reason": each.reason} for each in skipped]
+        listed = list(skipped)
         if skipped:
             self.counts["left_out.annotations"] = len(skipped)
-        some = False
+        some, through, failed = False, False, None
         for found in self._found():
-            some = some or has_regions(found)
+            some, through = some or has_regions(found), through or found.problem is None
             self.counts["images.listed"] += 1
             for reason, n in found.left_out.items():
                 self.counts[f"left_out.{reason}"] += n
             if found.problem is not None:
                 self.counts[f"left_out.images.{found.reason}"] += 1
-                listed.append({"item": found.id, "reason": found.problem})
+                listed.append(Skipped(item=found.id, reason=found.problem))
+                failed = failed or (found if found.reason == FAILED else None)
             elif not has_regions(found):
-                listed.append({"item": found.id, "reason": "has no region that passes the filters"})
-        write_atomically(self.out / LEFT_OUT, "".join(canonical_json(line) + "\n" for line in listed).encode())
-        for line in listed[:5]:
-            self.progress.say(f"left out: {line['item']} {line['reason']}")
-        if len(listed) > 5:
-            self.progress.say(f"left out: {len(listed) - 5} more; {LEFT_OUT} lists them all")
+                listed.append(Skipped(item=found.id, reason="has no region that passes the filters"))
+        self._leave_out(listed)
         if not some:
             reasons = ", ".join(f"{what.removeprefix('left_out.')} {n}" for what, n in sorted(self.counts.items()))
-            raise UserError(
-                f"no region is left of {self.images} ({reasons}); smaller --min-image, --min-box or --min-text-score, "
-                "or other --proposals, keep more."
-            )
+            step = "; smaller --min-image, --min-box or --min-text-score, or other --proposals, keep more."
+            if failed is not None and not through:
+                step = f": {failed.id} {failed.problem}; {MEND}, then run again with --fresh."
+            raise UserError(f"no region is left of {self.images} ({reasons}){step}")
+
+    def _leave_out(self, more: Sequence[Skipped]) -> None:
+        """Add to the list, and say the first few."""
+        self.left_out += more
+        lines = [canonical_json({"item": each.item, "reason": each.reason}) + "\n" for each in self.left_out]
+        write_atomically(self.out / LEFT_OUT, "".join(lines).encode())
+        for each in more[:5]:
+            self.progress.say(f"left out: {each.item} {each.reason}")
+        if len(more) > 5:
+            self.progress.say(f"left out: {len(more) - 5} more; {LEFT_OUT} lists them all")
 
     def _found(self) -> Iterator[Found]:
         for piece in self.pieces:
@@ -137,14 +149,14 @@ class Curation:
             for part, piece in zip(self.parts, self.pieces, strict=True)
         ]
         self._spread(describe, jobs, self.chosen.describe_portable, f"features of {what}")
-        pieces = [job.piece for job in jobs]
+        reduction = self.chosen.components if self.earlier is None else self.earlier.pca(whole=whole)
+        stream = FeatureStream([job.piece for job in jobs], reduction)
+        self._lose(stream, what)
         if self.earlier is not None:
-            stream = FeatureStream(pieces, self.earlier.pca(whole=whole))
             key = [features_key, self.chosen.only("clusterer"), self.earlier.digest, whole, most]
             self.progress.say(f"    {stream.rows} {what} by the centers of {self.earlier.folder}")
             folder = self.place.stage("clusters", key)
             return label_regions(stream, self._clusterer(), self.earlier.file(whole=whole), folder, most=most)
-        stream = FeatureStream(pieces, self.chosen.components)
         key = [features_key, self.chosen.only("clusterer"), k, most]
         key += [s.seed, s.iterations, s.refine, s.fit_rows, s.min_cluster]
         self.progress.say(f"    {stream.rows} {what} into {k} clusters")
@@ -158,6 +170,19 @@ class Curation:
             say=self.progress.say,
             what=what,
         )
+
+    def _lose(self, stream: FeatureStream, what: str) -> None:
+        """Leave out the images that could not be described."""
+        new = {image: problem for image, problem in stream.problems.items() if image not in self.lost}
+        if new:
+            self.lost |= set(new)
+            self.counts[f"left_out.images.{FAILED}"] += len(new)
+            self._leave_out([Skipped(item=image, reason=problem) for image, problem in new.items()])
+        if stream.problems and not stream.rows:
+            image, problem = next(iter(stream.problems.items()))
+            raise UserError(
+                f"none of the {what} could be described: {image} {problem}; {MEND}, then run again with --fresh."
+            )
 
     def _told(self, found_key: list[Any]) -> Clusters:
         chunks = [[p.truth for found in read_found(piece) for p in found.objects] for piece in self.pieces]
@@ -229,8 +254,9 @@ class Curation:
         truth = [p.truth for found in self._found() for p in found.objects]
         if not truth or any(label is None for label in truth):
             return {}
-        label_N = np.concatenate([objects.labels(number)[:, 0] for number in range(len(self.parts))])
-        return quality(label_N.astype(np.int64), np.array(truth, np.int64), self.settings.seed)
+        label_N = np.concatenate([objects.labels(number)[:, 0] for number in range(len(self.parts))]).astype(np.int64)
+        described_N = label_N >= 0
+        return quality(label_N[described_N], np.array(truth, np.int64)[described_N], self.settings.seed)
 
     def _spread(self, job: Callable[[Any], object], jobs: Sequence[Any], portable: bool, what: str) -> None:
         """Run the jobs whose piece is missing."""

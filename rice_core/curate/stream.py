@@ -1,6 +1,6 @@
 """Features as a stream: the pieces of the feature stage one after the other, reduced and of unit length.
 
-Shapes: N regions of a piece, D width of the descriptor, C width after the reduction.
+Shapes: N regions of a piece, L more of it that could not be described, D width of the descriptor, C width after the reduction.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from rice_core.curate.described import problems
 from rice_core.curate.nouns import Floats
 from rice_core.curate.pieces import read_arrays
 
@@ -38,8 +40,16 @@ class FeatureStream:
 
     def __init__(self, pieces: Sequence[Path], reduction: Pca | int | None) -> None:
         self._pieces = pieces
-        self.counts = [len(read_arrays(piece)["x_ND"]) for piece in pieces]
-        self.rows = sum(self.counts)
+        self.rows = 0
+        self.lost: list[npt.NDArray[np.int64]] = []
+        """lost_L of each piece: numbers, among all its regions, of those that are no rows."""
+        self.problems: dict[str, str] = {}
+        """Image -> why it could not be described."""
+        for piece in pieces:
+            arrays = read_arrays(piece)
+            self.rows += len(arrays["x_ND"])
+            self.lost.append(arrays.get("lost_L", np.zeros(0, np.int64)))
+            self.problems |= problems(arrays)
         self.pca = reduction if isinstance(reduction, Pca) else None
         if isinstance(reduction, int) and self.rows:
             self.pca = self._fit(reduction)

@@ -21,6 +21,7 @@ from rice_core.digest import json_digest, tensors_digest
 from rice_core.encoders.preprocess import Preprocess
 from rice_core.errors import UserError
 from rice_core.features import Features
+from rice_core.model.regions import RegionSettings
 from rice_core.spec import EncoderSpec
 
 
@@ -49,6 +50,8 @@ class Trunk:
     """Whether it takes any multiple of the patch, or its spec's size alone."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """For the record: training tags, the hub's commit."""
+    regions: RegionSettings | None = None
+    """How it learnt to answer for regions, where that is known."""
 
 
 class TorchEncoder:
@@ -112,6 +115,11 @@ class TorchEncoder:
     @property
     def facts(self) -> Mapping[str, str]:
         return self._trunk.facts
+
+    @property
+    def regions(self) -> RegionSettings | None:
+        """How it learnt to answer for regions, where that is known."""
+        return self._trunk.regions
 
     def to(self, device: torch.device | str) -> TorchEncoder:
         self._trunk.module.to(device)

@@ -24,6 +24,7 @@ from rice_core.encoders.base import TorchEncoder, Trunk, resized_table
 from rice_core.encoders.hub import explained
 from rice_core.encoders.preprocess import Preprocess, interpolation_name
 from rice_core.errors import UserError
+from rice_core.model.regions import RegionSettings
 from rice_core.spec import EncoderSpec
 
 Forward = Callable[[torch.Tensor], object]
@@ -132,6 +133,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
             recipe=_recipe(spec, config),
             architecture=_architecture(config),
             facts=_facts(spec, config),
+            regions=_regions(spec),
         )
     return TorchEncoder(spec, trunk)
 
@@ -226,10 +228,18 @@ def _facts(spec: EncoderSpec, config: Any) -> dict[str, str]:
     """The hub's commit, or the training tags that our own export left beside the weights."""
     if getattr(config, "_commit_hash", None):
         return {"hub commit": config._commit_hash}
-    tags = Path(spec.model) / "rice_config.json"
-    return (
-        {str(key): str(value) for key, value in json.loads(tags.read_text())["tags"].items()} if tags.is_file() else {}
-    )
+    return {str(key): str(value) for key, value in _left(spec).get("tags", {}).items()}
+
+
+def _regions(spec: EncoderSpec) -> RegionSettings | None:
+    found = _left(spec).get("regions")
+    return None if found is None else RegionSettings.model_validate(found)
+
+
+def _left(spec: EncoderSpec) -> dict[str, Any]:
+    """What our own export wrote beside the weights of a folder."""
+    path = Path(spec.model) / "rice_config.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from rice_core.encoders.preprocess import Preprocess
 from rice_core.errors import UserError
 from rice_core.features import Encoder
 from rice_core.model.mlcd import from_mlcd_config, from_mlcd_state_dict
-from rice_core.model.regions import RegionViT
+from rice_core.model.regions import RegionViT, usual_layers
 from rice_core.model.vit import ViT
 from rice_core.spec import EncoderSpec
 from rice_core.visibility import box_shares, visible_patches
@@ -35,13 +35,12 @@ class RegionEncoder:
     """A trunk with region attention, and the preprocessing that it was trained with.
 
     Args:
-        layers: R, the last blocks that serve as region layers; the paper does not state its own (2 for S and B, 4 for L here).
+        layers: R, the last blocks that serve as region layers; None: as many as are usual for the depth.
         overlap: the share of a patch that a region must cover to see it.
     """
 
     def __init__(self, trunk: ViT, recipe: Preprocess, *, layers: int | None = None, overlap: float = 0.5) -> None:
-        depth = trunk.config.depth
-        self.model = RegionViT(trunk, layers=layers or min(depth, 4 if depth >= 24 else 2)).eval()
+        self.model = RegionViT(trunk, layers=layers or usual_layers(trunk.config.depth)).eval()
         self.overlap = overlap
         self._recipe = recipe
 
@@ -49,14 +48,26 @@ class RegionEncoder:
     def load(cls, encoder: str | EncoderSpec, *, layers: int | None = None, device: str = "cpu") -> RegionEncoder:
         """From a catalogue name or a shorthand: `rice:FOLDER`, or `hf:` of an MLCD-class checkpoint.
 
+        Region layers and overlap are those that it was trained with, where its folder states them.
+
         Raises:
-            UserError: it cannot be loaded, or has another architecture than MLCD's.
+            UserError: it cannot be loaded, has another architecture than MLCD's, or learnt regions in layers of their own,
+                which are no part of what is exported.
         """
         spec = resolve(encoder) if isinstance(encoder, str) else encoder
-        trunk, recipe = native_trunk_of(load_encoder(spec))
+        loaded = load_encoder(spec)
+        trunk, recipe = native_trunk_of(loaded)
         if spec.resolution:
             recipe = recipe.model_copy(update={"resolution": spec.resolution})
-        return cls(trunk.to(device), recipe, layers=layers)
+        learnt = loaded.regions if isinstance(loaded, TorchEncoder) else None
+        if learnt is None:
+            return cls(trunk.to(device), recipe, layers=layers)
+        if learnt.mode == "head":
+            raise UserError(
+                f"{spec.title} learnt regions in layers of their own (region_mode: head), which no export keeps; "
+                "train with region_mode: shared for region embeddings."
+            )
+        return cls(trunk.to(device), recipe, layers=layers or learnt.layers, overlap=learnt.overlap)
 
     @torch.no_grad()
     def encode_regions(

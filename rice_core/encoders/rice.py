@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from rice_core.errors import UserError
+from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec, Frozen
 
@@ -26,6 +27,8 @@ class RiceFile(Frozen):
     format: Literal[1] = 1
     vit: ViTConfig
     preprocess: Preprocess
+    regions: RegionSettings | None = None
+    """None where regions were not trained."""
     tags: dict[str, str] = {}
     """How it was trained: objective, data, command, commit. Shown in reports, never read."""
 
@@ -37,12 +40,12 @@ def save_rice(
     tags: Mapping[str, str],
     mean: tuple[float, float, float] = CLIP_MEAN,
     std: tuple[float, float, float] = CLIP_STD,
+    regions: RegionSettings | None = None,
 ) -> None:
     """Write a folder that `rice:FOLDER` loads. Weights are kept in their own precision."""
     side = vit.config.resolution
-    about = RiceFile(
-        vit=vit.config, preprocess=Preprocess(resolution=(side, side), mean=mean, std=std), tags=dict(tags)
-    )
+    preprocess = Preprocess(resolution=(side, side), mean=mean, std=std)
+    about = RiceFile(vit=vit.config, preprocess=preprocess, regions=regions, tags=dict(tags))
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().cpu().contiguous() for name, value in vit.state_dict().items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(about.model_dump_json(indent=2) + "\n")
@@ -73,10 +76,10 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         raise UserError(
             f"{spec.title}: weights and {CONFIG} disagree ({_first_line(error)}); export it again."
         ) from error
-    return TorchEncoder(spec, native_trunk(vit, about.preprocess, about.tags))
+    return TorchEncoder(spec, native_trunk(vit, about.preprocess, about.tags, about.regions))
 
 
-def native_trunk(vit: ViT, recipe: Preprocess, tags: Mapping[str, str]) -> Trunk:
+def native_trunk(vit: ViT, recipe: Preprocess, tags: Mapping[str, str], regions: RegionSettings | None = None) -> Trunk:
     """Our own ViT as a Trunk; as in MLCD, patch tokens have no final norm and the class token has."""
     return Trunk(
         module=vit,
@@ -92,6 +95,7 @@ def native_trunk(vit: ViT, recipe: Preprocess, tags: Mapping[str, str]) -> Trunk
         # The resolution is only where training ended; it changes no feature.
         architecture={"vit": vit.config.model_dump(mode="json", exclude={"resolution"})},
         facts=dict(tags),
+        regions=regions,
     )
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from rice_core.errors import UserError
 from rice_core.files import write_atomically
+from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
 
 PREFIX = "vision_model."
@@ -119,11 +120,13 @@ def save_hugging_face(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     tags: Mapping[str, str],
+    regions: RegionSettings | None = None,
 ) -> None:
     """Write a folder that `MLCDVisionModel.from_pretrained`, `AutoModel` and `hf:FOLDER` load, and older scripts too.
 
     The keys stand under `vision_model.`, which `save_pretrained` of transformers 5 leaves out and conversion scripts of
-    language models look for. `tags` go to rice_config.json, which no other program reads.
+    language models look for. `tags` and `regions` go to rice_config.json, which no other program
+    reads.
     """
     side = vit.config.resolution
     processor = {
@@ -143,7 +146,7 @@ def save_hugging_face(
     files = {
         "config.json": to_mlcd_config(vit.config),
         "preprocessor_config.json": processor,
-        "rice_config.json": {"tags": dict(tags)},
+        "rice_config.json": {"regions": regions and regions.model_dump(mode="json"), "tags": dict(tags)},
     }
     state = {name: value.cpu() for name, value in vit.state_dict().items()}
     write_atomically(folder / "model.safetensors", save(to_mlcd_state_dict(state), metadata={"format": "pt"}))

@@ -14,11 +14,30 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from rice_core.errors import UserError
 from rice_core.model.vit import Block, ViT
+from rice_core.spec import Frozen
+
+RegionMode = Literal["shared", "head"]
+
+
+class RegionSettings(Frozen):
+    """How an encoder learnt to answer for regions; its weights say nothing of it."""
+
+    layers: int = Field(ge=1)
+    """R."""
+    mode: RegionMode = "shared"
+    overlap: float = Field(default=0.5, gt=0, le=1)
+    """Share of a patch that a region must cover to see it."""
+
+
+def usual_layers(depth: int) -> int:
+    """R where nothing else is said: the paper does not state its own; 2 up to the size of B, 4 for L."""
+    return min(depth, 4 if depth >= 24 else 2)
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,7 @@ class RegionViT(nn.Module):
         trunk: ViT,
         *,
         layers: int = 2,
-        mode: Literal["shared", "head"] = "shared",
+        mode: RegionMode = "shared",
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from rice_core.train.objectives import build_objective
 def training_flops(config: TrainConfig, curation: CurateSettings) -> int:
     """FLOPs of forward and backward of one image at the first stage's resolution, with its regions or its caption.
 
-    The class centers are left out: their logits cost the same for every objective that has them, and next to nothing here.
+    The class centers are left out: a bank's logits are a few rows an image, next to nothing here.
     """
     banks = {name: Bank(classes=curation.classes, what="") for name in ("object", "ocr", "image")}
     # Counted before there is any data to whiten.
@@ -34,7 +34,6 @@ def _batch(config: TrainConfig) -> Batch:
     none = torch.zeros(1, 0, dtype=torch.long)
     return Batch(
         pixels_B3HW=torch.zeros(1, 3, side, side, dtype=torch.uint8),
-        boxes_BN4=torch.zeros(1, N, 4),
         visible_BNP=torch.ones(1, N, patches, dtype=torch.bool),
         type_BN=torch.zeros(1, N, dtype=torch.long),
         labels_BNM=torch.zeros(1, N, 1, dtype=torch.long),

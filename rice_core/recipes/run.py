@@ -99,8 +99,7 @@ class Workshop:
             env=os.environ | threads,
         )
         if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-            raise UserError(f"{config.name}: {last.removeprefix('ricebench: ')}")
+            raise UserError(f"{config.name}: {_reason(done.stderr.strip() or done.stdout.strip())}")
 
     def _follow(self, running: dict[Future[None], Path]) -> Iterator[Future[None]]:
         """Finished trainings as they come; in between, the steps that the others have made."""
@@ -174,6 +173,13 @@ def _name_encoder(target: Path, trained: Path | None, config: TrainConfig, facts
     about = about.model_copy(update={"tags": about.tags | facts})
     write_atomically(target / WEIGHTS, (trained / "encoder" / WEIGHTS).read_bytes())
     write_atomically(target / CONFIG, (about.model_dump_json(indent=2) + "\n").encode())
+
+
+def _reason(said: str) -> str:
+    """Our own last sentence, above which a traceback and below which a launcher's may stand; else the last line."""
+    lines = said.splitlines() or ["no message"]
+    own = [line.removeprefix("ricebench: ") for line in lines if line.startswith("ricebench: ")]
+    return (own or lines)[-1]
 
 
 def _finished(folder: Path, config: TrainConfig) -> bool:

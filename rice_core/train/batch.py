@@ -14,13 +14,11 @@ from rice_core.record import Skipped
 class Batch:
     """Images of one step on one rank, cropped and resized to the stage's resolution.
 
-    The same regions in three forms: boxes (for pictures), patches they see, labels they are scored against.
+    The same regions in two forms: patches they see, labels they are scored against.
     """
 
     pixels_B3HW: torch.Tensor
     """uint8; the objective normalises on its device."""
-    boxes_BN4: torch.Tensor
-    """float32, left, top, right, bottom in pixels of the crop, clipped to it."""
     visible_BNP: torch.Tensor
     """bool; the patches of each region, row by row. All false where the weight is 0."""
     type_BN: torch.Tensor

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from rice_core.config import read_settings
 from rice_core.loss.config import LossConfig
+from rice_core.model.regions import RegionMode, RegionSettings, usual_layers
 from rice_core.model.vit import PRESETS, ViTConfig
 from rice_core.spec import Frozen
 
@@ -27,9 +28,9 @@ class ModelConfig(Frozen):
     """The trunk, its region layers, and what training alone needs of it."""
 
     vit: ViTConfig | Literal["Ti/16", "S/16", "B/16", "L/14"] = "B/16"
-    region_layers: int = Field(default=2, ge=1)
-    """R: the last R blocks also serve as region layers (paper: Region Transformer layers; their number is not stated)."""
-    region_mode: Literal["shared", "head"] = "shared"
+    region_layers: int | None = Field(default=None, ge=1)
+    """R: the last R blocks also serve as region layers. None: 4 for L/14, 2 for the smaller (the paper states no number)."""
+    region_mode: RegionMode = "shared"
     """shared: no new parameters. head: R extra cross-attention blocks on the last tokens, dropped at export."""
     projection: int | None = Field(default=None, ge=1)
     """Width of a linear layer between the embedding and the loss, used in training only; None: no such layer."""
@@ -43,6 +44,11 @@ class ModelConfig(Frozen):
     def trunk(self) -> ViTConfig:
         """The trunk's shape; the resolution is the stage's business."""
         return self.vit if isinstance(self.vit, ViTConfig) else PRESETS[self.vit]
+
+    @property
+    def layers(self) -> int:
+        """R."""
+        return self.region_layers or usual_layers(self.trunk.depth)
 
 
 class ObjectiveConfig(Frozen):
@@ -111,6 +117,8 @@ class OptimizerConfig(Frozen):
     centers_rate: float = Field(default=1.0, gt=0)
     """Rate of the centers over that of the trunk."""
     centers_decay: float = Field(default=0.0, ge=0)
+    centers_moments: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 halves the moments of the centers, which from 10M classes on is what fits 80 GB; rounded stochastically."""
 
 
 class Stage(Frozen):
@@ -156,7 +164,7 @@ class TrainConfig(Frozen):
     batch: int = Field(default=32_768, ge=1)
     """Images an optimizer step, over all ranks and accumulation."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts that a rank's share of the batch is cut into."""
+    """Parts that a rank's share of the batch is cut into. rice and mlcd learn the same; siglip's negatives are those of a part."""
     optimizer: OptimizerConfig = OptimizerConfig()
     seed: int = Field(default=0, ge=0)
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
@@ -187,7 +195,7 @@ class TrainConfig(Frozen):
                 raise ValueError(
                     f"stage {stage.resolution} has {stage.samples} samples, fewer than one batch of {self.batch}"
                 )
-        if self.model.region_layers > self.model.trunk.depth:
+        if self.model.layers > self.model.trunk.depth:
             raise ValueError("more region layers than the trunk has blocks")
         if self.batch % self.accumulate:
             raise ValueError("the batch is no multiple of accumulate")
@@ -202,6 +210,13 @@ class TrainConfig(Frozen):
         if self.validation is not None:
             update["validation"] = self.validation.model_copy(update={"path": folder / self.validation.path})
         return self.model_copy(update=update)
+
+    @property
+    def region_settings(self) -> RegionSettings | None:
+        """What the exported encoder says of its regions; None where the objective trains none."""
+        if self.objective.name != "rice":
+            return None
+        return RegionSettings(layers=self.model.layers, mode=self.model.region_mode, overlap=self.data.overlap)
 
     @property
     def steps(self) -> tuple[int, ...]:

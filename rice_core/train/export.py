@@ -31,12 +31,13 @@ def export(
         vit.load_state_dict(state, assign=True)
         tags = _tags(config, steps, data)
         draft = folder / ".encoder.tmp"
-        save_rice(draft, vit, tags=tags, mean=config.mean, std=config.std)
+        regions = config.region_settings
+        save_rice(draft, vit, tags=tags, mean=config.mean, std=config.std, regions=regions)
         (folder / "encoder").mkdir(exist_ok=True)
         for name in (WEIGHTS, CONFIG):  # in this order, so that the folder is complete when its configuration is there
             (draft / name).replace(folder / "encoder" / name)
         shutil.rmtree(draft)
-        save_hugging_face(folder / "hf", vit, mean=config.mean, std=config.std, tags=tags)
+        save_hugging_face(folder / "hf", vit, mean=config.mean, std=config.std, tags=tags, regions=regions)
     world.wait()
 
 

@@ -46,7 +46,7 @@ class Outcome:
     grad_norm: float
     """Of the trunk's gradient before clipping."""
     stats: dict[str, torch.Tensor]
-    """Averaged over the parts of an accumulated step."""
+    """Of an accumulated step: losses added up over its parts, the others averaged over those that have them."""
 
 
 class Learner(nn.Module):
@@ -61,7 +61,7 @@ class Learner(nn.Module):
         self.objective, self._world, self._config = objective, world, config
         self.network = objective.network.to(world.device)
         self.banks = {name: bank.to(world.device) for name, bank in objective.banks.items()}
-        blocks = list(self.network.trunk.blocks)
+        blocks = [*self.network.trunk.blocks, *(self.network.vit.head or ())]
         if config.compile:
             for block in blocks:
                 block.compile()
@@ -78,6 +78,7 @@ class Learner(nn.Module):
                 betas=wanted.betas,
                 eps=wanted.eps,
                 weight_decay=wanted.centers_decay,
+                state_dtype=getattr(torch, wanted.centers_moments),
             )
             for name, bank in self.banks.items()
         }
@@ -93,13 +94,14 @@ class Learner(nn.Module):
             NonFinite: the loss or a gradient is NaN or infinite, on any rank; then it is raised on all.
         """
         self.train()
+        totals = self._totals(parts) if len(parts) > 1 else None
         outcomes = []
         for number, part in enumerate(parts, start=1):
             with reducing(self.module, last=number == len(parts)):
-                loss, stats = self.module(part.to(self._world.device), step)
-                (loss / len(parts)).backward()
+                loss, stats = self.module(part.to(self._world.device), step, totals)
+                loss.backward()
             outcomes.append(stats | {"loss": loss.detach()})
-        stats = _mean(outcomes)
+        stats = outcomes[0] if totals is None else _joined(outcomes)
         norm = self._gradient_norm()
         outcome = Outcome(float(stats.pop("loss")), float(_whole(norm)), stats)
         if self._world.any(not self._finite(outcome)):
@@ -175,6 +177,12 @@ class Learner(nn.Module):
             for name, parameter in self.banks[bank_name].named_parameters():
                 optimizer.state[parameter]["step"].fill_(int(counts[f"banks.{bank_name}.{name}"]))
 
+    def _totals(self, parts: Sequence[Batch]) -> dict[str, float]:
+        """What the losses of an accumulated step are divided by: the weights of all its parts, of all ranks."""
+        each = [self.objective.weights(part) for part in parts]
+        names = list(each[0])
+        return dict(zip(names, self._world.total([sum(one[name] for one in each) for name in names]), strict=True))
+
     def _gradient_norm(self) -> torch.Tensor:
         return get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
 
@@ -225,10 +233,12 @@ class _Forward(nn.Module):
         self.network, self._objective = objective.network, objective
         self._device, self._bf16 = device.type, config.precision == "bf16"
 
-    def forward(self, batch: Batch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(
+        self, batch: Batch, step: int, totals: Mapping[str, float] | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with torch.autocast(self._device, torch.bfloat16, enabled=self._bf16):
             outputs = self.network(batch)
-        output = self._objective.loss(outputs, batch, step=step)
+        output = self._objective.loss(outputs, batch, step=step, totals=totals)
         return output.loss, output.stats
 
 
@@ -248,8 +258,12 @@ def _slots(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[st
     return {key: value for key, value in optimizer.state.get(parameter, {}).items() if key != "step"}
 
 
-def _mean(outcomes: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return {name: torch.stack([outcome[name].float() for outcome in outcomes]).mean() for name in outcomes[0]}
+def _joined(outcomes: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The statistics of an accumulated step from those of its parts."""
+    every = {name: torch.stack([outcome[name].float() for outcome in outcomes]) for name in outcomes[0]}
+    return {
+        name: values.sum() if name.rpartition("/")[2] == "loss" else values.nanmean() for name, values in every.items()
+    }
 
 
 def _whole(tensor: torch.Tensor) -> torch.Tensor:

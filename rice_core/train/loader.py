@@ -137,7 +137,6 @@ def _collated(drawn: Sequence[Drawn[Example]], positions: dict[int, Position], p
     examples = [one.value for one in drawn]
     length = preparer.config.objective.text_tokens if preparer.captions else 0
     arrays = {
-        "boxes_BN4": np.stack([example.boxes_N4 for example in examples]),
         "visible_BNP": np.stack([example.visible_NP for example in examples]),
         "type_BN": np.stack([example.type_N for example in examples]),
         "labels_BNM": _padded([row for example in examples for row in example.labels]).reshape(

@@ -10,6 +10,7 @@ Shapes: B images, N regions an image, R = B*N, M labels a region, L labels or to
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -44,8 +45,16 @@ class Objective(Protocol):
     network: Network
     banks: dict[str, ClassCenters]
 
-    def loss(self, outputs: Any, batch: Batch, *, step: int) -> LossOutput:
-        """The same value on every rank; the gradient is right once gradients of `network` are averaged over ranks."""
+    def weights(self, batch: Batch) -> dict[str, float]:
+        """What the parts of the loss are divided by, by name: the weight of what counts in this rank's batch."""
+
+    def loss(self, outputs: Any, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None) -> LossOutput:
+        """The same value on every rank; the gradient is right once gradients of `network` are averaged over ranks.
+
+        Args:
+            totals: of a step in several batches: their `weights`, added up over batches and ranks. Then the losses of the
+                batches, and their gradients, add up to those of the step. None: the batch is all of it.
+        """
 
 
 def build_objective(config: TrainConfig, manifest: RegionManifest, *, group: Group = None) -> Objective:
@@ -76,7 +85,7 @@ class Network(nn.Module):
         model = config.model
         self.vit = RegionViT(
             trunk,
-            layers=model.region_layers,
+            layers=model.layers,
             mode=model.region_mode if config.objective.name == "rice" else "shared",
             checkpoint_activations=config.checkpoint_activations,
         )
@@ -155,12 +164,20 @@ class Rice:
         self.banks = _banks(config, manifest, REGION_TYPES, self.network.dim, group)
         self._config, self._group = config.objective, group
 
-    def loss(self, outputs: torch.Tensor, batch: Batch, *, step: int) -> LossOutput:
+    def weights(self, batch: Batch) -> dict[str, float]:
+        labelled_BN = (batch.labels_BNM >= 0).any(dim=-1)
+        return {
+            name: float((batch.weight_BN * labelled_BN * (batch.type_BN == _type(name))).sum()) for name in self.banks
+        }
+
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
+    ) -> LossOutput:
         x_RD, type_R = outputs.flatten(0, 1), batch.type_BN.flatten()
         labels_RM, weight_R = batch.labels_BNM.flatten(0, 1), batch.weight_BN.flatten()
         parts = {}
         for name, bank in self.banks.items():
-            rows = ((type_R == REGION_TYPES.index(cast(Any, name))) & (weight_R > 0)).nonzero()[:, 0]
+            rows = ((type_R == _type(name)) & (weight_R > 0)).nonzero()[:, 0]
             parts[name] = cluster_loss(
                 x_RD[rows],
                 labels_RM[rows],
@@ -169,6 +186,7 @@ class Rice:
                 self._config.loss,
                 step=step,
                 mean_reduction=_world(self._group) > 1,
+                weight_total=_total(totals, name, outputs),
             )
         return _sum(parts, cast(dict[str, float], self._config.type_weights))
 
@@ -182,23 +200,24 @@ class Mlcd:
         self.banks = _banks(config, manifest, types, self.network.dim, group)
         self._config, self._group = config.objective, group
 
-    def loss(self, outputs: torch.Tensor, batch: Batch, *, step: int) -> LossOutput:
-        labels = {
-            "object": batch.image_objects_BL,
-            "ocr": batch.image_tokens_BL,
-            "image": batch.image_clusters_BL,
-        }
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {name: float((_image_labels(batch, name) >= 0).any(dim=1).sum()) for name in self.banks}
+
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
+    ) -> LossOutput:
         parts = {}
         for name, bank in self.banks.items():
-            weight_B = (labels[name] >= 0).any(dim=1).to(torch.float32)
+            labels_BL = _image_labels(batch, name)
             parts[name] = cluster_loss(
                 outputs,
-                labels[name],
-                weight_B,
+                labels_BL,
+                (labels_BL >= 0).any(dim=1).to(torch.float32),
                 bank,
                 self._config.loss,
                 step=step,
                 mean_reduction=_world(self._group) > 1,
+                weight_total=_total(totals, name, outputs),
             )
         return _sum(parts, cast(dict[str, float], self._config.type_weights))
 
@@ -212,7 +231,10 @@ class Siglip:
         self.banks: dict[str, ClassCenters] = {}
         self._group = group
 
-    def loss(self, outputs: Pairs, batch: Batch, *, step: int) -> LossOutput:
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {"pairs": float(len(batch.caption_BL))}
+
+    def loss(self, outputs: Pairs, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None) -> LossOutput:
         if not batch.caption_BL.shape[1]:
             raise UserError("the curated folder has no captions; curate it with --captions, or train rice or mlcd.")
         image_BD, text_BD = F.normalize(outputs.image_BD.float(), dim=-1), F.normalize(outputs.text_BD.float(), dim=-1)
@@ -226,7 +248,7 @@ class Siglip:
         rows = torch.arange(own, device=logits_BG.device)
         sign_BG[rows, first + rows] = 1
         # Averaged over ranks with the gradients, this is the mean over all images.
-        local = -F.logsigmoid(sign_BG * logits_BG).sum() / own
+        local = -F.logsigmoid(sign_BG * logits_BG).sum() / (own if totals is None else totals["pairs"] / world)
         top1 = (logits_BG.argmax(dim=1) == first + rows).float().mean()
         stats = torch.stack([local.detach(), top1, outputs.scale.detach(), outputs.bias.detach()])
         if world > 1:
@@ -242,6 +264,20 @@ def _sum(parts: dict[str, LossOutput], weights: dict[str, float]) -> LossOutput:
     total = torch.stack([weights.get(name, 1.0) * part.loss for name, part in parts.items()]).sum()
     stats = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.stats.items()}
     return LossOutput(total, stats | {f"{name}/loss": part.loss.detach() for name, part in parts.items()})
+
+
+def _type(bank: str) -> int:
+    """The region type that a bank's classes are of, as batches write it."""
+    return REGION_TYPES.index(cast(Any, bank))
+
+
+def _image_labels(batch: Batch, bank: str) -> torch.Tensor:
+    """(B, L)"""
+    return {"object": batch.image_objects_BL, "ocr": batch.image_tokens_BL, "image": batch.image_clusters_BL}[bank]
+
+
+def _total(totals: Mapping[str, float] | None, name: str, like: torch.Tensor) -> torch.Tensor | None:
+    return None if totals is None else torch.tensor(totals[name], device=like.device)
 
 
 def _banks(

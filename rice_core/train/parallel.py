@@ -55,6 +55,14 @@ class World:
         dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
         return [int(number) for number in found]
 
+    def total(self, numbers: list[float]) -> list[float]:
+        """Of each number the sum over the ranks."""
+        if self.control is None:
+            return numbers
+        found = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(found, dist.ReduceOp.SUM, group=self.control)
+        return [float(number) for number in found]
+
     def gather(self, value: Any) -> list[Any]:
         """A plain value of each rank, on every rank, in their order."""
         if self.control is None:

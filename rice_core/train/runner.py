@@ -219,15 +219,16 @@ class StageLoop(BaseLoop):  # type: ignore[misc]
         try:
             return training.learner.step(parts, step=self._iter, rate=rate)
         except NonFinite as found:
-            reason = f"the loss or a gradient is not finite ({found})"
+            reason = (
+                f"the loss or a gradient is not finite ({found}); lower optimizer.rate, raise optimizer.warm_up or lower "
+                "optimizer.clip, and train into another folder."
+            )
         except UserError as error:
-            reason = str(error).rstrip(".")
+            reason = str(error)
         last = training.checkpoints.last_written()
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        raise UserError(
-            f"step {self._iter} of stage {leg.index + 1} ({leg.stage.resolution} px): {reason}; the step was not made, and {kept}. "
-            "Lower optimizer.rate, raise optimizer.warm_up or lower optimizer.clip, and train into another folder."
-        )
+        where = f"step {self._iter} of stage {leg.index + 1} ({leg.stage.resolution} px)"
+        raise UserError(f"{where}: {reason} The step was not made, and {kept}.")
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ OBJECT, OCR = REGION_TYPES.index("object"), REGION_TYPES.index("ocr")
 IMAGE_MEMBERS = ("jpg", "jpeg", "png")
 KEPT = 0.5
 """Share of a region's area that a crop must leave of it."""
+CROP_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Example:
     key: str
     pixels_3SS: npt.NDArray[np.uint8]
     boxes_N4: npt.NDArray[np.float32]
+    """In pixels of the squashed crop; for a picture of the example, no part of a batch."""
     visible_NP: npt.NDArray[np.bool_]
     type_N: npt.NDArray[np.int64]
     weight_N: npt.NDArray[np.float32]
@@ -91,20 +93,20 @@ class Preparer:
         """Crop, region sampling and labels, drawn from (seed, epoch, key).
 
         Raises:
-            Damaged: the image or its JSON cannot be read, they disagree, or a label has no class in its bank.
+            Damaged: the image or its JSON cannot be read, they disagree, a label has no class in its bank, or there is
+                nothing in it that the objective could learn.
         """
         sample = _parsed(raw)
         self._check(sample)
         caption = self._caption(sample)
         image = _decoded(raw, sample)
-        data, rng = self.config.data, generator(self.config.seed, epoch, f"crop of {raw.key}")
-        crop = random_crop(image.size, data.crop_scale, data.flip, rng)
-        kept = _kept(sample, crop, self.resolution)
+        rng = generator(self.config.seed, epoch, f"crop of {raw.key}")
+        crop, kept = self._crop(sample, image.size, rng)
         places = [kept[index] for index in self._choose([region.type for region in kept], rng)]
         objects, tokens = (_union(kept, type_) for type_ in (OBJECT, OCR))
         if self._image_region and objects:
             places.append(Kept(OBJECT, np.array([0.0, 0.0, self.resolution, self.resolution]), objects))
-        return Example(
+        example = Example(
             key=raw.key,
             pixels_3SS=crop.pixels(image, self.resolution),
             **self._arrays(places, self._shares(places, sample, crop)),
@@ -114,6 +116,8 @@ class Preparer:
             clusters=list(sample.image_labels),
             caption=caption,
         )
+        self._check_use(example)
+        return example
 
     @property
     def _grid(self) -> int:
@@ -139,6 +143,32 @@ class Preparer:
             raise Damaged("has no caption")
         objective = self.config.objective
         return caption_tokenizer(objective.tokenizer)(sample.caption, objective.text_tokens)
+
+    def _crop(
+        self, sample: RegionSample, size_wh: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[Crop, list[Kept]]:
+        """A random crop that keeps a region, else the whole image; for every objective, so that all see the same crops."""
+        data = self.config.data
+        for _ in range(CROP_TRIES if sample.regions else 1):
+            crop = random_crop(size_wh, data.crop_scale, data.flip, rng)
+            if kept := _kept(sample, crop, self.resolution):
+                return crop, kept
+        if sample.regions:
+            crop = random_crop(size_wh, (1, 1), data.flip, rng)
+        return crop, _kept(sample, crop, self.resolution)
+
+    def _check_use(self, example: Example) -> None:
+        """An image of which nothing can be learnt would be a place in the batch without a loss."""
+        objective = self.config.objective
+        if objective.name == "rice":
+            useful = bool(example.weight_N.any())
+        elif objective.name == "mlcd":
+            clusters = objective.image_labels == "clusters"
+            useful = bool(example.clusters if clusters else example.objects or example.tokens)
+        else:
+            useful = True  # a caption is all that siglip needs, and a missing one is refused before the image is read
+        if not useful:
+            raise Damaged("has no region" if objective.name == "rice" else "has no label")
 
     def _choose(self, types: list[int], rng: np.random.Generator) -> list[int]:
         """Indices of the regions for the N places, as the paper samples them; none where there is no region.

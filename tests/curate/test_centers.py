@@ -142,9 +142,10 @@ def test_centers_that_do_not_fit_are_refused(
 def test_the_command_refuses_what_the_centers_decide(earlier: Path, others: Path, tmp_path: Path) -> None:
     words = ["curate", str(others), str(tmp_path), "--centers", str(earlier), "--quiet"]
     words += ["--proposals", "coco", "--text", "annotations", "--min-image", "0", "--min-box", "0"]
-    refused = CliRunner().invoke(build_app(), [*words, "--classes", "7"])
-    assert refused.exit_code != 0
-    assert "leave --classes out" in str(refused.exception) + refused.output
+    for flag in ("--classes", "--image-labels", "--iterations", "--refine"):
+        refused = CliRunner().invoke(build_app(), [*words, flag, "7"])
+        assert refused.exit_code != 0
+        assert f"leave {flag} out" in str(refused.exception) + refused.output
     found = CliRunner().invoke(build_app(), words)
     assert found.exit_code == 0, found.output
     assert read_region_manifest(tmp_path).banks == read_region_manifest(earlier).banks

@@ -167,6 +167,33 @@ def test_stopped_in_any_stage_and_resumed_equals_uninterrupted(
     assert curate(world, tmp_path / "out", small, progress=quiet) == uninterrupted
 
 
+def test_two_levels_stopped_inside_the_first_and_resumed_equal_uninterrupted(
+    world: Path, tmp_path: Path, quiet: Progress, settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, parts = importlib.import_module("rice_core.curate.cluster"), [0]
+    real = cluster.write_arrays
+
+    def counted(*arguments: Any) -> None:
+        parts[0] += 1
+        if parts[0] == stop_at:
+            raise Kill
+        real(*arguments)
+
+    two_levels = settings(**SMALL, fit_rows=150)
+    monkeypatch.setattr(cluster, "write_arrays", counted)
+    stop_at = 0
+    whole = curate(world, tmp_path / "whole", two_levels, progress=quiet)
+    assert parts[0] == -(-whole.counts["regions.object"] // 150) > 2
+    parts[0], stop_at = 0, 2
+    with pytest.raises(Kill):
+        curate(world, tmp_path / "out", two_levels, progress=quiet)
+    assert len(list((tmp_path / "out").glob(".work/clusters-*/part-*"))) == 1
+    parts[0], stop_at = 0, 0
+    assert curate(world, tmp_path / "out", two_levels, progress=quiet) == whole
+    assert parts[0] == -(-whole.counts["regions.object"] // 150) - 1
+    assert (tmp_path / "out/centers.safetensors").read_bytes() == (tmp_path / "whole/centers.safetensors").read_bytes()
+
+
 def test_another_curation_into_the_same_folder_leaves_no_shard_of_the_first(
     world: Path, tmp_path: Path, quiet: Progress, settings: Make
 ) -> None:

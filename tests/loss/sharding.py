@@ -1,4 +1,4 @@
-"""The ranks of `test_sharded`: `python sharding.py FOLDER`. Every case of FOLDER in a world of 3 and one of 2.
+"""The ranks of `test_sharded`: `python sharding.py FOLDER`. Every case of FOLDER in worlds of 3, 2 and 1.
 
 The ranks are forked from one process that has imported torch and used nothing of it: importing is most of their time.
 """
@@ -56,10 +56,10 @@ def run(folder: Path, name: str, case: dict[str, Any], group: Any, rank: int, wo
 
 
 def complain(folder: Path, group: Any, rank: int, world: int) -> None:
-    """One rank has an impossible label, then another one a feature that is not finite: all have to say so."""
+    """The first rank has an impossible label, then the last one a feature that is not finite: all have to say so."""
     centers = ClassCenters(10, 4, group=group)
     said = []
-    for at_fault, label, feature in ((0, 10, 0.0), (1, 3, float("nan"))):
+    for at_fault, label, feature in ((0, 10, 0.0), (world - 1, 3, float("nan"))):
         here = rank == at_fault
         try:
             x_RD = torch.full((1, 4), feature if here else 1.0)
@@ -73,9 +73,9 @@ def complain(folder: Path, group: Any, rank: int, world: int) -> None:
 def work(folder: Path, rank: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=3)
-    two = dist.new_group([0, 1])
+    two, one = dist.new_group([0, 1]), dist.new_group([0])
     cases = json.loads((folder / "cases.json").read_text())
-    for group, world in ((None, 3), (two, 2)):
+    for group, world in ((None, 3), (two, 2), (one, 1)):
         if rank < world:
             for name, case in cases.items():
                 run(folder, name, case, group, rank, world)

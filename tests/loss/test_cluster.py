@@ -45,6 +45,12 @@ def dense(centers: ClassCenters) -> torch.Tensor:
     return centers.weight.grad.to_dense()
 
 
+def assert_near(found: torch.Tensor | None, exact: torch.Tensor, to: float) -> None:
+    """As numbers, to a share of the largest entry: small entries of a gradient are differences of large terms."""
+    assert found is not None
+    torch.testing.assert_close(found.double(), exact.double(), rtol=to, atol=to * exact.abs().max().item())
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     config=configs(),
@@ -65,8 +71,8 @@ def test_it_is_what_the_plain_writing_says(
     sampled = centers.sample(config, counted, step=step).tolist()
     answer = plain(x_RD, labels_RM, weight_R, centers.weight, sampled, config)
     torch.testing.assert_close(output.loss, answer.loss, rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(x_RD.grad, answer.dx, rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(dense(centers).double(), answer.dw, rtol=1e-5, atol=1e-4)  # |w| = 0.02: dw is large
+    assert_near(x_RD.grad, answer.dx, to=1e-6)
+    assert_near(dense(centers), answer.dw, to=1e-6)
 
 
 @pytest.mark.parametrize("form", ["two_sided", "softmax"])
@@ -83,12 +89,12 @@ def test_adversarial_directions_in_float32(plain: Any, form: Any, margin: Any) -
     output = cluster_loss(x_RD, labels_RM, torch.ones(6), centers, config, step=0)
     output.loss.backward()
     answer = plain(x_RD, labels_RM, torch.ones(6), w, range(6), config)
-    torch.testing.assert_close(output.loss.double(), answer.loss, rtol=1e-5, atol=1e-5)
-    # The sine of an angle near 0 has few digits in float32, so only directions away from a center are held to more.
+    assert_near(output.loss, answer.loss, to=1e-5)
+    # A gradient goes with 1 / length; times the length, the rows are of one size.
     assert x_RD.grad is not None
-    assert x_RD.grad.isfinite().all()
-    torch.testing.assert_close(x_RD.grad[5].double(), answer.dx[5], rtol=1e-4, atol=1e-2)
-    assert dense(centers).isfinite().all()
+    x_R1, w_K1 = x_RD.detach().double().norm(dim=1, keepdim=True), w.double().norm(dim=1, keepdim=True)
+    assert_near(x_RD.grad * x_R1, answer.dx * x_R1, to=1e-5)
+    assert_near(dense(centers) * w_K1, answer.dw * w_K1, to=1e-5)
 
 
 @pytest.mark.parametrize("form", ["two_sided", "softmax"])
@@ -124,10 +130,10 @@ def test_the_result_does_not_depend_on_the_chunk(form: Any, negatives: Any) -> N
         config = LossConfig(form=form, negatives=negatives, rho=0.2, chunk=chunk)
         output = cluster_loss(x_RD, labels_RM, weight_R, centers, config, step=2)
         output.loss.backward()
-        found.append((output.loss.detach(), x_RD.grad, dense(centers) * 0.01, *output.stats.values()))
+        found.append((output.loss.detach(), x_RD.grad, dense(centers), *output.stats.values()))
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+            assert_near(two, one, to=1e-5)
 
 
 def test_no_tensor_is_larger_than_a_chunk_of_logits() -> None:
@@ -176,8 +182,8 @@ def test_micro_batches_add_up_to_the_whole_batch_and_zero_grad_clears_them() -> 
         loss.backward()
         parts += loss.item()
     assert parts == pytest.approx(whole.item(), rel=1e-6)
-    torch.testing.assert_close(dense(centers), expected_w, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(x_RD.grad, expected_x)
+    assert_near(dense(centers), expected_w, to=1e-6)
+    assert_near(x_RD.grad, expected_x, to=1e-6)
     centers.zero_grad(set_to_none=False)
     assert dense(centers).abs().max() == 0
 

@@ -70,6 +70,17 @@ def test_a_training_leaves_its_files(tmp_path: Path) -> None:
     assert len(list((out / "probes" / "records").glob("*.json"))) == 2
 
 
+def test_the_probes_that_a_training_has_unasked(tmp_path: Path) -> None:
+    data = write_shards(tmp_path / "data", samples=16)
+    world = write_coco(tmp_path / "coco", seed=1, train=40, val=20)
+    probe = {"every": 1, "data": str(world)}
+    config = tiny(data, stages=[{"resolution": 32, "samples": 8}], probe=probe)
+    assert run(config, tmp_path / "out")
+    (probed,) = [row for row in MetricsLog(tmp_path / "out").rows() if "loss" not in row]
+    assert probed.keys() == {"step", "probe/knn/accuracy", "probe/linear-seg/miou"}
+    assert all(0 <= probed[name] <= 100 for name in probed)
+
+
 def test_probing_changes_no_weight(tmp_path: Path) -> None:
     """Loading an encoder draws from torch's generator, and so does this training."""
     from test_runner import with_dropout

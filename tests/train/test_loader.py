@@ -62,7 +62,7 @@ def by_image(batch: Batch) -> Iterator[tuple[str, Any]]:
     """What does not depend on the neighbours in a batch: their widths pad the labels."""
     for b, key in enumerate(batch.keys):
         labels = [[label for label in row if label >= 0] for row in batch.labels_BNM[b].tolist()]
-        yield key, (batch.pixels_B3HW[b].tolist(), batch.boxes_BN4[b].tolist(), batch.visible_BNP[b].tolist(), labels)
+        yield key, (batch.pixels_B3HW[b].tolist(), batch.visible_BNP[b].tolist(), labels)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
@@ -140,8 +140,6 @@ def test_shapes_and_types_are_those_of_a_batch(folder: Path) -> None:
     batch = batches(configured(folder, ocr_labels=2), 1)[0]
     assert batch.pixels_B3HW.shape == (8, 3, SIDE, SIDE)
     assert batch.pixels_B3HW.dtype == torch.uint8
-    assert batch.boxes_BN4.shape == (8, 4, 4)
-    assert batch.boxes_BN4.dtype == torch.float32
     assert batch.visible_BNP.shape == (8, 4, (SIDE // PATCH) ** 2)
     assert batch.visible_BNP.dtype == torch.bool
     assert batch.type_BN.dtype == batch.labels_BNM.dtype == batch.image_clusters_BL.dtype == torch.int64
@@ -212,15 +210,22 @@ def test_nothing_usable_in_an_epoch_is_one_sentence_from_a_worker_too(tmp_path: 
         assert active_children() == []
 
 
-def test_an_image_without_regions_is_kept_with_weight_zero(tmp_path: Path) -> None:
-    changes = {index: {"json": {"regions": []}} for index in range(8)}
-    batch = batches(configured(broken(tmp_path, changes), streams=1, image_region=True), 1)[0]
-    assert len(batch.keys) == 8
-    assert batch.skipped == ()
-    assert not batch.weight_BN.any()
-    assert not batch.visible_BNP.any()
-    assert (batch.labels_BNM == -1).all()
-    assert (batch.image_objects_BL == -1).all()
+def test_an_image_without_regions_is_left_out_and_counted(tmp_path: Path) -> None:
+    changes = {index: {"json": {"regions": []}} for index in (1, 4)}
+    folder = broken(tmp_path, changes)
+    for name, reason in (("rice", "has no region"), ("mlcd", "has no label")):
+        found = batches(configured(folder, streams=1, batch=6, name=name), 2)
+        skips = {(skip.item, skip.reason) for batch in found for skip in batch.skipped}
+        assert [why for _, why in skips] == [reason] * 2
+        assert all(batch.weight_BN.any(dim=1).all() for batch in found)
+        assert all((batch.labels_BNM >= 0).flatten(1).any(dim=1).all() for batch in found)
+    assert batches(configured(folder, streams=1, batch=6, name="siglip"), 1)[0].skipped == ()
+
+
+def test_a_folder_without_any_region_trains_nothing(tmp_path: Path) -> None:
+    folder = broken(tmp_path, {index: {"json": {"regions": []}} for index in range(8)})
+    with pytest.raises(UserError, match=r"^stream 0 of 1 found nothing .*has no region"):
+        batches(configured(folder, streams=1, image_region=True), 1)
 
 
 def test_captions_are_for_the_objective_that_reads_them(tmp_path: Path) -> None:

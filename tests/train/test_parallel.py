@@ -16,6 +16,7 @@ from training import losses, no_pictures, run, run_ranks, tiny  # noqa: F401
 from rice_core.errors import UserError
 from rice_core.regions import RegionManifest
 from rice_core.train.config import TrainConfig
+from rice_core.train.metrics import MetricsLog
 from rice_core.train.objectives import Objective, build_objective
 from rice_core.train.parallel import join
 
@@ -33,6 +34,7 @@ def test_two_ranks_then_one_or_four(data: Path, tmp_path: Path) -> None:
 
     assert run_ranks(config, tmp_path / "two", 2, tmp_path / "meet2", build=stopping_after(6)) == []
     assert losses(tmp_path / "two") == pytest.approx({s: x for s, x in alone.items() if s <= 6}, rel=1e-4)
+    kept = MetricsLog(tmp_path / "two").rows()
 
     for name, world, parallel in (("one", 1, "ddp"), ("four", 4, "ddp"), ("sharded", 2, "fsdp2")):
         folder = tmp_path / name
@@ -43,6 +45,8 @@ def test_two_ranks_then_one_or_four(data: Path, tmp_path: Path) -> None:
         else:
             assert run_ranks(again, folder, world, tmp_path / f"meet-{name}") == []
         assert losses(folder) == pytest.approx(alone, rel=1e-4), name
+        # A step that is made again has another images_per_second.
+        assert MetricsLog(folder).rows()[:6] == kept, name
         assert (folder / "encoder" / "encoder.json").is_file()
 
 
@@ -54,8 +58,10 @@ def test_what_fsdp2_saved_one_process_reads(data: Path, tmp_path: Path) -> None:
     run(config, tmp_path / "alone")
     sharded = tiny(data, objective=siglip, parallel="fsdp2")
     assert run_ranks(sharded, tmp_path / "two", 2, tmp_path / "meet", build=stopping_after(6)) == []
-    assert max(losses(tmp_path / "two")) <= 6
+    kept = MetricsLog(tmp_path / "two").rows()
+    assert len(kept) == 6
     run(config, tmp_path / "two")
+    assert MetricsLog(tmp_path / "two").rows()[:6] == kept
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
 
 
@@ -65,6 +71,25 @@ def test_labels_may_be_of_other_width_on_each_rank(data: Path, tmp_path: Path) -
     config = tiny(data, objective=mlcd, stages=[{"resolution": 32, "samples": 24}])
     run(config, tmp_path / "one")
     assert run_ranks(config, tmp_path / "two", 2, tmp_path / "meet") == []
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+def test_ranks_compute_activations_again(data: Path, tmp_path: Path) -> None:
+    short, passes = [{"resolution": 32, "samples": 24}], tmp_path / "passes"
+
+    def counted(*words: Any, **options: Any) -> Objective:
+        def count(*_: object) -> None:
+            with passes.open("a") as file:
+                file.write(".")
+
+        objective = build_objective(*words, **options)
+        objective.network.trunk.blocks[0].register_forward_pre_hook(count)
+        return objective
+
+    run(tiny(data, stages=short), tmp_path / "one")
+    again = tiny(data, stages=short, parallel="fsdp2", checkpoint_activations=True)
+    assert run_ranks(again, tmp_path / "two", 2, tmp_path / "meet", build=counted) == []
+    assert len(passes.read_text()) == 2 * 2 * 3  # twice on each of two ranks in each of three steps
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 

@@ -48,9 +48,14 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def rows_at(folder: Path, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the log has now in the place of `kept`: a step that is made again has another `images_per_second`."""
+    return MetricsLog(folder).rows()[: len(kept)]
+
+
 def test_killed_and_resumed_equals_uninterrupted(data: Path, whole: Path, tmp_path: Path) -> None:
     """SIGKILL once the log has reached steps 2 (before any checkpoint), 5, 8 and 10."""
-    config = tiny(data, precision="bf16")
+    config, kept = tiny(data, precision="bf16"), []
     for reached in (2, 5, 8, 10):
         child = FORK.Process(target=run, args=(config, tmp_path), kwargs={"build": with_dropout})
         child.start()
@@ -59,7 +64,12 @@ def test_killed_and_resumed_equals_uninterrupted(data: Path, whole: Path, tmp_pa
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
         assert child.exitcode == -signal.SIGKILL
+        assert rows_at(tmp_path, kept) == kept
+        saved = max((int(path.name[-8:]) for path in (tmp_path / "checkpoints").glob("step-*")), default=0)
+        kept = [row for row in MetricsLog(tmp_path).rows() if row["step"] <= saved]
+    assert len(kept) >= 9
     assert run(config, tmp_path, build=with_dropout)
+    assert rows_at(tmp_path, kept) == kept
     assert_same_bits(last_checkpoint(tmp_path), last_checkpoint(whole))
     assert losses(tmp_path) == losses(whole)
     assert sorted(losses(whole)) == list(range(1, 13))
@@ -95,14 +105,18 @@ def test_a_signal_stops_after_a_checkpoint(
     assert max(losses(tmp_path)) == 4
     assert (tmp_path / "checkpoints/step-00000004").is_dir()
     assert not (tmp_path / "encoder").exists()
+    kept = MetricsLog(tmp_path).rows()
     assert run(config, tmp_path, build=with_dropout)
+    assert rows_at(tmp_path, kept) == kept
     assert_same_bits(last_checkpoint(tmp_path), last_checkpoint(whole))
 
 
 def test_a_finished_training_only_exports_again(data: Path, whole: Path) -> None:
-    before = losses(whole)
+    before, encoder = MetricsLog(whole).rows(), (whole / "encoder/encoder.safetensors").read_bytes()
+    shutil.rmtree(whole / "encoder")
     assert run(tiny(data, precision="bf16"), whole, build=with_dropout)
-    assert losses(whole) == before
+    assert MetricsLog(whole).rows() == before  # with images_per_second, which no step has twice
+    assert (whole / "encoder/encoder.safetensors").read_bytes() == encoder
 
 
 @pytest.mark.parametrize("where", ["loss", "trunk", "centers"])
@@ -113,8 +127,8 @@ def test_a_step_that_is_not_finite_is_not_made(data: Path, tmp_path: Path, where
         objective = build_objective(config, manifest, group=group)
         calm = objective.loss
 
-        def loss(outputs: Any, batch: Any, *, step: int) -> Any:
-            found = calm(outputs, batch, step=step)
+        def loss(outputs: Any, batch: Any, *, step: int, **options: Any) -> Any:
+            found = calm(outputs, batch, step=step, **options)
             if step == 4 and where == "loss":
                 found.loss.data.fill_(math.nan)
             return found
@@ -270,6 +284,42 @@ def test_parts_of_a_batch_add_up(data: Path, tmp_path: Path) -> None:
     assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-4)
 
 
+def test_compiled_blocks_learn_the_same(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without code for the machine, which would take a compiler: dynamo's graphs are run as they are."""
+    own, blocks, ran = nn.Module.compile, [], []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        return lambda *inputs: ran.append(graph) or graph(*inputs)
+
+    monkeypatch.setattr(nn.Module, "compile", lambda block: blocks.append(block) or own(block, backend=backend))
+    short = [{"resolution": 32, "samples": 16}, {"resolution": 48, "samples": 16}]
+    for compiled in (False, True):
+        assert run(tiny(data, stages=short, compile=compiled), tmp_path / str(compiled))
+        assert len(blocks) == (2 if compiled else 0)
+        assert len(ran) == (2 * 4 if compiled else 0)  # each block in each step, whole: a graph without breaks
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-4)
+    assert last_checkpoint(tmp_path / "True").keys() == last_checkpoint(tmp_path / "False").keys()
+
+
+def test_activations_that_are_computed_again_are_the_same(data: Path, tmp_path: Path) -> None:
+    """Bit for bit, dropout included: its generator is set back for the second forward pass."""
+    passes: dict[bool, int] = {}
+    for again in (False, True):
+
+        def counting(config: TrainConfig, manifest: Any, *, group: Any, again: bool = again) -> Any:
+            objective = with_dropout(config, manifest, group=group)
+
+            def count(*_: object) -> None:
+                passes[again] = passes.get(again, 0) + 1
+
+            objective.network.trunk.blocks[0].register_forward_pre_hook(count)
+            return objective
+
+        assert run(tiny(data, checkpoint_activations=again), tmp_path / str(again), build=counting)
+    assert passes == {False: 12, True: 24}
+    assert_same_bits(last_checkpoint(tmp_path / "True"), last_checkpoint(tmp_path / "False"))
+
+
 def test_decay_moves_matrices_alone(data: Path, tmp_path: Path) -> None:
     """One step at a rate so small that only decay shows."""
     from rice_core.regions import read_region_manifest
@@ -301,3 +351,15 @@ def test_the_average_is_exported_and_follows_its_equation(data: Path, tmp_path: 
     exported = load_file(tmp_path / "two" / "encoder" / "encoder.safetensors")
     assert torch.equal(exported[name], after[f"ema.{key}"])
     assert not torch.equal(exported[name], after[f"network.{key}"])
+
+
+def test_centers_with_bfloat16_moments_resume_to_the_last_bit(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, optimizer={"rate": 2e-3, "warm_up": 3, "centers_moments": "bfloat16"})
+    assert run(config, tmp_path)
+    first = last_checkpoint(tmp_path)
+    assert first["banks.object.exp_avg_sq"].dtype == torch.bfloat16
+    assert first["banks.object.weight"].dtype == torch.float32
+    newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
+    shutil.rmtree(newest)
+    assert run(config, tmp_path)
+    assert_same_bits(last_checkpoint(tmp_path), first)

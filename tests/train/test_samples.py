@@ -19,7 +19,7 @@ from rice_core.train import samples
 from rice_core.train.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
 from rice_core.train.crops import ASPECTS, Crop, random_crop
 from rice_core.train.samples import OBJECT, OCR, Example, Preparer
-from rice_core.train.streams import RawSample
+from rice_core.train.streams import Damaged, RawSample
 
 W, H, SIDE, PATCH = 96, 72, 64, 8
 GRID = SIDE // PATCH
@@ -38,12 +38,19 @@ def preparer(crop: tuple[float, float] = (0.3, 1.0), flip: bool = True, **object
     return Preparer(config, {"object": 100, "ocr": 100, "image": 100}, SIDE)
 
 
-def raw(regions: list[dict[str, Any]], pixels_HW3: np.ndarray | None = None) -> RawSample:
+def raw(
+    regions: list[dict[str, Any]], pixels_HW3: np.ndarray | None = None, image_labels: list[int] | None = None
+) -> RawSample:
     if pixels_HW3 is None:
         pixels_HW3 = np.full((H, W, 3), 255, np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels_HW3).save(file, "PNG")
-    body = {"width": W, "height": H, "regions": regions, "image_labels": [7, 3]}
+    body = {
+        "width": W,
+        "height": H,
+        "regions": regions,
+        "image_labels": [7, 3] if image_labels is None else image_labels,
+    }
     return RawSample("a", {"png": file.getvalue(), "json": json.dumps(body).encode()})
 
 
@@ -118,6 +125,8 @@ def test_a_region_with_less_than_half_of_its_area_left_is_dropped() -> None:
         for label, mask in zip((10, 11, 12, 13, 20), masks, strict=True):
             left = crop.mask(mask).sum() / mask.sum()
             want += [label] if left >= 0.5 else []
+        if not want:
+            continue  # then another crop is drawn
         example = prepare(sample, epoch)
         assert example.objects == want
         assert {label for labels in example.labels for label in labels} == set(want)
@@ -248,12 +257,39 @@ def test_the_whole_image_as_one_more_region() -> None:
     assert len(other.labels) == 3
 
 
-def test_no_regions_are_zeros_of_weight_zero() -> None:
-    example = preparer(regions=3)(raw([]), 0)
-    for array in (example.boxes_N4, example.visible_NP, example.type_N, example.weight_N):
-        assert not array.any()
-    assert example.labels == [[], [], []]
-    assert example.clusters == [7, 3]
+def test_what_the_objective_cannot_learn_from_is_refused() -> None:
+    clusters = {"name": "mlcd", "image_labels": "clusters"}
+    unseen = raw([region((8, 8, 8, 40))])  # no width: no crop keeps it
+    for sample in (raw([]), unseen):
+        with pytest.raises(Damaged, match="has no region"):
+            preparer(regions=3, image_region=True)(sample, 0)
+        with pytest.raises(Damaged, match="has no label"):
+            preparer(name="mlcd")(sample, 0)
+        assert preparer(**clusters)(sample, 0).clusters == [7, 3]
+    with pytest.raises(Damaged, match="has no label"):
+        preparer(**clusters)(raw([region((8, 8, 40, 40))], image_labels=[]), 0)
+
+
+def test_a_crop_keeps_a_region_for_every_objective() -> None:
+    corner = raw([region((0, 0, 6, 6))])  # random crops of a third of the image mostly miss it
+    crops = {name: preparer(crop=(0.3, 0.3), name=name) for name in ("rice", "mlcd")}
+    for epoch in range(20):
+        rice, mlcd = (prepare(corner, epoch) for prepare in crops.values())
+        assert rice.weight_N.all()
+        np.testing.assert_array_equal(rice.pixels_3SS, mlcd.pixels_3SS)
+
+
+def test_where_no_random_crop_keeps_a_region_the_whole_image_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def miss(size_wh: tuple[int, int], scale: tuple[float, float], *_: Any) -> Crop:
+        asked.append(scale)
+        return Crop(0, 0, W, H, flip=False) if scale == (1, 1) else Crop(W // 2, H // 2, 20, 20, flip=False)
+
+    monkeypatch.setattr(samples, "random_crop", miss)
+    example = preparer(regions=1)(raw([region((0, 0, 12, 9))]), 0)
+    assert asked == [(0.3, 1.0)] * samples.CROP_TRIES + [(1, 1)]
+    assert example.boxes_N4[0].tolist() == [0, 0, 8, 8]
 
 
 def test_the_same_epoch_gives_the_same_example_and_another_one_another() -> None:

@@ -98,6 +98,12 @@ def test_fsdp2_resumes_from_a_checkpoint_that_follows_a_measurement(data: Path, 
     shutil.copytree(tmp_path / "whole", tmp_path / "part")
     shutil.rmtree(tmp_path / "part/checkpoints/step-00000012")
     assert not run_ranks(config, tmp_path / "part", 2, tmp_path / "meet2")
+    # The training went on from the checkpoint before: a step that is made again has another images_per_second.
+    part, whole = (
+        [row for row in MetricsLog(tmp_path / name).rows() if row["step"] <= 9] for name in ("part", "whole")
+    )
+    assert part == whole
+    assert MetricsLog(tmp_path / "part").rows() != MetricsLog(tmp_path / "whole").rows()
     assert losses(tmp_path / "part") == pytest.approx(losses(tmp_path / "whole"), rel=1e-6)
 
 
