@@ -109,7 +109,9 @@ def _preprocessed(encoder: Encoder, dataset: Dataset) -> list[torch.Tensor]:
 def _extract(encoder: Encoder, dataset: Dataset, files: dict[str, str], store: Path) -> None:
     shutil.rmtree(store, ignore_errors=True)
     cache = FeatureCache(Store(store))
-    extractor = Extractor(encoder, dataset, cache, files=files, code=feature_code(), batch=BATCH, workers=2)
+    extractor = Extractor(
+        encoder, dataset, cache, files=files, code=feature_code(encoder.spec.source), batch=BATCH, workers=2
+    )
     with closing(extractor):
         for start in extractor.starts("train"):
             extractor.shard("train", "items", start)

@@ -43,6 +43,7 @@ class Knn:
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"labels"})
     trains: ClassVar[bool] = False
+    instruments: ClassVar[tuple[str, ...]] = ("torch",)
 
     def __post_init__(self) -> None:
         if self.k < 1:

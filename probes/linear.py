@@ -35,6 +35,7 @@ class Linear:
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"labels"})
     trains: ClassVar[bool] = False
+    instruments: ClassVar[tuple[str, ...]] = ("torch", "scipy")
 
     def __post_init__(self) -> None:
         if not 0 < self.holdout < 1:

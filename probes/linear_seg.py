@@ -47,6 +47,7 @@ class LinearSeg:
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
     trains: ClassVar[bool] = False
+    instruments: ClassVar[tuple[str, ...]] = ("torch", "scipy")
 
     def __post_init__(self) -> None:
         for field in ("grid", "images", "tokens_per_image"):

@@ -52,6 +52,7 @@ class Tokens:
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset()
     trains: ClassVar[bool] = False
+    instruments: ClassVar[tuple[str, ...]] = ("scikit-learn", "scipy")
 
     images: int = 64
     pairs_per_image: int = 2**20

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,9 @@ from safetensors.numpy import save
 from rice_core.budget import Budget
 from rice_core.digest import canonical_json
 from rice_core.files import write_atomically
-from rice_core.store import Store
+
+if TYPE_CHECKING:
+    from rice_core.store import Store
 
 Arrays = dict[str, npt.NDArray[Any]]
 _KEY = re.compile(r"[0-9a-f]{64}")

@@ -59,7 +59,7 @@ class KnownEncoders:
         body: dict[str, Any] = {
             "spec": spec.identity(),
             "files": {path.name: file_digest(path) for path in found},
-            "code": feature_code(),
+            "code": feature_code(spec.source),
             "libraries": libraries(),
         }
         return self._root / f"{json_digest(body)}.json"

@@ -8,11 +8,11 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from rice_core.cache import FeatureCache
 from rice_core.datasets import Dataset
 from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
@@ -20,13 +20,16 @@ from rice_core.errors import NotApplicable, StoreError, UserError
 from rice_core.extract import Extractor
 from rice_core.known import Identity
 from rice_core.probe import Live, Probe, Sibling
-from rice_core.progress import Progress
 from rice_core.provenance import commit, feature_code, libraries, number_code
 from rice_core.record import Cell, Evidence, Record, Scores
 from rice_core.spec import EncoderSpec
-from rice_core.store import Store
 from rice_core.train.parallel import World
 from rice_core.work import CellWork
+
+if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.closure)
+    from rice_core.cache import FeatureCache
+    from rice_core.progress import Progress
+    from rice_core.store import Store
 
 _WORDS = {"suite": "several data sets (a folder of Roboflow exports)"}
 
@@ -44,16 +47,17 @@ class Subject:
 
     def evidence(self, probe: Probe, data: str) -> Evidence:
         """What a number of this encoder under `probe` is made from."""
-        head, dirty = commit()
         encoder = self.encoder
+        source = encoder.spec.source
+        head, dirty = commit(type(probe), source)
         return Evidence(
             weights=self.identity.weights,
             architecture=self.identity.architecture,
             data=data,
-            code=number_code(type(probe)),
+            code=number_code(type(probe), source),
             commit=head,
             dirty=dirty,
-            libraries=libraries(),
+            libraries=libraries(type(probe)),
             device=_device_name(encoder.device),
             n_params=encoder.n_params,
             dim=encoder.dim,
@@ -97,7 +101,7 @@ class Measurer:
             dataset,
             cache,
             files=files,
-            code=feature_code(),
+            code=feature_code(subject.encoder.spec.source),
             batch=batch,
             workers=workers,
             dense_too=_dense_wanted(probes),

@@ -153,7 +153,8 @@ class Probe(Protocol):
     """One downstream measurement. Written as a frozen dataclass whose fields are its parameters.
 
     Class variables are read by `list` and `show` without building one; so a probe's module imports torch, sklearn and
-    the like inside its functions.
+    the like inside its functions. A further one, `instruments`, names the distributions that the number is computed with
+    ("torch", "pycocotools"): a record made with another version of one is not reused.
     """
 
     name: ClassVar[str]

@@ -1,17 +1,24 @@
-"""What code and which libraries made a number: digests of sources, versions, the git commit."""
+"""What code and which libraries made a number: digests of sources, versions, the git commit.
+
+The code of a number is what its probe, the engine that runs it and the adapter that loads its encoder import
+(`rice_core.closure`), with the versions of the libraries that the probe names as its instruments. The code of a feature
+is the same of the extractor and the adapter.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
-from rice_core.digest import json_digest, sources_digest
+from rice_core.closure import closure, closure_digest
+from rice_core.digest import json_digest
 
-_CORE = Path(__file__).parent
+_ENGINE = "rice_core.measure"
+_EXTRACTOR = "rice_core.extract"
 _LIBRARIES = (
     "ricebench",
     "torch",
@@ -23,46 +30,68 @@ _LIBRARIES = (
     "timm",
     "open_clip_torch",
 )
-_FEATURE_LIBRARIES = {"torch", "torchvision", "pillow", "transformers", "timm", "open_clip_torch"}
-# What turns files into features; a change here must not find the shards of before.
-_FEATURE_SOURCES = ("extract.py", "images.py", "features.py", "datasets.py", "datasets", "encoders", "model")
-# Pathspecs of git: an edit elsewhere (a test, a page's template) taints no number.
-_NUMBER_SOURCES = (":(glob)rice_core/**/*.py", ":(glob)probes/**/*.py")
-# What cannot change a number of an existing data set and encoder.
-_INERT = {"cli", "progress.py", "loss", "curate", "regions.py", "train", "world", "recipes", "data"}
+_FEATURE_LIBRARIES = ("torch", "torchvision", "pillow", "transformers", "timm", "open_clip_torch")
 
 
 @cache
-def feature_code() -> str:
-    """Digest of the sources and the library versions that turn image files into features."""
-    versions = {name: found for name, found in libraries().items() if name in _FEATURE_LIBRARIES}
-    return json_digest([_digest(_CORE, [_CORE / name for name in _FEATURE_SOURCES]), versions])
+def feature_code(source: str) -> str:
+    """Digest of the sources and the library versions that turn image files into features.
 
-
-@cache
-def number_code(probe_type: type[Any]) -> str:
-    """Digest of the sources that turn a request into a number: rice_core and what lies beside the probe.
-
-    Beside the probe are the modules of its own package and, of the packages above, those at the same level as the one
-    that leads to it: a change of one probe's package makes no other probe's numbers stale.
+    Args:
+        source: of the encoder's spec ("hf", "timm"): its adapter belongs to the code.
     """
-    core = [path for path in _CORE.iterdir() if path.name not in _INERT]
-    *packages, _ = probe_type.__module__.split(".")
-    module = sys.modules[packages[0] if packages else probe_type.__module__]
-    if not packages or not hasattr(module, "__path__"):
-        home = Path(str(module.__file__))
-        return json_digest([_digest(_CORE, core), _digest(home.parent, [home])])
-    root = Path(next(iter(module.__path__)))
-    folders = [root.joinpath(*packages[1 : 1 + depth]) for depth in range(len(packages))]
-    own = [path for folder in folders for path in folder.glob("*.py")]
-    return json_digest([_digest(_CORE, core), _digest(root, own)])
+    return json_digest([closure_digest([_EXTRACTOR, *_adapter(source)]), _versions(_FEATURE_LIBRARIES)])
 
 
 @cache
-def libraries() -> dict[str, str]:
-    """Installed versions of the libraries that a number depends on."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in _LIBRARIES:
+def number_code(probe_type: type[Any], source: str = "") -> str:
+    """Digest of the sources that turn a request into a number, and of the versions of the probe's instruments.
+
+    Args:
+        source: of the encoder's spec; without one the digest is the same for the encoders of every adapter.
+    """
+    return json_digest([closure_digest(_roots(probe_type, source)), _versions(instruments(probe_type))])
+
+
+def instruments(probe_type: type[Any]) -> tuple[str, ...]:
+    """The distributions that a probe names as what it computes its number with."""
+    return tuple(getattr(probe_type, "instruments", ()))
+
+
+@cache
+def libraries(probe_type: type[Any] | None = None) -> dict[str, str]:
+    """Installed versions of Python and the libraries that a number depends on, with the probe's instruments."""
+    named = _LIBRARIES if probe_type is None else dict.fromkeys((*_LIBRARIES, *instruments(probe_type)))
+    return {"python": ".".join(map(str, sys.version_info[:3])), **_versions(tuple(named))}
+
+
+@cache
+def commit(probe_type: type[Any], source: str = "") -> tuple[str | None, bool | None]:
+    """(commit, whether a file that the number is made of differs from it); (None, None) without a git checkout.
+
+    An edit elsewhere (a test, a page's template, another probe) taints no number.
+    """
+    root = _checkout()
+    if root is None:
+        return None, None
+    used = {path.resolve() for path in closure(_roots(probe_type, source)).values()}
+    try:
+        return _git(root, "rev-parse", "HEAD").strip(), not used.isdisjoint(_changed(root))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _roots(probe_type: type[Any], source: str) -> list[str]:
+    return [probe_type.__module__, _ENGINE, *_adapter(source)]
+
+
+def _adapter(source: str) -> list[str]:
+    return [point.module for point in entry_points(group="ricebench.encoders", name=source)]
+
+
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -70,30 +99,18 @@ def libraries() -> dict[str, str]:
     return found
 
 
+def _checkout() -> Path | None:
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / ".git").exists() else None
+
+
 @cache
-def commit() -> tuple[str | None, bool | None]:
-    """(commit, whether tracked sources differ from it); (None, None) where the package is not run from a git checkout."""
-    root = _CORE.parent
-    if not (root / ".git").exists():
-        return None, None
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        changes = _git(root, "status", "--porcelain", "--", *_NUMBER_SOURCES)
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-    return head, bool(changes)
+def _changed(root: Path) -> frozenset[Path]:
+    """Files that differ from the commit, new ones included."""
+    lines = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all").split("\0")
+    return frozenset(root / line[3:] for line in lines if line)
 
 
 def _git(root: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20)
-    return done.stdout.strip()
-
-
-def _digest(root: Path, paths: list[Path]) -> str:
-    files = [
-        f
-        for path in paths
-        for f in (path.rglob("*.py") if path.is_dir() else [path])
-        if f.suffix == ".py" and f.exists()
-    ]
-    return sources_digest(files, root)
+    return done.stdout

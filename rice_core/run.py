@@ -190,7 +190,7 @@ class Runner:
         record = self._store.get(cell.id)
         if record is None or record.status == "failed" or record.evidence is None:
             return None
-        now = (encoder.weights, encoder.architecture, data, number_code(type(probe)))
+        now = (encoder.weights, encoder.architecture, data, number_code(type(probe), cell.encoder.source))
         if record.evidence.reuse_key() != now or not self._store.intact(record):
             return None
         if record.cell != cell:  # the same request under another display name

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +14,19 @@ import torch
 from PIL import Image
 
 from rice_core.budget import Budget, budget_of
-from rice_core.cache import Shard
 from rice_core.datasets import Dataset, Sample, label_map
 from rice_core.digest import canonical_json, json_digest
 from rice_core.errors import NotApplicable
-from rice_core.extract import Extractor
 from rice_core.features import Encoder
 from rice_core.probe import DenseBatch, Items, Sibling, SplitName
-from rice_core.progress import Progress
 from rice_core.record import Artifact, Cell, Record, Skipped
-from rice_core.store import Store
 from rice_core.train.parallel import World
+
+if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.closure)
+    from rice_core.cache import Shard
+    from rice_core.extract import Extractor
+    from rice_core.progress import Progress
+    from rice_core.store import Store
 
 
 class CellWork:

@@ -48,6 +48,7 @@ class CocoFormatDetection:
     needs: ClassVar[frozenset[str]] = frozenset({"dense", "multires"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
     trains: ClassVar[bool] = True
+    instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "faster-coco-eval", "pycocotools", "detectron2")
     style: ClassVar[str] = "coco"
 
     def __post_init__(self) -> None:
