@@ -64,10 +64,13 @@ def read_settings(path: Path, kind: type[Settings], hint: str) -> Settings:
         return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}; {hint}.") from None
     except ValidationError as error:
         raise UserError(f"{path}: {_sentence(error)}; {hint}.") from None
+    # YAML reads dates and numbers itself: 2020-13-45 and a number of 5,000 digits are ValueErrors of Python's own.
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}; {hint}.") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deep; {hint}.") from None
 
 
 def _sentence(error: ValidationError) -> str:

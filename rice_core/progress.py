@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from rice_core.echo import visible
+
 _LINE_SECONDS = 10.0
 
 
@@ -80,7 +82,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(visible(line), markup=False, soft_wrap=True)
 
     def track(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
         """Iterate over something of known length."""
@@ -104,4 +106,5 @@ class Progress:
 
 
 def _short(what: str) -> str:
+    what = visible(what)
     return what if len(what) <= 60 else what[:28] + "..." + what[-29:]

@@ -8,8 +8,9 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from reports.render.text import exact, groups, head, is_number, sections, shown, visible
+from reports.render.text import exact, groups, head, is_number, sections, shown
 from reports.table import Column, Row, Table, Value
+from rice_core.echo import visible
 
 
 def to_html(table: Table) -> str:

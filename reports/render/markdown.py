@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from reports.render.text import Shown, groups, head, sections, shown, visible
+from reports.render.text import Shown, groups, head, sections, shown
 from reports.table import Row, Table
+from rice_core.echo import visible
 
 # Entities, not backslashes: CommonMark never reads an entity as structure, while parsers disagree on `\\|` in a table.
 _SPECIAL = re.compile(r"[\\|<>&*_`\[\]~$#!]|:(?=//)")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
-from reports.render.text import exact, visible
+from reports.render.text import exact
 from reports.table import Column, Row, Table, Value
+from rice_core.echo import visible
 
 # A spreadsheet runs a text cell that begins with one of these as a formula. The wide forms count in East Asian locales.
 _FORMULA = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from reports.render.text import ARROWS, groups, sections, shown, unit_and_arrow, visible
+from reports.render.text import ARROWS, groups, sections, shown, unit_and_arrow
 from reports.table import Column, Row, Table, Value
+from rice_core.echo import visible
 
 _GAP = 2
 _PLAIN = {"±": "+-", "·": ".", "↑": "^", "↓": "v", "─": "-", "–": "-", "−": "-", "→": "->", "ρ": "rho"}

@@ -1,35 +1,17 @@
-"""What all renderers share: how an entry and a head read, and which characters no output may carry."""
+"""What all renderers share: how an entry and a head read."""
 
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from reports.table import Column, Row, Value
+from rice_core.echo import visible
 
 MISSING = "·"
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
-_BREAKS = re.compile("[\t\n\x0b\x0c\r\x85\u2028\u2029]+")
-_JOINERS = "\u200c\u200d"  # part of ordinary spelling in many scripts, and they move no text
-
-
-def visible(text: str) -> str:
-    """The text on one line, with control, direction-changing and other unseen characters spelled out (`\\u202e`).
-
-    An ANSI escape or a right-to-left override in a name would otherwise rewrite what the reader sees around it.
-    """
-    if text.isprintable():  # nearly every name; nothing that isprintable lets through is unseen
-        return text
-    return "".join(_spelled(char) for char in _BREAKS.sub(" ", text))
-
-
-def _spelled(char: str) -> str:
-    unseen = unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in _JOINERS
-    return char.encode("unicode_escape").decode() if unseen else char
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from reports.render import to_csv, to_html, to_latex, to_markdown
-from reports.render.text import visible
 from reports.table import Table
 from rice_core import __version__
+from rice_core.echo import visible
 
 NAVIGATION = (
     ("index.html", "Results"),

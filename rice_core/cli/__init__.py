@@ -15,7 +15,8 @@ import typer
 
 from rice_core import __version__
 from rice_core.cli import curate, export, look, measure, train
-from rice_core.errors import UserError
+from rice_core.cli.boundary import explained
+from rice_core.echo import echo
 
 
 def build_app() -> typer.Typer:
@@ -35,6 +36,9 @@ def build_app() -> typer.Typer:
         version: Annotated[
             bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
         ] = False,
+        debug: Annotated[
+            bool, typer.Option("--debug", help="Show tracebacks of unexpected errors; may stand anywhere.")
+        ] = False,
     ) -> None:
         pass
 
@@ -50,21 +54,31 @@ def build_app() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the command; never shows a traceback for a mistake that the user can mend."""
+    """Entry point of the command; shows no traceback unless `--debug` asks for it."""
     # Read when torch is loaded. Threads that spin while they wait cost a shared machine dearly: a linear probe of the demo
     # took 19 s beside one other busy process, and 2 s with this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A notebook's names a module that need not be installed where we run, and matplotlib would refuse to load. We show no
+    # window: figures are drawn on a canvas of their own.
+    os.environ.pop("MPLBACKEND", None)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if debug:  # every command takes it, wherever it stands
+        words = ["--debug", *(word for word in words if word != "--debug")]
     try:
-        build_app()(arguments, prog_name="ricebench")
-    except UserError as error:
-        typer.echo(f"ricebench: {error}", err=True)
-        sys.exit(2)
+        build_app()(words, prog_name="ricebench")
     except BrokenPipeError:
         # The reader of a pipe left (`| head`); what it wanted has been written.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        sentence, code = explained(error)
+        echo(f"ricebench: {sentence}", err=True)
+        sys.exit(code)

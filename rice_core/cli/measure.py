@@ -15,11 +15,11 @@ import typer
 from rice_core.cli.options import (
     DEFAULT_STORE,
     DataOption,
-    DebugOption,
     LimitOption,
     QuietOption,
     SeedsOption,
     StoreOption,
+    debugging,
     open_data,
     parse_seeds,
     split_list,
@@ -51,7 +51,6 @@ def demo(
     ctx: typer.Context,
     store: StoreOption = DEFAULT_STORE,
     quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Draw the miniature world, probe four encoders, print a table and write a report. No GPU, data or hub."""
     from rice_core.world.mini import DEMO_ENCODERS, DEMO_PROBES, MINI
@@ -61,7 +60,7 @@ def demo(
         f"The miniature world: {MINI.train} + {MINI.val} drawn images in COCO format. Its numbers are not paper numbers."
     )
     config = _config(None, list(DEMO_ENCODERS), list(DEMO_PROBES), "mini", "0", None)
-    summary = _execute(_plan(config, _store(store)), _store(store), quiet=quiet, debug=debug)
+    summary = _execute(_plan(config, _store(store)), _store(store), quiet=quiet, debug=debugging(ctx))
     _invoke(ctx, "table", store=store)
     _invoke(ctx, "report", store=store)
     if summary.counts["reused"] and not summary.counts["done"]:
@@ -124,7 +123,6 @@ def run(
     ] = "",
     store: StoreOption = DEFAULT_STORE,
     quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Run probes over encoders on a data set. The same command again resumes and reuses."""
     if only not in ("missing", "failed", "all"):
@@ -150,7 +148,7 @@ def run(
         wanted,
         opened,
         quiet=quiet,
-        debug=debug,
+        debug=debugging(ctx),
         only=only,  # type: ignore[arg-type]
         rerun=rerun,
         device=device,

@@ -20,7 +20,6 @@ StoreOption = Annotated[
         "--store", envvar="RICEBENCH_STORE", help="Folder of records, features and reports.", show_default=True
     ),
 ]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks of unexpected errors.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 DataOption = Annotated[
     str,
@@ -33,6 +32,11 @@ LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images 
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Probe seeds, as in 0,1,2; 0 unless given.")]
 
 DEFAULT_STORE = Path("ricebench-runs")
+
+
+def debugging(ctx: typer.Context) -> bool:
+    """Whether --debug was given, before or after the command's name."""
+    return bool(ctx.find_root().params.get("debug"))
 
 
 def split_list(values: list[str]) -> list[str]:

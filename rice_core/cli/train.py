@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rice_core.cli.options import DebugOption, QuietOption
-from rice_core.errors import UserError
+from rice_core.cli.options import QuietOption
 
 
 def register(app: typer.Typer) -> None:
@@ -25,23 +24,13 @@ def train(
         bool, typer.Option("--resume/--fresh", help="Go on where the folder's training is, or remove that first.")
     ] = True,
     quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Train an encoder. The same command again resumes; torchrun -m rice_core.cli train ... uses several devices."""
     from rice_core.train.config import load_train_config
 
     wanted = load_train_config(config)
-    try:
-        from rice_core.train.launch import train as launch
+    # What is misspelt is told before torch is loaded.
+    from rice_core.train.launch import train as launch
 
-        finished = launch(wanted, out, device=device, workers=workers, fresh=not resume, quiet=quiet)
-    except UserError:
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        typer.echo(f"ricebench: {reason}; run again with --debug for the traceback, it resumes.", err=True)
-        raise typer.Exit(1) from None
-    if not finished:
+    if not launch(wanted, out, device=device, workers=workers, fresh=not resume, quiet=quiet):
         raise typer.Exit(130)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from reports.render import to_csv, to_html, to_latex, to_markdown, to_terminal
 from reports.render.fragment import relative
-from reports.render.text import shown, visible
+from reports.render.text import shown
 from reports.table import Column, Row, Table, Value
+from rice_core.echo import visible
 
 TABLE = Table(
     key="detection-3",

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from reports.render import to_csv, to_html, to_latex, to_markdown, to_terminal
-from reports.render.text import visible
 from reports.table import Column, Row, Table, Value
+from rice_core.echo import visible
 
 NAMES = [
     r"\input{/etc/passwd}",

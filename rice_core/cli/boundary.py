@@ -1,0 +1,49 @@
+"""The boundary for the unexpected: whatever escapes a command becomes one sentence with the next step."""
+
+from __future__ import annotations
+
+import errno
+
+from rice_core.errors import UserError
+
+USAGE, FAULT = 2, 1
+"""Exit codes: something the user can mend, and a fault of ours."""
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """The sentence for an error that escaped, and the exit code."""
+    match error:
+        case UserError():
+            return str(error), USAGE
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return (
+                f"The disk is full{_at(error)}; what was finished is safe. Free some space, then run the same command again.",
+                USAGE,
+            )
+        case OSError() if error.filename is not None:
+            return (
+                f"{_name(error.filename)} cannot be used ({error.strerror}); check the path and who may write there.",
+                USAGE,
+            )
+        case UnicodeEncodeError():
+            return (
+                f"A name holds bytes that are no text ({_short(ascii(error.object))}); rename the file or folder, then run again.",
+                USAGE,
+            )
+        case MemoryError():
+            return "There is not enough memory; try a smaller --batch, or fewer --workers.", FAULT
+    reason = f"{type(error).__name__}: {_short(str(error))}".rstrip(": .")
+    return f"{reason}; what was finished is safe. Run the same command with --debug to see where, and report it.", FAULT
+
+
+def _at(error: OSError) -> str:
+    return f" ({_name(error.filename)})" if error.filename is not None else ""
+
+
+def _name(filename: object) -> str:
+    return _short(filename.decode(errors="backslashreplace") if isinstance(filename, bytes) else str(filename))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:197] + "..."
