@@ -88,7 +88,7 @@ class Work(Protocol):
     parts: Mapping[str, Dataset]
     """Of a suite: its data sets by name; empty for any other data set."""
     domain: Mapping[str, str]
-    """Of a suite: what each part is grouped under."""
+    """Of a suite: what each data set is grouped under; one that could not be read is here and not in `parts`."""
     workers: int
     """Processes or threads that may decode images beside the probe."""
     folder: Path

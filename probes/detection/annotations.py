@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from rice_core.datasets.entries import Key, as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Sample
-from rice_core.datasets.regions import BadEntry, read_region
+from rice_core.datasets.regions import BadEntry, read_region, rle_counts
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
@@ -52,8 +52,8 @@ class Thing:
 class TruthImage:
     key: Key
     sample: Sample
-    size_hw: tuple[int, int]
-    """As annotated; the loader compares it with the file."""
+    size_hw: tuple[int, int] | None
+    """As annotated; the loader compares it with the file. None where the file does not say: boxes need none."""
     things: tuple[Thing, ...]
     negative: tuple[Key, ...] = ()
     """LVIS: categories that were looked for and are not there."""
@@ -134,7 +134,7 @@ class _File:
             TruthImage(
                 key=key,
                 sample=sample,
-                size_hw=size_of(entries[key]),
+                size_hw=_size(entries[key]),
                 things=tuple(things.get(key, ())),
                 negative=self._known(entries[key], "neg_category_ids", labels, style),
                 not_exhaustive=self._known(entries[key], "not_exhaustive_category_ids", labels, style),
@@ -151,7 +151,7 @@ class _File:
                 "annotations": raw_things,
                 "categories": raw_categories,
             },
-            has_masks=self._has_masks(raw_things),
+            has_masks=self._has_masks(raw_things, images),
             skipped=tuple(self.skipped),
             notes=tuple(self.notes),
         )
@@ -166,7 +166,7 @@ class _File:
                     raise BadEntry("has no usable id")
                 if key in images:
                     raise BadEntry("has the id of an earlier image")
-                size_of(entry)
+                _size(entry)
                 images[key] = entry
             except BadEntry as reason:
                 if key is not None:
@@ -238,13 +238,14 @@ class _File:
                     continue
                 if category is None or category not in labels:
                     raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
-                thing = _thing(entry, labels[category], size_of(entries[image]))
+                size_hw = _size(entries[image])
+                thing = _thing(entry, labels[category], size_hw)
                 kept = {
                     "id": len(raw) + 1,  # 0 means "unmatched" to evaluators, and some files start there
                     "image_id": image,
                     "category_id": category,
                     "bbox": entry["bbox"],
-                    "area": _area(entry),
+                    "area": _area(entry, thing, size_hw),
                     "iscrowd": int(thing.crowd),
                 }
                 raw.append(kept if thing.segmentation is None else kept | {"segmentation": thing.segmentation})
@@ -253,11 +254,16 @@ class _File:
                 self._skip(item, reason)
         return things, raw
 
-    def _has_masks(self, raw: Sequence[Mapping[str, Any]]) -> bool:
+    def _has_masks(self, raw: Sequence[Mapping[str, Any]], images: Sequence[TruthImage]) -> bool:
         without = sum("segmentation" not in entry for entry in raw)
         if 0 < without < len(raw):
             self.notes.append(f"{without} of {len(raw)} objects of {self.name} have no mask, so masks are not judged.")
-        return without == 0
+        unsized = sum(image.size_hw is None for image in images)
+        if unsized and without == 0:
+            self.notes.append(
+                f"{unsized} of {len(images)} images of {self.name} have no size, so masks are not judged."
+            )
+        return without == 0 and not unsized
 
     def _known(self, entry: dict[str, Any], field: str, labels: dict[Key, int], style: Style) -> tuple[Key, ...]:
         if style == "coco":
@@ -290,7 +296,7 @@ def _style(images: list[Any], categories: tuple[Category, ...]) -> Style:
 def _sample(key: Key, entry: dict[str, Any]) -> Sample:
     # LVIS v1 has an address in place of a file name.
     name = str(entry.get("file_name") or entry.get("coco_url") or key)
-    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=size_of(entry), key=key)
+    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=_size(entry), key=key)
 
 
 def _category(key: Key, entry: dict[str, Any]) -> Category:
@@ -303,7 +309,16 @@ def _category(key: Key, entry: dict[str, Any]) -> Category:
     )
 
 
-def _thing(entry: dict[str, Any], label: int, size_hw: tuple[int, int]) -> Thing:
+def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of an image entry; None where it says neither.
+
+    Raises:
+        BadEntry: it says something that is no size.
+    """
+    return None if entry.get("height") is None and entry.get("width") is None else size_of(entry)
+
+
+def _thing(entry: dict[str, Any], label: int, size_hw: tuple[int, int] | None) -> Thing:
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise BadEntry(f"has an iscrowd that is neither 0 nor 1 ({crowd!r:.20})")
@@ -312,18 +327,32 @@ def _thing(entry: dict[str, Any], label: int, size_hw: tuple[int, int]) -> Thing
     return Thing((x, y, x + w, y + h), label, region.segmentation, bool(crowd))
 
 
-def _area(entry: dict[str, Any]) -> float:
-    """Evaluators sort objects into small, medium and large by it; for COCO and LVIS it is the mask's, not the box's."""
+def _area(entry: dict[str, Any], thing: Thing, size_hw: tuple[int, int] | None) -> float:
+    """Evaluators sort objects into small, medium and large by it: the mask's where there is one, else the box's."""
     area = entry.get("area")
     if area is None:
-        return float(entry["bbox"][2] * entry["bbox"][3])
+        drawn = None if thing.segmentation is None else _mask_area(thing.segmentation, size_hw)
+        return float(entry["bbox"][2] * entry["bbox"][3]) if drawn is None else drawn
     if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area <= MAX_PIXELS:
         raise BadEntry(f"has no usable area ({area!r:.20})")
     return area
 
 
+def _mask_area(segmentation: Any, size_hw: tuple[int, int] | None) -> float | None:
+    """Pixels, as pycocotools counts them; None for polygons in an image of unknown size."""
+    from pycocotools import mask
+
+    if isinstance(segmentation, dict):
+        return float(sum(rle_counts(segmentation["counts"])[1::2]))
+    if size_hw is None:
+        return None
+    return float(mask.area(mask.merge(mask.frPyObjects(segmentation, *size_hw))))
+
+
 def _raw_image(image: TruthImage, style: Style) -> dict[str, Any]:
-    raw: dict[str, Any] = {"id": image.key, "height": image.size_hw[0], "width": image.size_hw[1]}
+    # Evaluators ask for the size only where they draw polygons.
+    height, width = image.size_hw or (0, 0)
+    raw: dict[str, Any] = {"id": image.key, "height": height, "width": width}
     if style == "lvis":
         raw |= {
             "neg_category_ids": list(image.negative),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rice_core.echo import echo
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
     from probes.detection.annotations import GroundTruth
-    from probes.detection.evaluate import Judged, Scored
     from rice_core.record import Skipped
 
 _REASONS = 10
@@ -25,6 +25,14 @@ class StyleOption(StrEnum):
     auto = "auto"
     coco = "coco"
     lvis = "lvis"
+
+
+class Format(StrEnum):
+    """How the score is written."""
+
+    terminal = "terminal"
+    json = "json"
+    csv = "csv"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,29 +47,49 @@ def evaluate(
         StyleOption, typer.Option("--style", help="Whose rules judge; auto takes what the annotations are made for.")
     ] = StyleOption.auto,
     no_error: Annotated[bool, typer.Option("--no-error", help="Skip the bootstrap over images.")] = False,
+    categories: Annotated[
+        bool, typer.Option("--categories", help="AP by category too; json and csv always have it.")
+    ] = False,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How the score is written.")] = Format.terminal,
 ) -> None:
-    """Score detections (COCO results JSON) against an annotation file: AP of boxes, and of masks where both have them.
+    """Score detections (COCO results JSON) against an annotation file: AP and AR of boxes, and of masks where both have them.
 
     Exit code 3: entries were left out, and the table is about the rest. 1: none could be used.
     """
     from probes.detection.annotations import read_ground_truth
     from probes.detection.evaluate import RESAMPLES, score
     from probes.detection.results import read_results
+    from probes.detection.scorecard import to_csv, to_json, to_terminal
 
     truth = _in_style(read_ground_truth(annotations, None, name=annotations.name), style)
     read = read_results(results, truth)
     _say(truth.skipped)
     _say(read.skipped)
     for note in (*truth.notes, *read.notes):
-        typer.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if read.skipped and not read.entries:
-        typer.echo(f"ricebench: no entry of {results} can be used; the reasons are above.", err=True)
+        echo(f"ricebench: no entry of {results} can be used; the reasons are above.", err=True)
         raise typer.Exit(1)
     scored = score(
         truth, read.entries, masks=truth.has_masks and read.has_masks, resamples=0 if no_error else RESAMPLES
     )
-    facts = {"results": str(results), "annotations": str(annotations), "style": scored.style} | (read.about or {})
-    _print(scored, facts | {"results": f"{results}, {len(read.entries)} detections in {len(scored.samples)} images"})
+    facts = {
+        **(read.about or {}),
+        "results": results.name,
+        "annotations": annotations.name,
+        "style": scored.style,
+        "detections": len(read.entries),
+        "images": len(scored.samples),
+        "left_out": [f"{skip.item} {skip.reason}" for skip in (*truth.skipped, *read.skipped)],
+        "notes": [*truth.notes, *read.notes],
+    }
+    match format_:
+        case Format.terminal:
+            echo(to_terminal(scored, truth, facts, categories=categories))
+        case Format.json:
+            echo(to_json(scored, truth, facts))
+        case Format.csv:
+            echo(to_csv(scored, truth), nl=False)
     if truth.skipped or read.skipped:
         raise typer.Exit(3)
 
@@ -79,37 +107,6 @@ def _in_style(truth: GroundTruth, style: StyleOption) -> GroundTruth:
 
 def _say(skipped: tuple[Skipped, ...]) -> None:
     for skip in skipped[:_REASONS]:
-        typer.echo(f"left out: {skip.item} {skip.reason}", err=True)
+        echo(f"left out: {skip.item} {skip.reason}", err=True)
     if len(skipped) > _REASONS:
-        typer.echo(f"left out: {len(skipped) - _REASONS} more", err=True)
-
-
-def _print(scored: Scored, facts: dict[str, str]) -> None:
-    import shutil
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=None, show_edge=False, pad_edge=False, box=None)
-    table.add_column("AP, %")
-    for kind in scored.kinds:
-        table.add_column({"box": "boxes", "mask": "masks"}[kind], justify="right")
-    for name in scored.box.ap:
-        table.add_row(name, *(_cell(judged, name) for judged in scored.kinds.values()))
-    # A pipe gets lines as long as they are.
-    console = Console(
-        highlight=False, width=None if Console().is_terminal else max(shutil.get_terminal_size().columns, 200)
-    )
-    for key, value in facts.items():
-        console.print(Text(f"{key}: {value}"))
-    console.print(table)
-    if error := scored.box.errors.get("AP"):
-        console.print(Text(f"+-: standard error, {error.method}"))
-
-
-def _cell(judged: Judged, name: str) -> str:
-    value, error = judged.ap[name], judged.errors.get(name)
-    if value is None:
-        return "."
-    return f"{value:.2f}" + (f" +-{error.stderr:.2f}" if error and error.stderr is not None else "")
+        echo(f"left out: {len(skipped) - _REASONS} more", err=True)

@@ -23,6 +23,8 @@ from rice_core.stats import Estimate
 Kind = Literal["box", "mask"]
 DETECTIONS: dict[Style, int] = {"coco": 100, "lvis": 300}
 """How many count, the best first: of an image and category in COCO, of an image in LVIS."""
+_LIMITS: dict[Style, list[int]] = {"coco": [1, 10, 100], "lvis": [300]}
+"""What AR is given for."""
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RESAMPLES = 200
 """Their spread gives the standard error to 5 %."""
@@ -40,6 +42,8 @@ class Judged:
 
     ap: dict[str, float | None]
     """AP, AP50, AP75, APs, APm, APl; with LVIS APr, APc, APf. None where no object is of the kind."""
+    ar: dict[str, float | None]
+    """Average recall, percent: AR1, AR10, AR100 by detections of an image and category (LVIS: AR300, of an image), then ARs, ARm, ARl."""
     errors: dict[str, Estimate]
     """Of AP, AP50, AP75, APr, APc, APf; empty without resamples."""
     category_ap_K: Floats
@@ -145,10 +149,11 @@ def _judge(truth: GroundTruth, rows: _Rows, groups: dict[str, Ints], kind: Kind,
     chosen, unjudged_D = _chosen(truth, rows, area_D, {(o["image_id"], o["category_id"]) for o in objects})
     found = Found(rows.image_D[chosen], rows.category_D[chosen], rows.score_D[chosen], unjudged_D)
     detections = [_detection(rows, row, float(area_D[row]), kind) for row in chosen.tolist()]
-    precision_TRKA, ious = _evaluate(truth, rows, objects, detections, kind)
+    precision_TRKA, recall_TKAM, ious = _evaluate(truth, rows, objects, detections, kind)
     matches = match(found, _crowds(objects), ious, THRESHOLDS.tolist(), len(truth.categories))
     return Judged(
         ap=_summary(precision_TRKA, groups),
+        ar=_recalls(recall_TKAM, _LIMITS[truth.style]),
         errors=bootstrap(matches, groups, len(truth.images), resamples, seed) if resamples else {},
         matches=matches,
         category_ap_K=np.array([_percent(precision_TRKA[:, :, k, 0], np.nan) for k in range(len(truth.categories))]),
@@ -220,11 +225,13 @@ def _evaluate(
     objects: list[dict[str, Any]],
     detections: list[dict[str, Any]],
     kind: Kind,
-) -> tuple[Floats, dict[tuple[int, int], Floats]]:
-    """Interpolated precision by IoU, recall, category and area range (-1 without objects), and the overlaps of pairs."""
+) -> tuple[Floats, Floats, dict[tuple[int, int], Floats]]:
+    """Interpolated precision by IoU, recall, category and area range, recall by IoU, category, area range and limit (-1
+    without objects), and the overlaps of pairs."""
     step = max(1, _PAIRS // max(1, len(truth.images)))
     parted = [_parted(entries, step) for entries in (objects, detections)]
-    parts: list[Floats] = []
+    precisions: list[Floats] = []
+    recalls: list[Floats] = []
     ious: dict[tuple[int, int], Floats] = {}
     for start in range(0, len(truth.categories), step):
         labels = range(start, min(start + step, len(truth.categories)))
@@ -232,9 +239,10 @@ def _evaluate(
         judge = _evaluator(truth, rows, true, found, labels, kind)
         judge.evaluate()
         judge.accumulate()
-        parts.append(np.asarray(judge.eval["precision"], np.float64)[..., 0])
+        precisions.append(np.asarray(judge.eval["precision"], np.float64)[..., -1])
+        recalls.append(np.asarray(judge.eval["recall"], np.float64))
         ious |= {pair: np.asarray(iou) for pair, iou in judge.ious.items() if len(iou)}
-    return np.concatenate(parts, axis=2), ious
+    return np.concatenate(precisions, axis=2), np.concatenate(recalls, axis=1), ious
 
 
 def _parted(entries: Iterable[dict[str, Any]], step: int) -> dict[int, list[dict[str, Any]]]:
@@ -261,8 +269,8 @@ def _evaluator(
         "images": [
             {
                 "id": place,
-                "height": image.size_hw[0],
-                "width": image.size_hw[1],
+                "height": (image.size_hw or (0, 0))[0],
+                "width": (image.size_hw or (0, 0))[1],
                 "neg_category_ids": [rows.labels[key] for key in image.negative],
                 "not_exhaustive_category_ids": [rows.labels[key] for key in image.not_exhaustive],
             }
@@ -273,7 +281,7 @@ def _evaluator(
     true, found = (COCO(head | {"annotations": entries}) for entries in (objects, detections))
     iou = "bbox" if kind == "box" else "segm"
     judge = COCOeval_faster(true, found, iouType=iou, lvis_style=truth.style == "lvis")
-    judge.params.maxDets = [DETECTIONS[truth.style]]
+    judge.params.maxDets = list(_LIMITS[truth.style])
     return judge
 
 
@@ -301,6 +309,11 @@ def _summary(precision_TRKA: Floats, groups: Mapping[str, Ints]) -> dict[str, fl
     }
     summary |= {f"AP{size}": _percent(precision_TRKA[..., a]) for a, size in enumerate(_SIZES, 1)}
     return summary | {name: _percent(precision_TRKA[:, :, labels, 0]) for name, labels in groups.items()}
+
+
+def _recalls(recall_TKAM: Floats, limits: Sequence[int]) -> dict[str, float | None]:
+    recalls = {f"AR{limit}": _percent(recall_TKAM[:, :, 0, m]) for m, limit in enumerate(limits)}
+    return recalls | {f"AR{size}": _percent(recall_TKAM[:, :, a, -1]) for a, size in enumerate(_SIZES, 1)}
 
 
 def _percent(precision: Floats, undefined: float | None = None) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 from probes.detection.annotations import GroundTruth
 from rice_core.datasets.entries import Key, as_key
-from rice_core.datasets.regions import BadEntry, rle_counts
+from rice_core.datasets.regions import BadEntry, read_polygons, rle_counts
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.files import write_atomically
@@ -118,7 +118,8 @@ class _Reader:
     """Checks entries against the images and categories of the truth. Reasons hold no ids, so that they can be counted."""
 
     def __init__(self, truth: GroundTruth) -> None:
-        self.size_of: dict[Key, tuple[int, int]] = {image.key: image.size_hw for image in truth.images}
+        self.has_masks = truth.has_masks
+        self.size_of: dict[Key, tuple[int, int] | None] = {image.key: image.size_hw for image in truth.images}
         self.categories = {category.id for category in truth.categories}
 
     def entry(self, entry: Any) -> dict[str, Any]:
@@ -133,6 +134,8 @@ class _Reader:
             raise BadEntry("has no finite score")
         checked: dict[str, Any] = {"image_id": image, "category_id": category, "score": entry["score"]}
         segmentation = entry.get("segmentation")
+        if not self.has_masks and entry.get("bbox") is not None:
+            segmentation = None  # masks are not judged, so whatever stands there costs no box
         mask = None if segmentation in (None, []) else _mask(segmentation, self.size_of[image])
         if mask is None and entry.get("bbox") is None:
             raise BadEntry("has neither a box nor a mask")
@@ -150,26 +153,39 @@ def _box(value: Any) -> list[float]:
     return value
 
 
-def _mask(value: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+def _mask(value: Any, size_hw: tuple[int, int] | None) -> dict[str, Any]:
     """The run lengths as compressed text, checked: evaluators read memory that is not theirs where they do not fit."""
+    if isinstance(value, list):
+        return _drawn(value, size_hw)
     if not isinstance(value, dict):
-        raise BadEntry("has a segmentation that is no run lengths")
-    if value.get("size") != list(size_hw):
+        raise BadEntry("has a segmentation that is neither polygons nor run lengths")
+    size = list(size_hw) if size_hw is not None else value.get("size")
+    if value.get("size") != size or not isinstance(size, list) or len(size) != 2:
         raise BadEntry("has run lengths of another size than the image")
     counts = value.get("counts")
     try:
         runs = rle_counts(counts)
     except ValueError as error:
         raise BadEntry(f"has run lengths that cannot be read: {error}") from None
-    if sum(runs) != size_hw[0] * size_hw[1]:
+    if not all(isinstance(n, int) for n in size) or sum(runs) != size[0] * size[1]:
         raise BadEntry("has run lengths that do not fill the mask")
-    return {"size": list(size_hw), "counts": counts} if isinstance(counts, str) else _compressed(runs, size_hw)
+    return {"size": size, "counts": counts} if isinstance(counts, str) else _compressed(runs, size)
 
 
-def _compressed(runs: list[int], size_hw: tuple[int, int]) -> dict[str, Any]:
+def _drawn(polygons: list[Any], size_hw: tuple[int, int] | None) -> dict[str, Any]:
+    """Polygons as pycocotools draws them, which takes them in results as in annotations."""
     from pycocotools import mask
 
-    return _plain_mask(mask.frPyObjects({"size": list(size_hw), "counts": runs}, *size_hw))
+    if size_hw is None:
+        raise BadEntry("has polygons, and the annotations have no size of its image")
+    checked = read_polygons(polygons, size_hw)
+    return _plain_mask(mask.merge(mask.frPyObjects(checked, *size_hw)))
+
+
+def _compressed(runs: list[int], size: list[int]) -> dict[str, Any]:
+    from pycocotools import mask
+
+    return _plain_mask(mask.frPyObjects({"size": size, "counts": runs}, *size))
 
 
 def _around(mask: Mapping[str, Any]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,20 +47,31 @@ class Rf100Detection(CocoFormatDetection):
         done = {name: self._part(encoder, name, part, seed, work) for name, part in work.parts.items()}
         if not work.world.leads:
             return Outcome(metrics=())
+        ap = {name: done[name]["ap"] if name in done else None for name in work.domain}
         judged = {name: body for name, body in done.items() if body["ap"] is not None}
         if not judged:
             raise NotApplicable(
                 "none of the suite's data sets gave an AP; the first: " + next(iter(done.values()))["why"]
             )
-        domain = {name: work.domain[name] if self.by_domain else "all" for name in judged}
-        metrics, scores = means({name: body["ap"] for name, body in judged.items()}, domain)
+        domain = work.domain if self.by_domain else dict.fromkeys(work.domain, "all")
+        metrics, scores = means(ap, domain)
+        lacking = sorted(name for name, value in ap.items() if value is None)
+        if not metrics:
+            raise UserError(
+                f"{len(lacking)} of the suite's {len(ap)} data sets gave no AP ({_some(lacking)}), so no mean of it can be given; "
+                "mend them or take them out, then run again: what is trained is kept."
+            )
         figures = [{"name": name, "domain": work.domain[name], **body} for name, body in sorted(done.items())]
         said = next(iter(judged.values()))["assumptions"]
         return Outcome(
             metrics=metrics,
             scores=scores,
             artifacts=(work.artifact_json(f"{self.name}.json", {"parts": figures}),),
-            assumptions=(*said, "Each data set is trained with the same settings, whatever its size."),
+            assumptions=(
+                *said,
+                "Each data set is trained with the same settings, whatever its size.",
+                *_without_a_mean(lacking, ap, domain),
+            ),
         )
 
     def _part(self, encoder: Encoder, name: str, part: Dataset, seed: int, work: Work) -> dict[str, Any]:
@@ -134,21 +145,31 @@ def shares_of(parts: Mapping[str, Dataset]) -> dict[str, float]:
     return {name: n / max(1, sum(images.values())) for name, n in images.items()}
 
 
-def means(ap: dict[str, float], domain: dict[str, str]) -> tuple[tuple[Metric, ...], Scores]:
-    """`rf_avg`, the mean over domains of the mean over their data sets, and each domain.
+def means(ap: Mapping[str, float | None], domain: Mapping[str, str]) -> tuple[tuple[Metric, ...], Scores | None]:
+    """`rf_avg`, the mean over domains of the mean over their data sets, and each domain; without those of which a part is missing.
 
     The error of a domain is over its data sets; that of the mean over all of them, each weighing what it weighs in the mean.
+    A mean over what is there would rise when a hard data set fails.
+
+    Args:
+        ap: by data set; None, or nothing, where one gave none.
+        domain: of every data set of the suite.
     """
-    names = sorted(ap)
     of_domain: dict[str, list[str]] = defaultdict(list)
-    for name in names:
+    for name in sorted(domain):
         of_domain[domain[name]].append(name)
-    weight = {name: len(names) / (len(of_domain) * len(of_domain[domain[name]])) for name in names}
-    values = tuple(weight[name] * ap[name] for name in names)
-    scores = Scores(sample=tuple(names), cluster=tuple(names), values={"rf_avg": values})
-    metrics = [metric_of(scores, "rf_avg", unit="%", better="higher", by="data set")]
+    known = {name: value for name, value in ap.items() if value is not None}
+    metrics, scores = [], None
+    if known.keys() >= domain.keys():
+        names = sorted(domain)
+        weight = {name: len(names) / (len(of_domain) * len(of_domain[domain[name]])) for name in names}
+        values = tuple(weight[name] * known[name] for name in names)
+        scores = Scores(sample=tuple(names), cluster=tuple(names), values={"rf_avg": values})
+        metrics.append(metric_of(scores, "rf_avg", unit="%", better="higher", by="data set"))
     for each, parts in of_domain.items() if len(of_domain) > 1 else ():
-        found = mean_clustered([ap[name] for name in parts], parts)
+        if not known.keys() >= set(parts):
+            continue
+        found = mean_clustered([known[name] for name in parts], parts)
         metrics.append(
             Metric(
                 name=each,
@@ -162,3 +183,17 @@ def means(ap: dict[str, float], domain: dict[str, str]) -> tuple[tuple[Metric, .
             )
         )
     return tuple(metrics), scores
+
+
+def _without_a_mean(lacking: Sequence[str], ap: Mapping[str, object], domain: Mapping[str, str]) -> tuple[str, ...]:
+    if not lacking:
+        return ()
+    broken = sorted({domain[name] for name in lacking})
+    return (
+        f"{len(lacking)} of the suite's {len(ap)} data sets gave no AP ({_some(lacking)}), so there is no rf_avg and no number for "
+        f"{', '.join(broken)}: a mean over fewer parts is not the suite's.",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

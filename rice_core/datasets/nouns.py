@@ -52,4 +52,4 @@ class Dataset:
     parts: Mapping[str, Dataset] = field(default_factory=dict)
     """Of a suite: its data sets by name; the ids of `splits` then begin with the part's name."""
     domain: Mapping[str, str] = field(default_factory=dict)
-    """Of a suite: what each part is grouped under."""
+    """Of a suite: what each data set is grouped under; one that could not be read is here and not in `parts`."""

@@ -35,7 +35,7 @@ def read_region(entry: dict[str, Any], label: int, size_hw: tuple[int, int] | No
         return Region(box, label)
     if isinstance(segmentation, dict):
         return Region(box, label, _run_lengths(segmentation, size_hw))
-    return Region(box, label, _polygons(segmentation, size_hw))
+    return Region(box, label, read_polygons(segmentation, size_hw))
 
 
 def rle_counts(counts: Any) -> list[int]:
@@ -96,7 +96,12 @@ def _cut(box: tuple[float, float, float, float], size_hw: tuple[int, int] | None
     return box if (left, top, right, bottom) == (x, y, x + w, y + h) else (left, top, right - left, bottom - top)
 
 
-def _polygons(value: Any, size_hw: tuple[int, int] | None) -> list[list[float]]:
+def read_polygons(value: Any, size_hw: tuple[int, int] | None) -> list[list[float]]:
+    """COCO's polygons, checked.
+
+    Raises:
+        BadEntry: no lists of x, y pairs, not finite, far outside the image, or without area.
+    """
     if not isinstance(value, list):
         raise BadEntry("has a segmentation that is neither polygons nor run lengths")
     height, width = size_hw or (_FAR, _FAR)

@@ -31,7 +31,7 @@ class Suite:
     name: str
     parts: Mapping[str, Dataset]
     domain: Mapping[str, str]
-    """Of each part: one of RF100's seven, or OTHER."""
+    """Of each data set of the folder, those that could not be read included: one of RF100's seven, or OTHER."""
     missing: tuple[str, ...]
     """The data sets of RF100 that `parts` lacks, those that could not be read included."""
     skipped: tuple[Skipped, ...]
@@ -73,7 +73,7 @@ def open_suite(folder: Path, *, name: str = "", judge: Judge = "test") -> Suite:
     return Suite(
         name=name or folder.resolve().name or "suite",
         parts=parts,
-        domain={part: listed.get(part, OTHER) for part in parts},
+        domain={part: listed.get(part, OTHER) for part in exports},
         missing=tuple(part for part in listed if part not in parts),
         skipped=tuple(sorted(skipped, key=lambda skip: skip.item)),
     )

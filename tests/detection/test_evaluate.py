@@ -25,6 +25,8 @@ from rice_core.stats import mean_clustered, paired
 
 H, W = 90, 120
 KINDS = {"bbox": "box", "segm": "mask"}
+PRECISIONS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+RECALLS = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 def run_lengths(mask_HW: np.ndarray) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def by_pycocotools(body: dict, results: list[dict], kind: str) -> dict[str, floa
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    return dict(zip(("AP", "AP50", "AP75", "APs", "APm", "APl"), judge.stats[:6].tolist(), strict=True))
+    return dict(zip((*PRECISIONS, *RECALLS), judge.stats.tolist(), strict=True))
 
 
 def by_lvis(path: Path, results: list[dict], kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
@@ -110,13 +112,14 @@ def by_lvis(path: Path, results: list[dict], kind: str, monkeypatch: pytest.Monk
     found = LVISResults(true, [{k: v for k, v in row.items() if k not in drop} for row in results])
     judge = LVISEval(true, found, kind)
     judge.run()
-    return {name: value for name, value in judge.results.items() if name.startswith("AP")}
+    return {"AR300" if name == "AR@300" else name.split("@")[0]: value for name, value in judge.results.items()}
 
 
 def assert_same(judged: evaluate.Judged, expected: dict[str, float]) -> None:
-    assert judged.ap.keys() == expected.keys()
+    found = judged.ap | judged.ar
+    assert found.keys() == expected.keys()
     for name, value in expected.items():
-        assert judged.ap[name] == (None if value == -1 else pytest.approx(100 * value, abs=1e-6)), name
+        assert found[name] == (None if value == -1 else pytest.approx(100 * value, abs=1e-6)), name
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -153,6 +156,45 @@ def test_polygons_and_uncompressed_crowds_are_as_pycocotools_reads_them(tmp_path
     assert_same(scored.mask, by_pycocotools(body, results, "segm"))
 
 
+@pytest.mark.parametrize("shape", ["polygon", "runs", "text"])
+def test_where_no_area_is_annotated_the_size_is_the_masks(shape: str, tmp_path: Path) -> None:
+    # A thin frame in a large box: 2,000 of 90 x 100 pixels, so medium by its box and small by its mask.
+    body, _ = world(0, "coco")
+    mask_HW = filled([10, 5, 100, 80])
+    mask_HW[7:83, 12:108] = 0
+    runs = np.diff(np.flatnonzero(np.diff(mask_HW.T.ravel(), prepend=2, append=2))).tolist()
+    thin = [[10, 5, 12, 5, 12, 83, 110, 83, 110, 85, 10, 85]]
+    segmentation = {"polygon": thin, "runs": {"size": [H, W], "counts": runs}, "text": run_lengths(mask_HW)}[shape]
+    thing = {"id": 1, "image_id": body["images"][0]["id"], "category_id": 2, "bbox": [10, 5, 100, 80], "iscrowd": 0}
+    body["annotations"] = [thing | {"segmentation": segmentation}]
+    rle = coco_mask.merge(coco_mask.frPyObjects(thin, H, W)) if shape == "polygon" else run_lengths(mask_HW)
+    area = int(coco_mask.area(rle))
+    assert area < 32**2 < 100 * 80
+    results = [thing | {"score": 0.5, "segmentation": rle}]
+    mended = {**body, "annotations": [body["annotations"][0] | {"area": area}]}
+    scored = score(truth_of(body, tmp_path), results, masks=True, resamples=0)
+    for kind, field in KINDS.items():
+        assert_same(getattr(scored, field), by_pycocotools(mended, results, kind))
+    assert scored.box.ap["APs"] == pytest.approx(100)
+    assert scored.box.ap["APl"] is None
+
+
+def test_boxes_need_no_image_size(tmp_path: Path) -> None:
+    body, results = world(4, "coco")
+    expected = score(truth_of(body, tmp_path), results, masks=False, resamples=0).box
+    for image in body["images"]:
+        del image["height"], image["width"]
+    truth = truth_of(body, tmp_path)
+    assert not truth.has_masks
+    assert any("have no size, so masks are not judged" in note for note in truth.notes)
+    found = score(truth, results, masks=False, resamples=0).box
+    assert (found.ap, found.ar) == (expected.ap, expected.ar)
+    body["images"][0]["height"] = -3  # what is there has to be a size
+    (tmp_path / "truth.json").write_text(json.dumps(body))
+    skipped = read_ground_truth(tmp_path / "truth.json", None, name="truth.json").skipped
+    assert any("no usable size" in skip.reason for skip in skipped)
+
+
 def test_categories_in_parts_score_as_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body, results = world(0, "lvis")
     truth = truth_of(body, tmp_path)
@@ -160,6 +202,7 @@ def test_categories_in_parts_score_as_all_at_once(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(evaluate, "_PAIRS", 2 * len(truth.images))
     parts = score(truth, results, masks=False, resamples=5)
     assert parts.box.ap == whole.box.ap
+    assert parts.box.ar == whole.box.ar
     assert parts.box.errors == whole.box.errors
 
 

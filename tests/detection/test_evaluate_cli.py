@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import typer
 from click.testing import Result
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 
 from probes.detection.cli import register
 from probes.detection.results import write_results
+from probes.detection.scorecard import COLUMNS
 from rice_core.errors import UserError
 
 BOX = {"image_id": 0, "category_id": 1, "bbox": [2, 3, 10, 10], "score": 0.5}
@@ -71,6 +74,36 @@ def test_without_error_and_without_masks(tmp_path: Path) -> None:
     assert rows_of(run.stdout)["AP"] == ["25.74"]
     assert "masks" not in run.stdout
     assert "+-" not in run.stdout
+
+
+def test_recall_and_categories_are_there(tmp_path: Path) -> None:
+    rows = [{**BOX, "image_id": k} for k in range(3)]
+    run = evaluate(written(tmp_path, rows), truth(tmp_path), "--no-error", "--categories")
+    lines = dict(line.rsplit(maxsplit=1) for line in run.stdout.splitlines() if line.startswith(("AR", "dog")))
+    assert {" ".join(name.split()): value for name, value in lines.items()} == {
+        "AR1": "75.00", "AR10": "75.00", "AR100": "75.00", "ARs": "75.00", "ARm": ".", "ARl": ".", "dog 4": "75.25"
+    }  # fmt: skip
+    assert "dog" not in evaluate(written(tmp_path, rows), truth(tmp_path), "--no-error").stdout
+
+
+def test_csv_and_json_hold_every_number_once(tmp_path: Path) -> None:
+    rows = [{**BOX, "image_id": k, "segmentation": FULL} for k in range(3)] + [{**BOX, "score": None}]
+    table = pd.read_csv(io.StringIO(evaluate(written(tmp_path, rows), truth(tmp_path), "-f", "csv").stdout))
+    assert list(table.columns) == list(COLUMNS)
+    over_all = table[table.category.isna()].set_index(["kind", "metric"])
+    assert len(over_all) == len(table[table.category.isna()]) == 2 * 12
+    assert over_all.loc[("box", "AP"), "value"] == pytest.approx(75.2475247, abs=1e-6)
+    assert over_all.loc[("box", "AP"), "stderr"] > 0
+    assert over_all.loc[("box", "AR100"), ["value", "n"]].tolist() == [75.0, 4]
+    (box, mask) = table[table.category == "dog"].itertuples()
+    assert (box.kind, mask.kind, box.metric, box.n) == ("box", "mask", "AP", 4)
+    run = evaluate(written(tmp_path, rows), truth(tmp_path), "-f", "json")
+    body = json.loads(run.stdout)
+    assert run.exit_code == 3
+    assert (body["images"], body["detections"], len(body["left_out"])) == (4, 3, 1)
+    assert len(body["numbers"]) == len(table)
+    for row, number in zip(table.itertuples(), body["numbers"], strict=True):
+        assert number["value"] is None if pd.isna(row.value) else number["value"] == row.value
 
 
 def test_what_stands_beside_the_results_is_shown(tmp_path: Path) -> None:

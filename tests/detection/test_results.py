@@ -82,6 +82,28 @@ def read(folder: Path, truth: GroundTruth, body: Any) -> Any:
     return read_results(path, truth)
 
 
+def test_polygons_are_drawn_as_pycocotools_draws_them(tmp_path: Path, truth: GroundTruth) -> None:
+    polygons = [[2, 3, 12, 3, 12, 13], [20, 3, 25, 3, 25, 8]]
+    drawn = coco_mask.merge(coco_mask.frPyObjects(polygons, 20, 30))
+    (entry,) = read(tmp_path, truth, [{**GOOD, "segmentation": polygons}]).entries
+    assert entry["segmentation"] == {"size": [20, 30], "counts": drawn["counts"].decode()}
+    assert entry["bbox"] == GOOD["bbox"]
+    (around,) = read(tmp_path, truth, [{**GOOD, "bbox": None, "segmentation": polygons}]).entries
+    assert around["bbox"] == coco_mask.toBbox(drawn).tolist()
+
+
+@pytest.mark.parametrize("size", [{"width": 30, "height": 20}, {}])
+@pytest.mark.parametrize("segmentation", [[[2, 3, 12, 3, 12, 13]], [[1]], {"counts": "x"}, "nothing"])
+def test_where_masks_are_not_judged_none_costs_a_box(tmp_path: Path, size: dict, segmentation: Any) -> None:
+    thing = {"id": 1, "image_id": 4, "category_id": 7, "bbox": [2, 3, 10, 10]}
+    body = {"images": [{"id": 4, **size}], "annotations": [thing], "categories": [{"id": 7, "name": "dog"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(body))
+    boxes = read_ground_truth(tmp_path / "boxes.json", None, name="boxes.json")
+    found = read(tmp_path, boxes, [{**GOOD, "segmentation": segmentation}])
+    assert (found.entries, found.skipped) == ([GOOD], ())
+    assert score(boxes, found.entries, masks=False, resamples=0).box.ap["AP"] == pytest.approx(100)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -99,7 +121,9 @@ def read(folder: Path, truth: GroundTruth, body: Any) -> Any:
         ({"segmentation": {**MASK, "size": [30, 20]}}, "has run lengths of another size than the image"),
         ({"segmentation": {**MASK, "counts": "5"}}, "has run lengths that do not fill the mask"),
         ({"segmentation": {**MASK, "counts": "~~~"}}, "has run lengths that cannot be read"),
-        ({"segmentation": [[2, 3, 12, 3, 12, 13]]}, "has a segmentation that is no run lengths"),
+        ({"segmentation": "2 3 12 3"}, "has a segmentation that is neither polygons nor run lengths"),
+        ({"segmentation": [[2, 3, 12, 3]]}, "has a polygon that is no list of three or more x, y pairs"),
+        ({"segmentation": [[2, 3, 12, 3, 22, 3]]}, "has polygons without area"),
     ],
 )
 def test_bad_entries_are_counted_by_reason(change: dict, reason: str, tmp_path: Path, truth: GroundTruth) -> None:
