@@ -8,13 +8,16 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 # Bytecode is kept even where the environment says otherwise: without it every process compiles torch anew (4 s each).
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-all check bench clean
 
 demo: $(READY)
 	$(BIN)/ricebench demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 -q -m "not slow"
+
+test-all: test
+	$(BIN)/python -m pytest -n 2 -q -m slow
 
 check: $(READY)
 	$(BIN)/ruff check .
