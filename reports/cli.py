@@ -54,17 +54,21 @@ def table(
     """Print the records as tables: one overview a data set, with errors, chance and ceiling."""
     from reports.board import boards, group_table, groups, overview_table
     from reports.judge import Judge
+    from reports.unloaded import loaded, unloaded_line
 
     if paper is not None:
         _print_beside(paper, store, format_)
         return
     opened = _opened(store)
-    for board in boards(groups(opened.records())):
+    records = opened.records()
+    for board in boards(groups(loaded(records))):
         judges = {group.key: Judge(group, opened) for group in board.groups}
         made = [overview_table(board, judges), *(map(group_table, judges.values()) if all_ else ())]
         for each in made:
             _print(each, format_)
             typer.echo()
+    if line := unloaded_line(records):
+        typer.echo(line, err=True)
 
 
 def compare(
@@ -75,10 +79,18 @@ def compare(
 ) -> None:
     """Compare two encoders sample by sample: difference, 95 % interval, and what could have been detected."""
     from reports.compare import compare as compare_records
+    from reports.unloaded import loaded
 
     opened = _opened(store)
-    records = opened.records()
-    mine, theirs = ([r for r in records if name in (r.cell.encoder.title, r.cell.encoder.shorthand)] for name in (a, b))
+    records = loaded(opened.records())
+    mine, theirs = (
+        [
+            r
+            for r in records
+            if name in (r.cell.encoder.title, r.cell.encoder.told().shorthand, r.cell.encoder.shorthand)
+        ]
+        for name in (a, b)
+    )
     for name, found in ((a, mine), (b, theirs)):
         if not found:
             known = ", ".join(sorted({record.cell.encoder.title for record in records}))

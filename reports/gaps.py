@@ -67,6 +67,7 @@ def command(some: Sequence[Gap]) -> str:
 
 def _asked(spec: EncoderSpec) -> str:
     """The shorthand, with the display name where it can be typed."""
+    spec = spec.told()
     plain = re.fullmatch(r"[A-Za-z0-9 ._/+-]+", spec.name)
     return f"{spec.name}={spec.shorthand}" if plain and spec.name != spec.shorthand else spec.shorthand
 

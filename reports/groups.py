@@ -180,7 +180,7 @@ def _labels(filed: list[tuple[Record, _Place]]) -> dict[str, str]:
     for record, place in filed:
         titles[place.encoder].add(record.cell.encoder.title)
         weights = record.evidence.weights if record.evidence else ""
-        facts[place.encoder] = max(facts.get(place.encoder, ("", "")), (record.cell.encoder.shorthand, weights))
+        facts[place.encoder] = max(facts.get(place.encoder, ("", "")), (record.cell.encoder.told().shorthand, weights))
     plain = {key: min(names) for key, names in titles.items()}
     sharing: dict[str, list[str]] = defaultdict(list)
     for key, title in plain.items():

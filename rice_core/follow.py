@@ -26,13 +26,14 @@ def follow(plan: Plan, world: World, store: Store, settings: Settings) -> None:
     What goes wrong here is not caught: the process ends, and torchrun ends the others; the same command goes on from
     the last checkpoint.
     """
+    specs = {cell.id: spec for spec in plan.encoders for cell, _ in plan.cells(spec)}
     cells = {cell.id: (cell, probe) for spec in plan.encoders for cell, probe in plan.cells(spec)}
     subject: Subject | None = None
     while (wanted := world.agree(None)) is not None:
         cell_id, made_from, later = wanted
         cell, probe = cells[cell_id]
         if subject is None or subject.encoder.spec.identity() != cell.encoder.identity():
-            subject = Subject(cell.encoder, settings.device)
+            subject = Subject(specs[cell_id], settings.device)  # a cell names no path
         work = CellWork(
             cell,
             plan.dataset,

@@ -61,12 +61,12 @@ class Progress:
         if self._rich is not None:
             self._cells = self._rich.add_task(what, total=total)
 
-    def advance(self, line: str) -> None:
-        """One of the overall count is finished; `line` says how."""
-        self._done += 1
+    def advance(self, line: str, cells: int = 1) -> None:
+        """One of the overall count is finished, or several at once; `line` says how."""
+        self._done += cells
         self.say(f"[{self._done}/{self._total}] {line}")
         if self._rich is not None and self._cells is not None:
-            self._rich.advance(self._cells)
+            self._rich.advance(self._cells, cells)
 
     def reach(self, done: int) -> None:
         """So much of the overall count is done; a pipe hears of it now and then."""

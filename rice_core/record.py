@@ -7,14 +7,18 @@ record: a record is reused only while they still match. The schema is append-onl
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rice_core.digest import json_digest
+from rice_core.paths import without_paths
 from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, ProbeSpec
 
 SCHEMA_VERSION = 1
+Sentence = Annotated[str, AfterValidator(without_paths)]
+"""Words that quote what others said: of a path of this machine the last name is left."""
 
 
 class Cell(Frozen):
@@ -32,6 +36,11 @@ class Cell(Frozen):
         """20 hex digits of the sha256 of the request without display names."""
         body = self.model_dump(mode="json", exclude={"encoder": {"name"}})
         return json_digest(body)[:20]
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a glob names this cell: its id, "encoder/probe", or "encoder/probe/data set", as tables show them."""
+        place = f"{self.encoder.title}/{self.probe.name}"
+        return any(fnmatchcase(name, pattern) for name in (place, f"{place}/{self.dataset.name}", self.id))
 
     @property
     def comparable(self) -> str:
@@ -101,7 +110,7 @@ class Outcome(Frozen):
     metrics: tuple[Metric, ...]
     scores: Scores | None = None
     artifacts: tuple[Artifact, ...] = ()
-    assumptions: tuple[str, ...] = ()
+    assumptions: tuple[Sentence, ...] = ()
     """What the paper or the data set does not say and the probe decided: one sentence each."""
 
 
@@ -120,7 +129,7 @@ class Evidence(Frozen):
     dim: int = 0
     patch: int = 0
     resolution: tuple[int, int] = (0, 0)
-    encoder_facts: dict[str, str] = {}
+    encoder_facts: dict[str, Sentence] = {}
     """Training tags of the encoder, as its own file gives them."""
 
     def reuse_key(self) -> tuple[str, ...]:
@@ -130,8 +139,8 @@ class Evidence(Frozen):
 class Skipped(Frozen):
     """An input that was left out, with the reason; counted, never silent."""
 
-    item: str
-    reason: str
+    item: Annotated[str, AfterValidator(lambda item: without_paths(item) if item.startswith("/") else item)]
+    reason: Sentence
 
 
 class Record(Frozen):
@@ -142,9 +151,9 @@ class Record(Frozen):
     status: Literal["done", "failed", "not_applicable"]
     metrics: tuple[Metric, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    assumptions: tuple[str, ...] = ()
+    assumptions: tuple[Sentence, ...] = ()
     scores_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    error: str | None = None
+    error: Sentence | None = None
     evidence: Evidence | None = None
     taints: tuple[str, ...] = ()
     """Why this number must not stand in a paper table: "limit 64", "uncommitted code"."""

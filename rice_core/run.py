@@ -3,6 +3,10 @@
 One encoder is loaded at a time and serves all its cells. A cell whose record is sound and was made from the same
 weights, data and code is reused; every other is measured and its record written at once. torch is imported only when
 something must be measured.
+
+Several runs may share a store: each claims all cells of an encoder that it is going to measure, because they share the
+encoder and its features, and holds each claim until that cell's record is written. What another run has claimed comes last:
+this run goes on with other encoders, then waits, and finds the records.
 """
 
 from __future__ import annotations
@@ -10,10 +14,11 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Literal
 
+from rice_core.adopt import adopt
 from rice_core.cache import FeatureCache
+from rice_core.claims import Claims
 from rice_core.datasets import Dataset, data_digest, file_digests
 from rice_core.errors import UserError
 from rice_core.known import Identity, KnownEncoders
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from rice_core.train.parallel import World
 
 Only = Literal["missing", "failed", "all"]
+Pairs = list[tuple[Cell, Probe]]
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,12 @@ class Plan:
     limit: int | None = None
 
     def cells(self, encoder: EncoderSpec) -> list[tuple[Cell, Probe]]:
-        """The cells of one encoder."""
+        """The cells of one encoder, which they name without a machine's paths."""
         return [
-            (Cell(encoder=encoder, probe=probe.spec, dataset=self.dataset.spec, seed=seed, limit=self.limit), probe)
+            (
+                Cell(encoder=encoder.told(), probe=probe.spec, dataset=self.dataset.spec, seed=seed, limit=self.limit),
+                probe,
+            )
             for probe in self.probes
             for seed in self.seeds
         ]
@@ -60,7 +69,7 @@ class Settings:
     workers: int = 2
     only: Only = "missing"
     rerun: str = ""
-    """Glob over "encoder/probe"; matching cells are measured again."""
+    """Glob (`Cell.matches`); matching cells are measured again."""
     cache_bytes: int = 50 << 30
     debug: bool = False
     """Let an unexpected error escape with its traceback instead of recording it."""
@@ -81,6 +90,11 @@ class Summary:
         if outcome == "failed":
             self.errors.append(f"{record.cell.encoder.title} / {record.cell.probe.name}: {record.error}")
 
+    def not_loaded(self, cells: int, error: str) -> None:
+        """An encoder could not be loaded, so `cells` cells have no record."""
+        self.counts["failed"] += cells
+        self.errors.append(error)
+
 
 class Runner:
     """Runs plans into one store.
@@ -93,6 +107,7 @@ class Runner:
     def __init__(self, store: Store, settings: Settings, progress: Progress, *, world: World | None = None) -> None:
         self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
         self._known = KnownEncoders(store.root / "known")
+        self._claims = Claims(store.root / "claims")
         self._store = store
         self._settings = settings
         self._progress = progress
@@ -106,7 +121,7 @@ class Runner:
             UserError: `rerun` names no cell of the plan.
         """
         cells = [cell for spec in plan.encoders for cell, _ in plan.cells(spec)]
-        if self._settings.rerun and not any(map(self._to_rerun, cells)):
+        if self._settings.rerun and not any(cell.matches(self._settings.rerun) for cell in cells):
             raise UserError(
                 f"--rerun {self._settings.rerun} matches no cell of this run; write a pattern of encoder/probe, as in '*/knn'."
             )
@@ -115,36 +130,63 @@ class Runner:
         files = file_digests(plan.dataset)
         data = data_digest(plan.dataset, files)
         self._progress.begin(len(cells), "cells")
+        waiting: list[tuple[EncoderSpec, Pairs]] = []
         for spec in plan.encoders:
-            if not self._reuse_all(plan, spec, data, summary):
-                self._run_encoder(plan, spec, files, data, summary)
+            for cell, _ in plan.cells(spec):
+                adopt(self._store, self._claims, spec, cell)
+            if left := self._encoder(plan, spec, plan.cells(spec), files, data, summary):
+                waiting.append((spec, left))
+        while waiting:
+            free = self._claims.first_free([[cell.id for cell, _ in pairs] for _, pairs in waiting], self._progress.say)
+            spec, pairs = waiting.pop(free)
+            if left := self._encoder(plan, spec, pairs, files, data, summary):
+                waiting.append((spec, left))
         return summary
 
-    def _reuse_all(self, plan: Plan, spec: EncoderSpec, data: str, summary: Summary) -> bool:
-        """Finish an encoder without loading it, where all its cells stand and its files are known."""
+    def _encoder(
+        self, plan: Plan, spec: EncoderSpec, pairs: Pairs, files: dict[str, str], data: str, summary: Summary
+    ) -> Pairs:
+        """Finish these cells of an encoder, but those that another run has claimed, which are returned."""
+        if self._reuse_all(spec, pairs, data, summary):
+            return []
+        mine = [(cell, probe) for cell, probe in pairs if self._claims.take(cell.id, _called(cell))]
+        try:
+            if mine:
+                self._measure(plan, spec, mine, files, data, summary)
+        finally:
+            for cell, _ in mine:
+                self._claims.give_back(cell.id)
+        return [pair for pair in pairs if pair not in mine]
+
+    def _reuse_all(self, spec: EncoderSpec, pairs: Pairs, data: str, summary: Summary) -> bool:
+        """Finish cells of an encoder without loading it, where all stand and its files are known."""
         known = self._known.get(spec)
         if known is None:
             return False
-        kept = [self._reusable(cell, probe, known, data) for cell, probe in plan.cells(spec)]
+        kept = [self._reusable(cell, probe, known, data) for cell, probe in pairs]
         standing = [record for record in kept if record is not None]
         if len(standing) < len(kept):
             return False
-        for record in standing:
-            self._finish(summary, record, "reused")
+        for record, (cell, _) in zip(standing, pairs, strict=True):
+            with self._claims.taken(cell.id, _called(cell)) as mine:
+                self._finish(summary, self._renamed(record, cell, mine=mine), "reused")
         return True
 
-    def _run_encoder(self, plan: Plan, spec: EncoderSpec, files: dict[str, str], data: str, summary: Summary) -> None:
-        from rice_core.measure import Measurer, Subject, now
+    def _measure(
+        self, plan: Plan, spec: EncoderSpec, mine: Pairs, files: dict[str, str], data: str, summary: Summary
+    ) -> None:
+        """Reuse or measure cells that this run has claimed."""
+        from rice_core.measure import Measurer, Subject
 
         try:
             subject = Subject(spec, self._settings.device)
         except UserError as error:
-            for cell, _ in plan.cells(spec):
-                failed = Record(cell=cell, status="failed", error=str(error), created=now())
-                self._finish(summary, self._keep(failed), "failed")
+            # Nothing was measured, so nothing is recorded: a slip of the pen is no result.
+            summary.not_loaded(len(mine), f"could not be loaded: {error}")
+            self._progress.advance(f"could not be loaded: {error}", cells=len(mine))
             return
         self._known.put(spec, subject.identity)
-        pending = self._pending(plan, spec, subject, data, summary)
+        pending = self._pending(spec, mine, subject, data, summary)
         if not pending:
             return
         measurer = Measurer(
@@ -163,42 +205,44 @@ class Runner:
         )
         with contextlib.closing(measurer):
             for done, (cell, probe) in enumerate(pending, start=1):
+                # The cells that share passes with this one are claimed too, so their folders may be written.
                 record, scores = measurer.measure(cell, probe, pending[done:])
                 self._finish(summary, self._keep(record, scores), record.status)
                 if record.status == "done":
                     self._store.drop_unfinished(cell.id)
+                self._claims.give_back(cell.id)
 
-    def _pending(
-        self, plan: Plan, spec: EncoderSpec, subject: Subject, data: str, summary: Summary
-    ) -> list[tuple[Cell, Probe]]:
+    def _pending(self, spec: EncoderSpec, mine: Pairs, subject: Subject, data: str, summary: Summary) -> Pairs:
         """The cells to measure; the others are finished here."""
         pending = []
-        for cell, probe in plan.cells(spec):
+        for cell, probe in mine:
             kept = self._reusable(cell, probe, subject.identity, data)
             if kept is not None:
-                self._finish(summary, kept, "reused")
+                self._finish(summary, self._renamed(kept, cell, mine=True), "reused")
             elif self._settings.only == "failed" and not self._has_failed(cell):
                 summary.counts["left"] += 1
                 self._progress.advance(f"{spec.title} / {cell.probe.name}: left, it has not failed")
             else:
                 pending.append((cell, probe))
+                continue
+            self._claims.give_back(cell.id)
         return pending
 
     def _reusable(self, cell: Cell, probe: Probe, encoder: Identity, data: str) -> Record | None:
-        if self._settings.only == "all" or self._to_rerun(cell):
+        if self._settings.only == "all" or cell.matches(self._settings.rerun):
             return None
         record = self._store.get(cell.id)
         if record is None or record.status == "failed" or record.evidence is None:
             return None
         now = (encoder.weights, encoder.architecture, data, number_code(type(probe), cell.encoder.source))
-        if record.evidence.reuse_key() != now or not self._store.intact(record):
-            return None
-        if record.cell != cell:  # the same request under another display name
-            record = self._store.put(record.model_copy(update={"cell": cell}))
-        return record
+        return record if record.evidence.reuse_key() == now and self._store.intact(record) else None
 
-    def _to_rerun(self, cell: Cell) -> bool:
-        return fnmatch(f"{cell.encoder.title}/{cell.probe.name}", self._settings.rerun)
+    def _renamed(self, record: Record, cell: Cell, *, mine: bool) -> Record:
+        """The record under the display name of today; written where the cell is claimed and the record still stands."""
+        if record.cell == cell:
+            return record
+        renamed = record.model_copy(update={"cell": cell})
+        return self._store.put(renamed) if mine and self._store.get(cell.id) == record else renamed
 
     def _has_failed(self, cell: Cell) -> bool:
         record = self._store.get(cell.id)
@@ -214,9 +258,11 @@ class Runner:
 
     def _finish(self, summary: Summary, record: Record, outcome: str) -> None:
         summary.add(record, outcome)
-        cell = record.cell
-        which = f"{cell.encoder.title} / {cell.probe.name}" + (f" / seed {cell.seed}" if cell.seed else "")
-        self._progress.advance(f"{which}: {_headline(record, outcome)}")
+        self._progress.advance(f"{_called(record.cell)}: {_headline(record, outcome)}")
+
+
+def _called(cell: Cell) -> str:
+    return f"{cell.encoder.title} / {cell.probe.name}" + (f" / seed {cell.seed}" if cell.seed else "")
 
 
 def _headline(record: Record, outcome: str) -> str:

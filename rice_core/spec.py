@@ -13,12 +13,14 @@ Probe shorthand     name[?param=value&...]        knn   knn?k=20   linear-seg?gr
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rice_core.errors import UserError
+from rice_core.paths import folder_name
 
 Source = Literal["hf", "timm", "open_clip", "rice", "synthetic"]
 SOURCES: tuple[str, ...] = ("hf", "timm", "open_clip", "rice", "synthetic")
@@ -34,7 +36,10 @@ class Frozen(BaseModel):
 
 
 class EncoderSpec(Frozen):
-    """One encoder, as asked for. `name` is for display and never part of the identity."""
+    """One encoder, as asked for. `name` is for display and never part of the identity.
+
+    What is kept and shown is `told()`: a folder that was given by its absolute path is called by its last name and a digest.
+    """
 
     name: str = ""
     source: Source
@@ -64,8 +69,13 @@ class EncoderSpec(Frozen):
 
     @property
     def title(self) -> str:
-        """The display name: the given one, or the shorthand."""
-        return self.name or self.shorthand
+        """The display name: the given one, or the shorthand without a machine's paths."""
+        return self.name or self.told().shorthand
+
+    def told(self) -> EncoderSpec:
+        """This request without a machine's paths, as records and tables have it. Told again it stays as it is."""
+        before, path = _place(self.source, self.model)
+        return self.model_copy(update={"model": before + folder_name(path)}) if path.startswith("/") else self
 
     @property
     def shorthand(self) -> str:
@@ -90,8 +100,8 @@ class EncoderSpec(Frozen):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Everything that changes the features: all fields but the display name."""
-        return self.model_dump(mode="json", exclude={"name"})
+        """Everything that changes the features: all fields but the display name, without a machine's paths."""
+        return self.told().model_dump(mode="json", exclude={"name"})
 
     @classmethod
     def parse(cls, text: str) -> EncoderSpec:
@@ -128,6 +138,14 @@ class EncoderSpec(Frozen):
             raise UserError(
                 f"{given!r} is no encoder: {_first(error)}; see `ricebench list encoders` for examples."
             ) from None
+
+
+def _place(source: str, model: str) -> tuple[str, str]:
+    """What stands before a path in `model`, and the path: `local-dir:`, or the architecture of open_clip:NAME/WEIGHTS-FILE."""
+    if source == "open_clip" and (found := re.match(r"[^/:]+/(?=/)", model)):
+        return found[0], model[found.end() :]
+    head = "local-dir:" if model.startswith("local-dir:") else ""
+    return head, model.removeprefix(head)
 
 
 def _encoder_field(key: str, value: str, given: str) -> dict[str, Any]:

@@ -181,6 +181,7 @@ def _typed(spec: EncoderSpec) -> str:
     listed = next(
         (known.id for known in catalogue() if EncoderSpec.parse(known.spec).identity() == spec.identity()), ""
     )
+    spec = spec.told()
     plain = re.fullmatch(r"[A-Za-z0-9 ._/+-]+", spec.name)
     named = f"{spec.name}={spec.shorthand}" if plain and spec.name != spec.shorthand else spec.shorthand
     return listed or named

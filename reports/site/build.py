@@ -22,6 +22,7 @@ from reports.site.pictures import Pictures
 from reports.site.record_page import write_records
 from reports.site.results import BoardView, CompareSection, view_board
 from reports.site.study_page import write_studies
+from reports.unloaded import loaded, unloaded_line
 from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.store import Store
@@ -100,7 +101,8 @@ def _write(store: Store, pen: Pen, progress: Tracker | None) -> None:
     def track(sequence: Sequence[Any], what: str) -> Iterable[Any]:
         return progress.track(sequence, what) if progress else sequence
 
-    records = store.records()
+    everything = store.records()
+    records = loaded(everything)
     found = groups(records)
     pictures = Pictures(store, pen)
     views: list[BoardView] = []
@@ -113,7 +115,10 @@ def _write(store: Store, pen: Pen, progress: Tracker | None) -> None:
     studied = write_studies(pen, records, track)
     beside = write_beside(pen, records, store)
     summary = _summary(records, found)
-    pen.page("index.html", "index.html.j2", views=views, studies=studied, beside=beside, summary=summary)
+    unloaded = unloaded_line(everything)
+    pen.page(
+        "index.html", "index.html.j2", views=views, studies=studied, beside=beside, summary=summary, unloaded=unloaded
+    )
     pen.page("compare.html", "compare.html.j2", sections=sections)
     write_cells(pen, boards(found))
     write_missing(pen, boards(found))

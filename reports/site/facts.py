@@ -153,9 +153,9 @@ def write_provenance(pen: Pen, found: Sequence[Group]) -> None:
 def _encoder(entry: Entry) -> tuple[Value, ...]:
     found = next((record.evidence for record in entry.records if record.evidence), None)
     if found is None:
-        return (Value(text=entry.spec.shorthand), *[Value()] * 6)
+        return (Value(text=entry.spec.told().shorthand), *[Value()] * 6)
     return (
-        Value(text=entry.spec.shorthand),
+        Value(text=entry.spec.told().shorthand),
         Value(text=found.weights),
         Value(value=found.n_params, text=f"{found.n_params:,}"),
         Value(value=found.dim, text=str(found.dim)),

@@ -55,7 +55,7 @@ def _metric(metric: Metric) -> tuple[str, ...]:
 def _facts(record: Record) -> list[tuple[str, str, bool]]:
     """(name, words, whether the words are a digest)."""
     facts = [
-        ("encoder", record.cell.encoder.shorthand, True),
+        ("encoder", record.cell.encoder.told().shorthand, True),
         ("probe", f"{record.cell.probe.shorthand}, version {record.cell.probe.version}", False),
         ("data set", f"{record.cell.dataset.name} ({record.cell.dataset.layout})", False),
         ("listing", record.cell.dataset.fingerprint, True),

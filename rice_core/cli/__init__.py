@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from rice_core import __version__
-from rice_core.cli import curate, export, look, measure, train
+from rice_core.cli import curate, export, forget, look, measure, train
 from rice_core.cli.boundary import explained
 from rice_core.echo import echo
 
@@ -44,6 +44,7 @@ def build_app() -> typer.Typer:
 
     measure.register(app)
     look.register(app)
+    forget.register(app)
     export.register(app)
     curate.register(app)
     train.register(app)

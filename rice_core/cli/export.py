@@ -31,9 +31,10 @@ def export(
         raise UserError(f"--to {to} is not known; use hf or rice.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not empty; choose a new folder.")
-    loaded = load_encoder(resolve(encoder))
+    spec = resolve(encoder)
+    loaded = load_encoder(spec)
     trunk, recipe = native_trunk_of(loaded)
-    tags = dict(getattr(loaded, "facts", {})) | {"exported from": encoder}
+    tags = dict(getattr(loaded, "facts", {})) | {"exported from": spec.told().shorthand}
     save = save_hugging_face if to == "hf" else save_rice
     save(out, trunk, tags=tags, mean=recipe.mean, std=recipe.std, regions=getattr(loaded, "regions", None))
     typer.echo(f"Written; use it as {to}:{out}")

@@ -118,12 +118,16 @@ def _show_record(record: Record) -> None:
 
 
 def status(store: StoreOption = DEFAULT_STORE) -> None:
-    """List the cells of the store and how they stand."""
+    """List the cells of the store, how they stand, and who works on which."""
+    from rice_core.claims import Claims
     from rice_core.store import Store
 
     opened = Store(store)
     records, problems = opened.scan()
-    if not records and not problems:
+    in_work = Claims(opened.root / "claims").held()
+    for name, holder in in_work.items():
+        typer.echo(f"{name}  {'in work':<14}  {holder.what}, by {holder.words}")
+    if not records and not problems and not in_work:
         typer.echo(f"{store} holds no records; `ricebench demo` or `ricebench run` makes some.")
         raise typer.Exit(1)
     for r in sorted(

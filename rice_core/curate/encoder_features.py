@@ -29,7 +29,7 @@ class EncoderFeatures:
         if spec.resolution is None:
             raise ValueError("an encoder must fill in spec.resolution")
         self._side = max(spec.resolution)
-        self.name = spec.model_copy(update={"name": ""}).shorthand
+        self.name = spec.told().shorthand
         # Weights decide, not the name: an encoder trained further at the same place is another featurizer.
         self.version = self._encoder.weights_digest()[:12]
 

@@ -7,6 +7,7 @@ OUT/image_centers.safetensors   the same of whole images, where they were cluste
 OUT/clusters.html, .png      sample crops of clusters, for people to look at
 OUT/left_out.jsonl           every image and annotation that was left out, with its reason
 OUT/.work                    finished pieces (rice_core.curate.pieces)
+OUT/.lock                    keeps a second process out
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rice_core.curate.settings import CurateSettings
 from rice_core.curate.sources import fingerprint
 from rice_core.curate.stages import CODE_VERSION, Curation
 from rice_core.errors import UserError
-from rice_core.files import check_writable
+from rice_core.files import check_writable, held
 from rice_core.progress import Progress
 from rice_core.regions import MANIFEST, RegionManifest, read_region_manifest
 
@@ -70,19 +71,24 @@ def curate(
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file() and not (out / WORK).is_dir():
         raise UserError(f"{out} holds files that are no curated regions; choose an empty folder.")
     place = Workplace(out / WORK)
-    if fresh:
-        place.clear()
-        (out / MANIFEST).unlink(missing_ok=True)
     asked = settings.model_dump(mode="json") | {"source": source, "code": CODE_VERSION}
     if earlier is not None:
         asked["centers"] = earlier.digest
-    finished = _finished(out, asked, chosen.versions)
+    finished = None if fresh else _finished(out, asked, chosen.versions)
     if finished is not None:
         return finished
     check_writable(out / WORK)
-    return Curation(
-        images, out, settings, chosen, place, progress, workers, device, spread_over, asked, earlier=earlier
-    ).run()
+    with held(out / ".lock") as alone:
+        if not alone:
+            raise UserError(
+                f"another process curates into {out}; wait for its end, or write the shards into another folder."
+            )
+        if fresh:
+            place.clear()
+            (out / MANIFEST).unlink(missing_ok=True)
+        return Curation(
+            images, out, settings, chosen, place, progress, workers, device, spread_over, asked, earlier=earlier
+        ).run()
 
 
 def _finished(out: Path, asked: dict[str, Any], versions: dict[str, str]) -> RegionManifest | None:

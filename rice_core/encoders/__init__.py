@@ -6,12 +6,14 @@ An adapter is a module with `load(spec) -> Encoder`. A new family is one such fi
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import cast
 
 import torch
 
 from rice_core.errors import MissingExtra, UserError
 from rice_core.features import Encoder
+from rice_core.paths import is_told
 from rice_core.spec import EncoderSpec
 
 
@@ -22,6 +24,10 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
         UserError: unknown or gated model, no network, weights that do not fit or would have to be unpickled, remote code
             required, a size that the model cannot take. MissingExtra: the adapter's library is not installed.
     """
+    if spec.told() == spec and is_told(spec.model) and not Path(spec.model).expanduser().exists():
+        raise UserError(
+            f"{spec.title} is how records call a folder that was given by its absolute path; give that path."
+        )
     # Building a model draws from the global generator, and a probe's numbers must not depend on that.
     with torch.random.fork_rng(devices=[]):
         try:
@@ -30,7 +36,12 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
             if (error.name or "").split(".")[0] == "rice_core":
                 raise
             raise MissingExtra(spec.title, "encoders") from error
-        return cast(Encoder, load(spec))
+        try:
+            return cast(Encoder, load(spec))
+        except UserError as error:
+            # What is kept names no path; who typed one is told of it.
+            error.args = (str(error).replace(spec.told().shorthand, spec.shorthand),)
+            raise
 
 
 def _adapter(source: str) -> EntryPoint:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from rice_core.claims import Claims
 from rice_core.config import build_probes
 from rice_core.curate.settings import CurateSettings
 from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
-from rice_core.files import write_atomically
+from rice_core.files import held, write_atomically
 from rice_core.progress import Progress
 from rice_core.recipes.study import Study, replicate, training_digest
 from rice_core.regions import MANIFEST, read_region_manifest
@@ -51,13 +53,17 @@ class Workshop:
         """
         from rice_core.curate import curate
 
-        world = draw(
-            training_world(seed, scenes=scenes), self.store.root / "worlds", workers=self.jobs, progress=self.progress
-        )
         others = [] if centers is None else [centers.name]
         digest = json_digest([seed, scenes, curation.model_dump(mode="json"), *others])[:20]
         folder = self.store.root / "curated" / digest
-        curate(world, folder, curation, progress=self.progress, workers=self.jobs, centers=centers)
+        with self.claims.waited_for(digest, f"the training scenes of seed {seed}", self.progress.say):
+            world = draw(
+                training_world(seed, scenes=scenes),
+                self.store.root / "worlds",
+                workers=self.jobs,
+                progress=self.progress,
+            )
+            curate(world, folder, curation, progress=self.progress, workers=self.jobs, centers=centers)
         return folder
 
     def train(self, wanted: list[TrainConfig]) -> list[Path]:
@@ -69,19 +75,54 @@ class Workshop:
         folders = [self._folder(config) for config in wanted]
         missing = {f: c for f, c in zip(folders, wanted, strict=True) if not _finished(f, c)}
         self.progress.begin(sum(sum(config.steps) for config in missing.values()), "training steps")
-        failures: list[str] = []
-        with ThreadPoolExecutor(self.jobs) as pool:
-            running = {pool.submit(self._train_one, config, folder): folder for folder, config in missing.items()}
-            for future in self._follow(running):
-                error = future.exception()
-                if error is not None:
-                    failures.append(str(error))
+        failures = self._train_missing(missing)
         if failures:
             raise UserError(f"{len(failures)} of {len(missing)} trainings failed; the first: {failures[0]}")
         return folders
 
+    @property
+    def claims(self) -> Claims:
+        """Of the store, where other runs may make the same study."""
+        return Claims(self.store.root / "claims")
+
+    def _train_missing(self, missing: dict[Path, TrainConfig]) -> list[str]:
+        """Train side by side, first what no other run is training; returns what went wrong."""
+        left, failures = dict(missing), []
+        running: dict[Future[None], Path] = {}
+        try:
+            with ThreadPoolExecutor(self.jobs) as pool:
+                while left or running:
+                    while len(running) < self.jobs and (folder := self._claimed(list(left), wait=not running)):
+                        running[pool.submit(self._train_alone, left.pop(folder), folder)] = folder
+                    done, _ = wait(running, timeout=2.0, return_when=FIRST_COMPLETED)
+                    self.progress.reach(sum(_steps_made(folder) for folder in missing))
+                    for future in done:
+                        error, folder = future.exception(), running.pop(future)
+                        self.claims.give_back(folder.name)
+                        self.progress.say(str(error) if error else f"trained {folder.name}")
+                        failures += [str(error)] if error else []
+        finally:  # after those that still ran have ended
+            for folder in running.values():
+                self.claims.give_back(folder.name)
+        return failures
+
+    def _claimed(self, folders: list[Path], *, wait: bool) -> Path | None:
+        """One that this run may train now; None where other runs hold all, or nothing is left."""
+        while folders:
+            taken = (folder for folder in folders if self.claims.take(folder.name, f"training {folder.name}"))
+            if (folder := next(taken, None)) is not None or not wait:
+                return folder
+            self.claims.first_free([[folder.name] for folder in folders], self.progress.say)
+        return None
+
     def _folder(self, config: TrainConfig) -> Path:
         return self.store.root / "trained" / training_digest(config, file_digest(config.data.path / MANIFEST))
+
+    def _train_alone(self, config: TrainConfig, folder: Path) -> None:
+        while _trained_into(folder):  # by what a killed run has left behind
+            time.sleep(1)
+        if not _finished(folder, config):  # by another run meanwhile
+            self._train_one(config, folder)
 
     def _train_one(self, config: TrainConfig, folder: Path) -> None:
         path = folder.parent / f"{folder.name}.json"
@@ -100,18 +141,6 @@ class Workshop:
         )
         if done.returncode:
             raise UserError(f"{config.name}: {_reason(done.stderr.strip() or done.stdout.strip())}")
-
-    def _follow(self, running: dict[Future[None], Path]) -> Iterator[Future[None]]:
-        """Finished trainings as they come; in between, the steps that the others have made."""
-        left = set(running)
-        while left:
-            done, left = wait(left, timeout=2.0, return_when=FIRST_COMPLETED)
-            self.progress.reach(sum(_steps_made(folder) for folder in running.values()))
-            for future in done:
-                self.progress.say(
-                    f"trained {running[future].name}" if not future.exception() else f"{future.exception()}"
-                )
-                yield future
 
 
 def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
@@ -161,13 +190,17 @@ def _name_encoder(target: Path, trained: Path | None, config: TrainConfig, facts
     if trained is None:
         from rice_core.train.start import initial_trunk
 
-        save_rice(
-            target,
-            initial_trunk(config, read_region_manifest(config.data.path)),
-            tags={"objective": "none: weights as drawn", **facts},
-            mean=config.mean,
-            std=config.std,
-        )
+        # Another run may be reading the files of before.
+        with TemporaryDirectory() as draft:
+            save_rice(
+                Path(draft),
+                initial_trunk(config, read_region_manifest(config.data.path)),
+                tags={"objective": "none: weights as drawn", **facts},
+                mean=config.mean,
+                std=config.std,
+            )
+            for name in (WEIGHTS, CONFIG):
+                write_atomically(target / name, (Path(draft) / name).read_bytes())
         return
     about = RiceFile.model_validate_json((trained / "encoder" / CONFIG).read_bytes())
     about = about.model_copy(update={"tags": about.tags | facts})
@@ -180,6 +213,14 @@ def _reason(said: str) -> str:
     lines = said.splitlines() or ["no message"]
     own = [line.removeprefix("ricebench: ") for line in lines if line.startswith("ricebench: ")]
     return (own or lines)[-1]
+
+
+def _trained_into(folder: Path) -> bool:
+    """Whether a process trains into the folder now."""
+    if not (folder / ".lock").is_file():
+        return False
+    with held(folder / ".lock") as free:
+        return not free
 
 
 def _finished(folder: Path, config: TrainConfig) -> bool:

@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,7 +17,9 @@ import torch
 from probes.knn import Knn
 from probes.linear import Linear
 from rice_core.cache import FeatureCache
+from rice_core.claims import Claims
 from rice_core.datasets import Dataset, limit, open_dataset
+from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
 from rice_core.errors import UserError
 from rice_core.features import Encoder
@@ -157,8 +163,23 @@ def test_an_encoder_that_cannot_load_fails_alone(dataset: Dataset, tmp_path: Pat
     summary, _ = execute(dataset, tmp_path, ["rice:nowhere", "synthetic:noise"])
     assert summary.counts == {"failed": 1, "done": 1}
     assert "nowhere" in summary.errors[0]
+    # A slip of the pen is no result.
+    assert [record.cell.encoder.model for record in Store(tmp_path).records()] == ["noise"]
+    assert [record.cell.encoder.model for record in summary.records] == ["noise"]
     retried, _ = execute(dataset, tmp_path, ["rice:nowhere", "synthetic:noise"], only="failed")
     assert retried.counts == {"failed": 1, "reused": 1}
+
+
+def test_an_encoder_that_cannot_load_is_told_once_with_its_path(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = Runner(Store(tmp_path / "store"), Settings(), Progress())
+    asked = EncoderSpec.parse(f"rice:{tmp_path / 'nowhere'}")
+    runner.run(Plan((asked, EncoderSpec.parse("synthetic:noise")), (Knn(k=3), Knn(k=5)), dataset))
+    said = capsys.readouterr().err
+    assert said.count("could not be loaded") == 1
+    assert f"[2/4] could not be loaded: rice:{tmp_path / 'nowhere'}: there is no folder" in said
+    assert "[4/4]" in said
 
 
 def test_todays_failure_does_not_overwrite_a_finished_record(
@@ -296,3 +317,138 @@ def test_a_rerun_that_names_nothing_is_refused(dataset: Dataset, tmp_path: Path)
     execute(dataset, tmp_path, ["synthetic:noise"])
     again, _ = execute(dataset, tmp_path, ["synthetic:noise"], rerun="*/knn")
     assert again.counts == {"done": 1}
+
+
+def kept(root: Path) -> str:
+    """Every text file of a store that people look at or hand on."""
+    kinds = ("records", "scores", "artifacts", "exports")
+    return "\n".join(path.read_text() for kind in kinds for path in (root / kind).rglob("*.json"))
+
+
+def test_an_absolute_folder_stays_out_of_the_records_and_is_found_again(
+    dataset: Dataset, checkpoint: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "store"
+    first, _ = execute(dataset, root, [f"rice:{checkpoint}"])
+    assert str(tmp_path) not in kept(root)
+    (record,) = first.records
+    assert re.fullmatch(r"vit~[0-9a-f]{8}", record.cell.encoder.model)
+    again, _ = execute(dataset, root, [f"rice:{checkpoint}/"])
+    assert again.counts == {"reused": 1}
+    # A folder of the same name elsewhere is another encoder.
+    other = shutil.copytree(checkpoint, tmp_path / "elsewhere" / "vit")
+    second, _ = execute(dataset, root, [f"rice:{other}"])
+    assert second.counts == {"done": 1}
+    assert second.records[0].cell.id != record.cell.id
+    assert len(Store(root).records()) == 2
+
+
+class Quoting(Knn):
+    """Quotes paths wherever a probe can."""
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        home = "/home/me/data"
+        if self.k == 1:
+            raise FileNotFoundError(2, "No such file", f"{home}/x.png")
+        if self.k == 2:
+            raise UserError(f"cannot read {home}/y.png; export it again.")
+        work.skip(f"{home}/z.png", f"cannot be read: '{home}/z.png'")
+        return Outcome(metrics=(Metric(name="m", value=1, n=1),), assumptions=(f"{home}/list.txt gives the order.",))
+
+
+def test_what_a_probe_quotes_names_no_path(dataset: Dataset, checkpoint: Path, tmp_path: Path) -> None:
+    path = checkpoint / "encoder.json"
+    body = json.loads(path.read_text())
+    body["tags"] = {"command": "python -m train --data /home/me/data/coco --out=/home/me/out"}
+    path.write_text(json.dumps(body))
+    root = tmp_path / "store"
+    summary, _ = execute(dataset, root, [f"rice:{checkpoint}"], (Quoting(k=1), Quoting(k=2), Quoting(k=3)))
+    assert "/home/me" not in kept(root)
+    unexpected, expected, done = summary.records
+    assert "'x.png'" in str(unexpected.error)
+    assert expected.error == "cannot read y.png; export it again."
+    assert done.assumptions == ("list.txt gives the order.",)
+    assert ("z.png", "cannot be read: 'z.png'") in [(skip.item, skip.reason) for skip in done.skipped]
+    assert done.evidence is not None
+    assert done.evidence.encoder_facts["command"] == "python -m train --data coco --out=out"
+
+
+class Drawing(Knn):
+    """Leaves an artifact."""
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        outcome = super().run(encoder, seed=seed, work=work)
+        return outcome.model_copy(update={"artifacts": (work.artifact_json("figure.json", {"of": "today"}),)})
+
+
+def test_a_record_under_a_typed_path_gets_the_name_of_today(
+    dataset: Dataset, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, encoder = tmp_path / "store", f"rice:{checkpoint}"
+    with monkeypatch.context() as before:
+        before.setattr(EncoderSpec, "told", lambda self: self)
+        old, _ = execute(dataset, root, [encoder], (Drawing(k=3),))
+    assert old.records[0].cell.encoder.model == str(checkpoint)
+    # What is shown names no path, though the store still has it.
+    assert str(tmp_path) not in old.records[0].cell.encoder.title
+    again, _ = execute(dataset, root, [encoder], (Drawing(k=3),))
+    assert again.counts == {"reused": 1}
+    store = Store(root)
+    (record,) = store.records()
+    assert record == again.records[0]
+    assert record.metrics == old.records[0].metrics
+    assert store.intact(record)
+    assert store.artifact(record, "figure.json") == b'{"of":"today"}'
+    assert str(tmp_path) not in kept(root)
+    assert [path.name for kind in ("scores", "artifacts") for path in (root / kind).iterdir()] == [record.cell.id] * 2
+
+
+def test_a_name_of_the_records_says_to_give_the_path(checkpoint: Path) -> None:
+    name = EncoderSpec.parse(f"rice:{checkpoint}").title
+    with pytest.raises(UserError, match="is how records call a folder"):
+        load_encoder(EncoderSpec.parse(name))
+
+
+def test_another_display_name_is_not_written_while_another_run_measures_the_cell(
+    dataset: Dataset, checkpoint: Path, tmp_path: Path
+) -> None:
+    """To write it would remove the scores that the other is about to name."""
+    first, _ = execute(dataset, tmp_path / "store", [f"first=rice:{checkpoint}"])
+    store = Store(tmp_path / "store")
+    (record,) = first.records
+    coming = store.put_artifact(record.cell.id, "coming.json", b"{}")
+    claims = Claims(tmp_path / "store" / "claims")
+    with claims.taken(record.cell.id):
+        renamed, _ = execute(dataset, tmp_path / "store", [f"second=rice:{checkpoint}"])
+    assert renamed.counts == {"reused": 1}
+    assert renamed.records[0].cell.encoder.name == "second"
+    assert store.records() == [record]
+    assert store.artifact(record.model_copy(update={"artifacts": (coming,)}), "coming.json") == b"{}"
+
+
+@dataclass(frozen=True)
+class Sharing(Knn):
+    """Notes which cells it may share its passes with."""
+
+    seen: ClassVar[list[list[int]]] = []
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        self.seen.append([sibling.probe.k for sibling in work.siblings])  # type: ignore[attr-defined]
+        return Outcome(metrics=(Metric(name="m", value=1, n=1),))
+
+    def shares_with(self, other: Probe) -> bool:
+        return isinstance(other, Sharing)
+
+    def passes(self, cells: int, dataset: Dataset, budget: object) -> None: ...
+
+
+def test_a_cell_that_another_run_has_claimed_shares_nothing_and_comes_last(dataset: Dataset, tmp_path: Path) -> None:
+    plan = Plan((EncoderSpec.parse("synthetic:noise"),), (Sharing(k=1), Sharing(k=2), Sharing(k=3)), dataset)
+    claims = Claims(tmp_path / "claims")
+    theirs = plan.cells(plan.encoders[0])[0][0].id
+    assert claims.take(theirs)
+    threading.Timer(3, claims.give_back, [theirs]).start()
+    summary = Runner(Store(tmp_path), Settings(), Progress(quiet=True)).run(plan)
+    assert summary.counts == {"done": 3}
+    assert [record.cell.probe.params["k"] for record in summary.records] == [2, 3, 1]
+    assert Sharing.seen == [[3], [], []]

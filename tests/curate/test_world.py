@@ -3,6 +3,8 @@
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,26 @@ def test_two_levels_stopped_inside_the_first_and_resumed_equal_uninterrupted(
     assert curate(world, tmp_path / "out", two_levels, progress=quiet) == whole
     assert parts[0] == -(-whole.counts["regions.object"] // 150) - 1
     assert (tmp_path / "out/centers.safetensors").read_bytes() == (tmp_path / "whole/centers.safetensors").read_bytes()
+
+
+def test_two_curations_into_one_folder_are_kept_apart(
+    world: Path, tmp_path: Path, quiet: Progress, settings: Make
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from rice_core.files import held\n"
+        "with held(Path(sys.argv[1])): print(flush=True); sys.stdin.readline()"
+    )
+    (tmp_path / ".work" / "theirs").mkdir(parents=True)
+    command = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UserError, match="another process curates into"):
+            curate(world, tmp_path, settings(**SMALL), progress=quiet, fresh=True)
+        # Not even --fresh takes away what the other works on.
+        assert (tmp_path / ".work" / "theirs").is_dir()
+        other.communicate("\n")
+    assert curate(world, tmp_path, settings(**SMALL), progress=quiet).shards
 
 
 def test_another_curation_into_the_same_folder_leaves_no_shard_of_the_first(

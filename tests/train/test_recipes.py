@@ -1,7 +1,12 @@
 """Recipes: what the studies say, and one of them run end to end at its smallest."""
 
+import contextlib
 import json
 import math
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from shards import write_shards
@@ -263,6 +268,58 @@ def test_a_failed_training_is_named_and_the_others_are_kept(tmp_path):
     with pytest.raises(UserError, match="1 of 2 trainings failed; the first: rice:nowhere: there is no folder"):
         shop.train([bad, good])
     assert len(list((tmp_path / "store" / "trained").glob("*/encoder/encoder.json"))) == 1
+
+
+def test_two_runs_of_one_study_train_each_training_once(tmp_path):
+    """Another process trains one of two now: this one trains the other first, waits, and finds the first finished."""
+    store = Store(tmp_path / "store")
+    shop, said = InProcess(store, Progress(quiet=True), "cpu"), []
+    first = _base(write_shards(tmp_path / "shards"))
+    second = first.model_copy(update={"seed": 1})
+    folders = [shop._folder(config) for config in (first, second)]
+    order = []
+
+    class Noting(InProcess):
+        def _train_one(self, config, folder):
+            order.append(folder)
+            super()._train_one(config, folder)
+
+    shop.progress.say = said.append
+    with ThreadPoolExecutor(1) as other, contextlib.ExitStack() as theirs:
+        assert theirs.enter_context(shop.claims.taken(folders[0].name, "training it"))
+
+        def finish():
+            while not (folders[1] / "encoder" / "encoder.json").is_file() or not said:
+                time.sleep(0.05)
+            shop._train_one(first, folders[0])
+            theirs.close()
+
+        done = other.submit(finish)
+        assert Noting(store, shop.progress, "cpu").train([first, second]) == folders
+        done.result()
+    assert order == [folders[1]]
+    assert any("training it" in line and "waiting" in line for line in said)
+    assert list((store.root / "claims").iterdir()) == []
+
+
+def test_what_a_killed_run_still_trains_is_waited_for(tmp_path):
+    shop = InProcess(Store(tmp_path / "store"), Progress(quiet=True), "cpu")
+    config = _base(write_shards(tmp_path / "shards"))
+    folder = shop._folder(config)
+    folder.mkdir(parents=True)
+    orphan = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time; from pathlib import Path; from rice_core.files import held\n"
+            "with held(Path(sys.argv[1])): print(flush=True); time.sleep(4)",
+            str(folder / ".lock"),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    orphan.stdout.readline()
+    assert shop.train([config]) == [folder]
+    assert orphan.poll() == 0
 
 
 def test_a_base_that_cannot_be_varied_is_refused(bench, tmp_path):
