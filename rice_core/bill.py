@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rice_core.budget import Budget, Passes, budget_of
+from rice_core.datasets.describe import describe
 from rice_core.probe import Live, Probe, Read
 from rice_core.record import Record
 from rice_core.run import Plan
@@ -14,7 +15,7 @@ from rice_core.store import Store
 
 
 def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
-    """One line a cell, then images, time and disk an encoder.
+    """What the data set was read as, one line a cell, then images, time and disk an encoder.
 
     Args:
         space: what kept features may take.
@@ -24,8 +25,7 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
     """
     records = store.records()
     by_id = {record.cell.id: record for record in records}
-    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in plan.dataset.splits.items())
-    yield f"data set {plan.dataset.spec.name} ({plan.dataset.spec.layout}): {sizes} images, {len(plan.dataset.classes)} classes"
+    yield from describe(plan.dataset)
     for encoder in plan.encoders:
         cells = plan.cells(encoder)
         waiting = [(cell, probe) for cell, probe in cells if not _done(by_id.get(cell.id))]

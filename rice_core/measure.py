@@ -19,9 +19,10 @@ from rice_core.encoders import load_encoder
 from rice_core.errors import NotApplicable, StoreError, UserError
 from rice_core.extract import Extractor
 from rice_core.known import Identity
+from rice_core.left_out import because
 from rice_core.probe import Live, Probe, Sibling
 from rice_core.provenance import commit, feature_code, libraries, number_code
-from rice_core.record import Cell, Evidence, Record, Scores
+from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
 from rice_core.spec import EncoderSpec
 from rice_core.train.parallel import World
 from rice_core.work import CellWork
@@ -141,21 +142,20 @@ class Measurer:
             if helped:
                 self._world.agree((cell.id, evidence.reuse_key(), [other.id for other, _ in others]))
             with seeded(cell.seed):
-                outcome = probe.run(self._subject.encoder, seed=cell.seed, work=work)
+                outcome = self._run(probe, cell, work)
         except NotApplicable as reason:
-            return _without_number(cell, "not_applicable", str(reason), evidence), None
+            return _without_number(cell, "not_applicable", str(reason), evidence, self._skipped(work)), None
         except StoreError:
             raise
         except UserError as error:
             if helped:  # the others may be in the middle of a step that only we have left: nobody could go on
                 raise
-            return _without_number(cell, "failed", str(error), evidence), None
+            return _without_number(cell, "failed", str(error), evidence, self._skipped(work)), None
         except Exception as error:
             if self._debug or helped:
                 raise
-            return _without_number(cell, "failed", _unexpected(error), evidence), None
+            return _without_number(cell, "failed", _unexpected(error), evidence, self._skipped(work)), None
         fresh = self._extractor.images - images
-        skipped = {(s.item, s.reason): s for s in (*self._dataset.skipped, *work.skipped.values())}
         record = Record(
             cell=cell,
             status="done",
@@ -164,17 +164,30 @@ class Measurer:
             assumptions=outcome.assumptions,
             evidence=evidence,
             taints=_taints(cell, evidence),
-            skipped=tuple(skipped.values()),
+            skipped=self._skipped(work),
+            notes=self._dataset.notes,
             seconds=round(time.perf_counter() - began, 3),
             images_per_second=round(fresh / max(self._extractor.seconds - encoding, 1e-9), 2) if fresh else None,
             created=now(),
         )
         return record, outcome.scores
 
+    def _run(self, probe: Probe, cell: Cell, work: CellWork) -> Outcome:
+        try:
+            return probe.run(self._subject.encoder, seed=cell.seed, work=work)
+        except NotApplicable as reason:
+            raise NotApplicable(f"{reason}{because(self._skipped(work))}") from reason
+
+    def _skipped(self, work: CellWork) -> tuple[Skipped, ...]:
+        return tuple(dict.fromkeys((*self._dataset.skipped, *work.skipped.values())))
+
     def _check_applicable(self, cell: Cell, probe: Probe) -> None:
         lacking = " and ".join(_WORDS.get(thing, thing) for thing in sorted(probe.data - self._dataset.provides))
         if lacking:
-            raise NotApplicable(f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have")
+            raise NotApplicable(
+                f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have"
+                + because(self._dataset.skipped)
+            )
         lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))
         if lacking:
             raise NotApplicable(f"{probe.name} needs {lacking}, which {cell.encoder.title} does not give")
@@ -226,10 +239,9 @@ def _dense_wanted(probes: Sequence[Probe]) -> dict[str, int]:
     return wanted
 
 
-def _without_number(cell: Cell, status: str, reason: str, evidence: Evidence) -> Record:
-    return Record.model_validate(
-        {"cell": cell, "status": status, "error": reason, "evidence": evidence, "created": now()}
-    )
+def _without_number(cell: Cell, status: str, reason: str, evidence: Evidence, skipped: tuple[Skipped, ...]) -> Record:
+    body = {"cell": cell, "status": status, "error": reason, "evidence": evidence, "skipped": skipped, "created": now()}
+    return Record.model_validate(body)
 
 
 def _unexpected(error: Exception) -> str:

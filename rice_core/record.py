@@ -158,6 +158,8 @@ class Record(Frozen):
     taints: tuple[str, ...] = ()
     """Why this number must not stand in a paper table: "limit 64", "uncommitted code"."""
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What has to be known of the data to read the number: images that val shares with train, classes that train lacks."""
     seconds: float = 0.0
     images_per_second: float | None = None
     created: str = ""

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from rice_core.adopt import adopt
 from rice_core.cache import FeatureCache
 from rice_core.claims import Claims
 from rice_core.datasets import Dataset, data_digest, file_digests
+from rice_core.datasets.twins import with_twin_notes
 from rice_core.errors import UserError
 from rice_core.known import Identity, KnownEncoders
 from rice_core.probe import Probe
@@ -129,6 +130,7 @@ class Runner:
         summary = Summary()
         files = file_digests(plan.dataset)
         data = data_digest(plan.dataset, files)
+        plan = self._with_notes(plan, files)
         self._progress.begin(len(cells), "cells")
         waiting: list[tuple[EncoderSpec, Pairs]] = []
         for spec in plan.encoders:
@@ -142,6 +144,13 @@ class Runner:
             if left := self._encoder(plan, spec, pairs, files, data, summary):
                 waiting.append((spec, left))
         return summary
+
+    def _with_notes(self, plan: Plan, files: dict[str, str]) -> Plan:
+        """The plan, with what only the bytes of its images tell: that some are there twice."""
+        noted = with_twin_notes(plan.dataset, files)
+        for note in noted.notes[len(plan.dataset.notes) :]:
+            self._progress.say(f"note: {note}")
+        return replace(plan, dataset=noted)
 
     def _encoder(
         self, plan: Plan, spec: EncoderSpec, pairs: Pairs, files: dict[str, str], data: str, summary: Summary

@@ -11,6 +11,7 @@ import typer
 
 from rice_core.cli.options import DEFAULT_STORE, StoreOption
 from rice_core.errors import UserError
+from rice_core.left_out import left_out
 
 if TYPE_CHECKING:
     from rice_core.record import Record
@@ -110,8 +111,8 @@ def _show_record(record: Record) -> None:
     for label, sentences in (("assumptions", record.assumptions), ("marks", record.taints)):
         if sentences:
             typer.echo(f"{label}: " + "; ".join(sentences))
-    if record.skipped:
-        typer.echo(f"left out: {len(record.skipped)} ({record.skipped[0].item}: {record.skipped[0].reason})")
+    for line in (*(f"note: {note}" for note in record.notes), *left_out(record.skipped)):
+        typer.echo(line)
     if record.evidence:
         for key, value in record.evidence.model_dump(exclude={"libraries"}).items():
             typer.echo(f"  {key:<16}{value}")

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,7 +29,9 @@ from rice_core.errors import UserError
 
 if TYPE_CHECKING:
     from rice_core.config import RunConfig
-    from rice_core.run import Plan, Settings, Summary
+    from rice_core.datasets import Dataset
+    from rice_core.progress import Progress
+    from rice_core.run import Plan, Runner, Settings, Summary
     from rice_core.store import Store
 
 EncodersOption = Annotated[
@@ -161,8 +164,8 @@ def run(
     counts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(summary.counts.items()))
     typer.echo(f"{counts or 'nothing to do'}. Records are in {store}; see `ricebench table` and `ricebench report`.")
     if quiet:  # else each stands above, where it happened
-        for error in summary.errors:
-            typer.echo(f"  failed: {error}", err=True)
+        for line in _why(summary, wanted.dataset):
+            typer.echo(f"  {line}", err=True)
     _exit(summary)
 
 
@@ -266,12 +269,8 @@ def _execute(
     if "RANK" in os.environ:
         return _execute_ranked(wanted, store, settings, quiet=quiet)
     with Progress(quiet=quiet) as progress:
-        for skipped in wanted.dataset.skipped[:5]:
-            progress.say(f"left out: {skipped.item}: {skipped.reason}")
-        if len(wanted.dataset.skipped) > 5:
-            progress.say(f"left out: {len(wanted.dataset.skipped) - 5} more; the records list them all")
         try:
-            return Runner(store, settings, progress).run(wanted)
+            return _measure(wanted, Runner(store, settings, progress), progress)
         except KeyboardInterrupt:
             progress.say("Stopped. Finished cells are safe; run the same command again to go on.")
             raise typer.Exit(130) from None
@@ -290,9 +289,36 @@ def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bo
             follow(wanted, world, store, settings)
             return Summary()
         with Progress(quiet=quiet) as progress:
-            summary = Runner(store, settings, progress, world=world).run(wanted)
+            summary = _measure(wanted, Runner(store, settings, progress, world=world), progress)
         world.agree(None)
         return summary
+
+
+def _measure(wanted: Plan, runner: Runner, progress: Progress) -> Summary:
+    """Run, between what the data set was read as and what was left out while it was measured."""
+    from rice_core.datasets.describe import describe
+    from rice_core.left_out import left_out
+
+    for line in describe(wanted.dataset):
+        progress.say(line)
+    summary = runner.run(wanted)
+    known = set(wanted.dataset.skipped)
+    for line in left_out(skip for record in summary.records for skip in record.skipped if skip not in known):
+        progress.say(line)
+    return summary
+
+
+def _why(summary: Summary, dataset: Dataset) -> Iterator[str]:
+    """What failed; and where nothing came out at all, why, and what had been left out."""
+    from rice_core.left_out import left_out
+
+    yield from (f"failed: {error}" for error in summary.errors)
+    if any(record.status == "done" for record in summary.records):
+        return
+    for record in summary.records:
+        if record.status == "not_applicable":
+            yield f"not applicable: {record.cell.encoder.title} / {record.cell.probe.name}: {record.error}"
+    yield from left_out((*dataset.skipped, *(skip for record in summary.records for skip in record.skipped)))
 
 
 def _store(path: Path) -> Store:

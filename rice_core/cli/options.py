@@ -25,7 +25,7 @@ DataOption = Annotated[
     str,
     typer.Option(
         "--data",
-        help="Folder: COCO format (FOLDER@lvis: its LVIS annotations), Roboflow exports, folder per class, or photos; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
+        help="Folder: COCO format, Roboflow exports, folder per class, or photos; FOLDER@coco, @lvis, @class-folders or @photos where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]

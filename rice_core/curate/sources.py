@@ -16,7 +16,8 @@ from typing import Any
 
 from rice_core.curate.nouns import Line, Source
 from rice_core.curate.settings import CurateSettings
-from rice_core.datasets.coco import annotation_files, read_coco
+from rice_core.datasets.coco import read_coco
+from rice_core.datasets.coco_files import annotation_files
 from rice_core.datasets.nouns import Sample
 from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rice_core.datasets.coco_files import annotation_files, image_folder
 from rice_core.datasets.entries import as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
@@ -31,51 +32,28 @@ class Coco:
     n_regions: int
 
 
-ROBOFLOW = "_annotations.coco.json"
-
-
-def annotation_files(folder: Path, *, lvis: bool = False) -> dict[str, Path]:
-    """Split, as the files call it (`train2017`) -> its annotation file; empty where this is no COCO-format folder.
-
-    Args:
-        lvis: LVIS's files alone. Without it they are taken where there are none of COCO's.
-    """
-    if not lvis and (coco := _named(folder / "annotations", "instances_")):
-        return coco
-    if found := _named(folder, "lvis_v1_") | _named(folder / "annotations", "lvis_v1_"):
-        return found
-    return {} if lvis else {path.parent.name: path for path in sorted(folder.glob(f"*/{ROBOFLOW}"))}
-
-
-def roboflow_folders(folder: Path) -> list[Path]:
-    """The folders in a folder that are each a Roboflow export."""
-    names = [f"{split}/{ROBOFLOW}" for split in ("train", "valid", "test")]
-    children = (child for child in folder.iterdir() if not child.name.startswith(".") and child.is_dir())
-    return sorted(child for child in children if any((child / name).is_file() for name in names))
-
-
-def read_coco(folder: Path, *, lvis: bool = False, judge: Judge = "val") -> Coco:
+def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: Judge = "val") -> Coco:
     """Read all annotation files of a folder; classes are the categories by id, joined over the files by name.
 
     Args:
-        lvis: see `annotation_files`.
+        files: split -> annotation file; those of `annotation_files` by default.
         judge: the split that becomes `val`; see `splits.judged`.
 
     Raises:
         UserError: a file is no JSON of the COCO form, two files claim one split, or no image is left.
     """
     skipped: list[Skipped] = []
-    files = _by_role(annotation_files(folder, lvis=lvis), folder, judge, skipped)
+    by_role = _by_role(annotation_files(folder) if files is None else files, folder, judge, skipped)
     classes: dict[str, int] = {}
     splits: dict[str, tuple[Sample, ...]] = {}
     digests: dict[str, str] = {}
     sources: dict[str, Path] = {}
-    for part, (split, path) in files.items():
+    for part, (split, path) in by_role.items():
         relative = path.relative_to(folder).as_posix()
         data, sources[part] = path.read_bytes(), path
         digests[relative] = bytes_digest(data)
         reader = _File(parse_coco(data, relative), relative, classes, skipped)
-        places = Places(folder, split, only=path.parent if path.name == ROBOFLOW else None)
+        places = Places(folder, split, only=image_folder(path))
         splits[part] = by_id(reader.samples(places))
     if not any(splits.values()):
         first = f" The first reason: {skipped[0].item}: {skipped[0].reason}." if skipped else ""
@@ -87,10 +65,6 @@ def read_coco(folder: Path, *, lvis: bool = False, judge: Judge = "val") -> Coco
         sources = dict.fromkeys(splits, sources["all"])
     n_regions = sum(len(sample.regions) for samples in splits.values() for sample in samples)
     return Coco(tuple(classes), splits, digests, sources, tuple(skipped), n_regions)
-
-
-def _named(folder: Path, prefix: str) -> dict[str, Path]:
-    return {path.stem.removeprefix(prefix): path for path in sorted(folder.glob(f"{prefix}*.json"))}
 
 
 def _by_role(

@@ -53,3 +53,7 @@ class Dataset:
     """Of a suite: its data sets by name; the ids of `splits` then begin with the part's name."""
     domain: Mapping[str, str] = field(default_factory=dict)
     """Of a suite: what each data set is grouped under; one that could not be read is here and not in `parts`."""
+    saw: str = ""
+    """What of the folder says that this is its layout, and where `val` comes from: for people."""
+    notes: tuple[str, ...] = ()
+    """What has to be known to read a number over it: sentences that go into its records."""

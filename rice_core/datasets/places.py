@@ -31,19 +31,21 @@ class Places:
             BadEntry: no name, a name that leaves the folder, or no such file.
         """
         split, name = self._named(entry)
-        for place in self._folders(split):
-            path = place / name
-            try:
-                if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - once an image of a large set, so it has to be cheap
-                    return path
-            except (OSError, ValueError):
-                continue
+        # An export that was made on Windows may part folders by backslashes, which elsewhere are part of a name.
+        for spelt in dict.fromkeys((name, name.replace("\\", "/"))):
+            for place in self._folders(split):
+                if _is_file(place / spelt):
+                    return place / spelt
+            if self._only and _is_file(self.folder / spelt):  # named from the folder on
+                return self.folder / spelt
         raise BadEntry(f"has no file {name!r:.80}")
 
     def _named(self, entry: dict[str, Any]) -> tuple[str, str]:
         """The split whose folder it is in, and its name there."""
         name, address = entry.get("file_name"), entry.get("coco_url")
         if isinstance(name, str) and name.strip():
+            # Some tools write whole paths; one into the folder itself is as good as a relative one.
+            name = name.removeprefix(f"{self.folder.absolute().as_posix()}/")
             _check(name, "file_name")
             return self._split, name
         if not isinstance(address, str) or not address.strip():
@@ -61,6 +63,13 @@ class Places:
         if split not in self._of_split:
             self._of_split[split] = _likely(self.folder, split)
         return self._of_split[split]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - once an image of a large set, so it has to be cheap
+    except (OSError, ValueError):
+        return False
 
 
 def _likely(folder: Path, split: str) -> list[Path]:

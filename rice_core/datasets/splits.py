@@ -19,6 +19,8 @@ T = TypeVar("T")
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation")
 TEST_NAMES = ("test", "testing")
+DIVIDED = "there is no val split, so every fifth image is val"
+"""What is said of a set of one split."""
 
 
 def role(split: str) -> str | None:
@@ -98,3 +100,23 @@ def _in_turns(samples: Sequence[Sample]) -> list[Sample]:
 
 def _hashed(sample: Sample) -> str:
     return hashlib.sha256(sample.id.encode()).hexdigest()
+
+
+def class_notes(classes: Sequence[str], splits: Mapping[str, Sequence[Sample]]) -> tuple[str, ...]:
+    """That there are classes in val of which train has nothing, and whether another spelling of them is there."""
+    met = {split: {label for sample in samples for label in _labels(sample)} for split, samples in splits.items()}
+    if not met.get("train"):
+        return ()
+    missing = [classes[label] for label in sorted(met.get("val", set()) - met["train"])]
+    folded = {classes[label].casefold(): classes[label] for label in met["train"]}
+    notes = [
+        f"{name} in val is written {folded[name.casefold()]} in train" for name in missing if name.casefold() in folded
+    ]
+    if missing:
+        names = ", ".join([*missing[:3], *(["..."] if len(missing) > 3 else [])])
+        notes.insert(0, f"{len(missing)} of {len(met['val'])} classes in val have nothing in train: {names}")
+    return tuple(notes)
+
+
+def _labels(sample: Sample) -> list[int]:
+    return [*([] if sample.label is None else [sample.label]), *(region.label for region in sample.regions)]

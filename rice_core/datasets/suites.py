@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from rice_core.datasets.coco import ROBOFLOW, roboflow_folders
+from rice_core.datasets.coco_files import ROBOFLOW, roboflow_folders
 from rice_core.datasets.nouns import Dataset, Sample
 from rice_core.datasets.reading import open_dataset
 from rice_core.datasets.splits import Judge, by_id

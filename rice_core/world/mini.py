@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rice_core.errors import UserError
+
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Judge, Suite
     from rice_core.progress import Progress
@@ -42,8 +44,6 @@ WORLDS = {
     )
 }
 """What --data takes beside folders."""
-LVIS = "@lvis"
-"""After a folder: read LVIS's annotations, though COCO's are there too."""
 
 
 def training_world(number: int, *, scenes: int = 15_000, level: Literal["easy", "hard"] = "easy") -> World:
@@ -98,24 +98,27 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
 def open_data(text: str, worlds: Path) -> Dataset:
     """The data set that a name of WORLDS, drawn below `worlds`, or a folder stands for.
 
-    FOLDER@lvis reads LVIS's annotations of a folder that holds COCO's too; a folder that is called so itself comes first.
-
-    A folder of several Roboflow exports is a suite, judged on its test splits.
+    FOLDER@LAYOUT reads a folder as one of the layouts of `datasets.READERS`, whatever it looks like; a folder that is
+    called so itself comes first. A folder of several Roboflow exports is a suite, judged on its test splits.
 
     Raises:
-        UserError: the folder is not there or holds no layout that can be read.
+        UserError: the folder is not there, holds no layout that can be read, or leaves a doubt which.
     """
-    from rice_core.datasets import joined, open_dataset
+    from rice_core.datasets import READERS, joined, open_dataset
 
     if is_suite(text):
         return joined(open_suite_data(text, worlds))
     if (world := _world(text)) is not None:
         return open_dataset(draw(world, worlds), name=text)
     folder = Path(text).expanduser()
-    if text.endswith(LVIS) and not folder.is_dir():
-        folder = Path(text.removesuffix(LVIS)).expanduser()
-        return open_dataset(folder, name=folder.resolve().name + LVIS, lvis=True)
-    return open_dataset(folder)
+    before, _, layout = text.rpartition("@")
+    if folder.is_dir() or not before or not (named := Path(before).expanduser()).is_dir():
+        return open_dataset(folder)
+    if layout not in READERS:
+        raise UserError(f"{layout!r} is no layout of {before}; write one of {', '.join(READERS)} after the @.")
+    # LVIS's annotations make another data set of the same folder; the other layouts are what the folder is.
+    name = named.resolve().name
+    return open_dataset(named, name=f"{name}@lvis" if layout == "lvis" else name, layout=layout)
 
 
 def is_suite(text: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rice_core.datasets import open_dataset
-from rice_core.datasets.coco import annotation_files
+from rice_core.datasets.coco_files import annotation_files
 from rice_core.errors import UserError
 from rice_core.world.mini import open_data
 
@@ -146,7 +146,7 @@ def test_beside_coco_it_is_read_where_asked_for(tmp_path: Path) -> None:
     folder = both(tmp_path / "coco")
     assert open_dataset(folder).classes == ("bottle",)
     assert sorted(annotation_files(folder)) == ["train2017", "val2017"]
-    dataset = open_dataset(folder, lvis=True)
+    dataset = open_dataset(folder, layout="lvis")
     assert dataset.classes == ("aerosol_can", "zucchini")
     assert dataset.spec.fingerprint != open_dataset(folder).spec.fingerprint
     asked = open_data(f"{folder}@lvis", tmp_path)

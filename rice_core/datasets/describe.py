@@ -1,0 +1,28 @@
+"""What a data set was read as, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rice_core.datasets.nouns import Dataset
+from rice_core.left_out import left_out
+
+_NAMES = 5
+
+
+def describe(dataset: Dataset) -> Iterator[str]:
+    """Layout, images a split, the number and the first names of the classes, what is to be known, and what was left out."""
+    spec = dataset.spec
+    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.splits.items())
+    yield f"data set {spec.name} ({spec.layout}): {sizes} images, {len(dataset.classes)} classes"
+    if dataset.saw:
+        yield f"  read as {spec.layout}: {dataset.saw}"
+    if dataset.classes:
+        more = [f"and {len(dataset.classes) - _NAMES} more"] if len(dataset.classes) > _NAMES else []
+        yield f"  classes: {', '.join([*dataset.classes[:_NAMES], *more])}"
+    if dataset.parts:
+        yield f"  data sets: {', '.join(dataset.parts)}"
+    for note in dataset.notes:
+        yield f"  note: {note}"
+    for line in left_out(dataset.skipped):
+        yield f"  {line}"

@@ -1,0 +1,68 @@
+"""Labels that lie in a folder and are read by no layout: whoever has them does not mean plain photographs, or folders as classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rice_core.datasets.coco_files import annotation_files, other_coco_files
+from rice_core.datasets.walk import first_folders, relative
+
+
+def tracking_truth(folder: Path) -> str | None:
+    """A file that says where something is in each frame of a video: GOT-10k's, LaSOT's and OTB's `groundtruth*.txt`, MOT's `gt/gt.txt`."""
+    for place in first_folders(folder, depth=3):
+        for name in _files(place, ".txt"):
+            if name.lower().startswith("groundtruth") or (place.name == "gt" and name == "gt.txt"):
+                return relative(place / name, folder)
+    return None
+
+
+def unread_labels(folder: Path) -> str | None:
+    """What labels were seen and how they can be read, as the end of a sentence that begins with the folder."""
+    if other := next(iter(other_coco_files(folder).values()), None):
+        if other.parent != folder and annotation_files(other.parent):
+            return f"holds {other.parent.name}/, a data set of its own in COCO format; give {other.parent}, or write {folder}@photos to do without its labels"
+        return (
+            f"holds {relative(other, folder)}, which is in COCO format under a name of its own; write {folder}@coco to read it, "
+            f"or {folder}@photos to do without"
+        )
+    for place in first_folders(folder, depth=3):
+        for kind, suffix, known in (("YOLO", ".txt", _is_yolo), ("Pascal VOC", ".xml", _is_voc)):
+            if (name := next((n for n in _files(place, suffix)[:8] if known(place / n)), None)) is not None:
+                return (
+                    f"holds {kind} labels ({relative(place / name, folder)}), which are not read; export it in COCO format, or "
+                    f"write {folder}@photos to do without"
+                )
+    return None
+
+
+def _files(place: Path, suffix: str) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(place) if entry.name.lower().endswith(suffix) and entry.is_file())
+
+
+def _is_yolo(path: Path) -> bool:
+    """Every line is a class and a box or polygon in shares of the image."""
+    lines = list(_lines(path))
+    return bool(lines) and all(map(_yolo_line, lines))
+
+
+def _yolo_line(line: str) -> bool:
+    first, *rest = line.split()
+    try:
+        return first.isdigit() and len(rest) >= 4 and all(0 <= float(number) <= 1 for number in rest)
+    except ValueError:
+        return False
+
+
+def _is_voc(path: Path) -> bool:
+    return any("<annotation" in line for line in _lines(path))
+
+
+def _lines(path: Path, most: int = 4096) -> Iterator[str]:
+    """The first lines that are not empty, whole ones."""
+    with path.open("rb") as file:
+        head = file.read(most)
+    lines = head.decode(errors="replace").splitlines()
+    yield from (line for line in (lines[:-1] if len(head) == most else lines) if line.strip())

@@ -1,0 +1,38 @@
+"""What was left out, in a few lines: reasons that differ in names and numbers alone are counted as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from rice_core.record import Skipped
+
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?")
+
+
+def left_out(skipped: Iterable[Skipped], *, most: int = 8) -> Iterator[str]:
+    """One line a kind of reason, the most frequent first: how often, and the first item with its reason in full."""
+    ordered = _kinds(skipped)
+    for alike in ordered[:most]:
+        times = f"{len(alike)} times, first " if len(alike) > 1 else ""
+        yield f"left out: {times}{alike[0].item}: {alike[0].reason}"
+    if rest := ordered[most:]:
+        yield f"left out: {sum(map(len, rest))} more for {len(rest)} other reasons; the records list them all"
+
+
+def because(skipped: Iterable[Skipped]) -> str:
+    """The end of a sentence that says that there was nothing to measure: what had been left out; empty where nothing was."""
+    kinds = _kinds(skipped)
+    if not kinds:
+        return ""
+    n, often = sum(map(len, kinds)), kinds[0]
+    things = "1 thing was left out" if n == 1 else f"{n} things were left out"
+    return f"; {things}, {'as' if len(often) == n else f'{len(often)} of them as'} {often[0].item}: {often[0].reason}"
+
+
+def _kinds(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
+    """Those with one kind of reason together, the most frequent kind first."""
+    kinds: dict[str, list[Skipped]] = {}
+    for skip in dict.fromkeys(skipped):
+        kinds.setdefault(_PARTICULAR.sub("*", skip.reason), []).append(skip)
+    return sorted(kinds.values(), key=len, reverse=True)
