@@ -33,12 +33,20 @@ def are_videos(children: Sequence[Path]) -> bool:
 
 def numbered(stems: Collection[str]) -> bool:
     """Whether names are nothing but a count: alike but for a number that goes up in even steps, or leaves few out."""
+    numbers = _numbers(stems)
+    return len({b - a for a, b in pairwise(numbers)}) <= 1 < len(numbers) or _dense(numbers)
+
+
+def _numbers(stems: Collection[str]) -> list[int]:
+    """The numbers in names that are alike but for one; none where they are not."""
     found = [_NUMBERED.match(stem) for stem in stems]
-    if not found or not all(found) or len({(m[1], m[3]) for m in found if m}) > 1:
-        return False
-    numbers = sorted(int(m[2]) for m in found if m)
-    steps = {b - a for a, b in pairwise(numbers)}
-    return len(steps) <= 1 or numbers[-1] - numbers[0] < 2 * len(numbers)
+    if not all(found) or len({(m[1], m[3]) for m in found if m}) > 1:
+        return []
+    return sorted(int(m[2]) for m in found if m)
+
+
+def _dense(numbers: Sequence[int]) -> bool:
+    return len(numbers) > 0 and numbers[-1] - numbers[0] < 2 * len(numbers)
 
 
 def _with_images(child: Path) -> Path | None:
@@ -48,7 +56,8 @@ def _with_images(child: Path) -> Path | None:
 
 def _is_video(place: Path) -> bool:
     names = image_names(place)
-    if len(names) < _LEAST_FRAMES or not numbered({Path(name).stem for name in names}):
+    # Even steps of more than one are no frames: views of an object are numbered by their angle.
+    if len(names) < _LEAST_FRAMES or not _dense(_numbers({Path(name).stem for name in names})):
         return False
     names.sort(key=lambda name: int(_NUMBERED.match(Path(name).stem)[2]))  # type: ignore[index]
     half = len(names) // 2

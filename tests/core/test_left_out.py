@@ -112,11 +112,17 @@ def test_run_says_why_nothing_came_out_when_quiet_too(
         said = capsys.readouterr().err
         assert "not applicable: synthetic:noise / knn: classification needs" in said, again
         assert "left out: 8 times, first images/" in said
-    ricebench(*words, "--only", "all")
+    (turned / "images/lost.jpg").symlink_to("nowhere")
+    path = turned / "annotations/instances_all.json"
+    body = json.loads(path.read_text())
+    body["images"].append(body["images"][0] | {"id": 99, "file_name": "lost.jpg"})
+    path.write_text(json.dumps(body))
+    ricebench(*words)
     said = capsys.readouterr().err
     assert "data set turned (coco): 8 train, 2 val images, 2 classes" in said
     assert "annotations/instances_all.json; there is no val split, so every fifth image is val" in said
     assert "classes: a, b" in said
+    assert said.count("has no file 'lost.jpg'") == 1  # not again at the end
     assert said.count("is 32x48 pixels, annotated as 48x32") == 2  # in the cell's own line, and in the count
 
 

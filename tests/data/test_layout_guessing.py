@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from rice_core.datasets import Dataset, open_dataset
+from rice_core.datasets import READERS, Dataset, open_dataset
 from rice_core.datasets.frames import are_videos, numbered
 from rice_core.datasets.layout import Sighting
 from rice_core.datasets.reading import choose
@@ -83,6 +83,34 @@ def test_masks_that_are_named_after_their_pictures(tmp_path: Path) -> None:
     assert "people-mask/walk07_mask.png is one of people/walk07.png" in refused(tmp_path)
 
 
+def test_coarse_masks_whose_names_say_what_they_belong_to(tmp_path: Path) -> None:
+    """The names are no mere count, so that no edge has to agree."""
+    for k in (3, 9, 31):
+        photo(tmp_path / "walks" / f"street{k}.png", k)
+        label_map(tmp_path / "zones" / f"street{k}.png", box=(2, 33, 38, 38))
+    assert "label masks" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("why", ["few alike", "one area", "many values", "another size"])
+def test_flat_images_that_are_no_masks(tmp_path: Path, why: str) -> None:
+    """Names in common and flat areas are not enough: each of the other signs can be what is missing."""
+    for k in (3, 9, 31):
+        photo(tmp_path / "photo" / f"street{k}.png", k)
+        (tmp_path / "drawing").mkdir(exist_ok=True)
+        drawn = Image.new("L", (40, 40), 9)
+        if why != "one area":
+            ImageDraw.Draw(drawn).rectangle((10, 10, 25, 25), fill=99)
+        if why == "many values":
+            drawn = Image.fromarray(np.arange(40, dtype=np.uint8)[:, None].repeat(40, 1))
+        if why == "another size":
+            drawn = drawn.resize((41, 40), Image.Resampling.NEAREST)
+        drawn.save(tmp_path / "drawing" / f"street{k}.png")
+        if why == "few alike":
+            for other in "abc":
+                drawn.save(tmp_path / "drawing" / f"{other}{k}.png")
+    assert open_dataset(tmp_path).classes == ("drawing", "photo")
+
+
 def test_masks_within_the_class_folders(tmp_path: Path) -> None:
     for c in ("benign", "malignant"):
         for k in range(4):
@@ -97,6 +125,17 @@ def test_splits_of_pictures_beside_splits_of_masks_are_no_photographs(tmp_path: 
             photo(tmp_path / split / f"s{k}1.png", k)
             label_map(tmp_path / f"{split}annot" / f"s{k}1.png")
     assert "label masks" in refused(tmp_path)
+
+
+def test_masks_are_no_photographs(tmp_path: Path) -> None:
+    """With an image beside the folders they do not look like classes, and masks they are."""
+    photo(tmp_path / "cover.jpg", 99)
+    for k in range(4):
+        photo(tmp_path / "walks" / f"s{k}1.png", k)
+        label_map(tmp_path / "zones" / f"s{k}1.png")
+    message = refused(tmp_path)
+    assert "label masks" in message
+    assert f"{tmp_path}@photos" in message
 
 
 def test_flat_drawings_are_classes(tmp_path: Path) -> None:
@@ -152,7 +191,14 @@ def test_folders_called_like_parts_of_a_layout(tmp_path: Path, names: tuple[str,
 
 @pytest.mark.parametrize(
     "names",
-    [("mask", "no_mask"), ("labels", "barcodes"), ("text", "image"), ("0", "1", "2"), ("n01440764", "n01443537")],
+    [
+        ("mask", "no_mask"),
+        ("labels", "barcodes"),
+        ("text", "image"),
+        ("0", "1", "2"),
+        ("n01440764", "n01443537"),
+        ("test_positive", "test_negative"),
+    ],
 )
 def test_classes_that_sound_like_parts_of_a_layout(tmp_path: Path, names: tuple[str, ...]) -> None:
     """Numbered alike in every class, as most exports are."""
@@ -187,6 +233,9 @@ def test_the_classes_are_deeper(tmp_path: Path) -> None:
         for split in ("train", "test"):
             classes(tmp_path / "many" / name / split, name, each=2)
     assert "(test, train)" in refused(tmp_path / "many")
+    for name in ("sun", "birds"):
+        classes(tmp_path / "other" / name / "train", name, each=2)
+    assert "(train)" in refused(tmp_path / "other")
 
 
 def test_images_below_the_class_folders_are_theirs(tmp_path: Path) -> None:
@@ -290,11 +339,11 @@ def test_what_is_a_count(stems: list[str], counted: bool) -> None:
     assert numbered(stems) is counted
 
 
-def video(folder: Path, frames: int = 24) -> Path:
+def video(folder: Path, frames: int = 24, step: int = 1) -> Path:
     """A box that crosses a still background."""
     background = int(folder.name[-1])
     for k in range(frames):
-        photo(folder / f"{k + 1:08}.jpg", background, box=(k, 5, k + 14, 30))
+        photo(folder / f"{step * k + 1:08}.jpg", background, box=(k, 5, k + 14, 30))
     return folder
 
 
@@ -302,7 +351,18 @@ def test_frames_of_videos_are_no_classes(tmp_path: Path) -> None:
     for name in ("video1", "video2", "video3"):
         video(tmp_path / name)
     assert "frames of a video" in refused(tmp_path)
+    assert open_dataset(tmp_path, layout="class-folders").classes == ("video1", "video2", "video3")
+
+
+def test_what_is_no_video(tmp_path: Path) -> None:
+    """A class whose images are counted; views that are named by their angle, as in COIL-100; shades of grey."""
     assert not are_videos(sorted(classes(tmp_path / "set", "a", "b", each=24).iterdir()))
+    assert not are_videos([video(tmp_path / f"object{k}", step=5) for k in range(3)])
+    for k in range(24):
+        (tmp_path / "greys").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 4 * k).save(tmp_path / "greys" / f"{k}.png")
+    assert not are_videos([tmp_path / "greys"])
+    assert are_videos([video(tmp_path / "video1")])
 
 
 @pytest.mark.parametrize(
@@ -368,6 +428,17 @@ def test_a_coco_file_of_another_name_is_read_where_asked_for(tmp_path: Path, pla
     assert sum(map(len, dataset.splits.values())) == 5
     (tmp_path / place).write_text(json.dumps({"images": [], "note": "no annotations here"}))
     assert open_dataset(tmp_path).spec.layout == "photos"
+
+
+def test_annotations_say_what_images_in_folders_are(tmp_path: Path) -> None:
+    """COCO's own file is no doubtful sign: the folders of its images are not asked about."""
+    for split in ("train", "val"):
+        classes(tmp_path / split, "north", "south", each=2)
+        names = [f"{side}/000{k}.jpg" for side in ("north", "south") for k in range(2)]
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / f"annotations/instances_{split}.json").write_text(body(*names))
+    assert open_dataset(tmp_path).classes == ("x",)
+    assert READERS["photos"].recognises(tmp_path) is None
 
 
 def test_coco_files_beside_those_that_are_read_are_listed(tmp_path: Path) -> None:
