@@ -21,7 +21,7 @@ TAINTED, PARTIAL, YARDSTICK = "*", "‡", "†"
 _LEGEND = {
     YARDSTICK: f"{YARDSTICK} A yardstick (synthetic, or trained on these labels): ranked, never bold.",
     TAINTED: f"{TAINTED} Tainted, not for a paper table: ",
-    PARTIAL: f"{PARTIAL} Not all seeds gave a number.",
+    PARTIAL: f"{PARTIAL} Not all seeds gave a number: a mean over the rest, not ranked and never bold.",
 }
 _MOST_COMMANDS = 12
 
@@ -82,7 +82,7 @@ def overview_table(board: Board, judges: Mapping[str, Judge]) -> Table:
         )
         for key, entry in entries.items()
     ]
-    rows = sorted(rows, key=lambda row: (row.label.endswith(YARDSTICK), _rank(row.values[0], heads[0]), row.label))
+    rows = sorted(rows, key=lambda row: (row.label.endswith(YARDSTICK), *_rank(row.values[0], heads[0]), row.label))
     rows += _levels([(group, headline(group)) for group in board.groups])
     return Table(
         key=f"board-{slug(board.dataset.name)}-{board.key[:6]}",
@@ -161,15 +161,16 @@ def _value(judge: Judge, entry: Entry | None, column: Column) -> Value:
     estimate = judge.estimate(entry, column)
     if estimate is None:
         return Value(text="–", href=page, hint="this encoder's record has no such metric")
-    lead = judge.lead(column)
+    lead, partial = judge.lead(column), judge.group.partial(entry, column)
     interval = f"95 % interval {_span(estimate.ci95, column)}; " if estimate.ci95 else ""
     return Value(
         value=estimate.value,
         stderr=estimate.stderr,
         bold=lead is not None and lead.decisive and lead.first.entry.key == entry.key,
-        mark=_mark(judge.group, entry),
+        mark=TAINTED * any(record.taints for record in entry.done) + PARTIAL * partial,
         href=page,
         hint=f"{interval}n = {estimate.n}; {estimate.method}",
+        partial=partial,
     )
 
 
@@ -177,15 +178,13 @@ def _span(ci95: tuple[float, float], column: Column) -> str:
     return f"{ci95[0]:z.{column.decimals}f} to {ci95[1]:z.{column.decimals}f}"
 
 
-def _mark(group: Group, entry: Entry) -> str:
-    tainted = TAINTED if any(record.taints for record in entry.done) else ""
-    return tainted + (PARTIAL if len(entry.done) < len(group.seeds) else "")
-
-
-def _rank(value: Value, column: Column) -> float:
+def _rank(value: Value, column: Column) -> tuple[int, float]:
+    """Whole numbers best first, then those over fewer seeds, then what is missing."""
     if value.value is None:
-        return float("inf")
-    return {"higher": -1.0, "lower": 1.0, "neither": 0.0}[column.better] * value.value
+        return 2, 0.0
+    if value.partial:
+        return 1, 0.0
+    return 0, {"higher": -1.0, "lower": 1.0, "neither": 0.0}[column.better] * value.value
 
 
 def _levels(cells: Sequence[tuple[Group, Column]]) -> list[Row]:
@@ -193,7 +192,7 @@ def _levels(cells: Sequence[tuple[Group, Column]]) -> list[Row]:
     rows = []
     for label in ("chance", "ceiling"):
         values = tuple(_level([getattr(metric, label) for metric in _metrics(*cell)], cell[1]) for cell in cells)
-        if any(value.value is not None for value in values):
+        if any(value.text != "–" for value in values):
             rows.append(Row(label=label, values=values, section="yardsticks", muted=True))
     return rows
 
@@ -208,9 +207,8 @@ def _level(known: list[float | None], column: Column) -> Value:
         return Value(text="–", hint="not defined for this metric")
     if len(levels) == 1:
         return Value(value=levels[0])
-    return Value(
-        value=sum(levels) / len(levels), text=_span((levels[0], levels[-1]), column), hint="differs by encoder"
-    )
+    # Words alone: no one number is the level of all.
+    return Value(text=_span((levels[0], levels[-1]), column), hint="differs by encoder")
 
 
 def _samples(group: Group) -> str:

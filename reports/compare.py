@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from reports.board import headline, marked, probe_names, slug
+from reports.board import PARTIAL, headline, marked, probe_names, slug
 from reports.groups import Entry, Group, groups
 from reports.judge import Judge, ScoreSource, Undecidable
 from reports.table import Column, Row, Table, Value
@@ -23,10 +23,24 @@ class Difference:
     column: Column
     a: Estimate
     b: Estimate
+    """Both over `seeds`, so that the difference is theirs; each over all its own where there is no seed in common."""
     paired: Paired | None
     """None where the two cannot be paired; the sentence says why."""
     seeds: tuple[int, ...]
+    """That gave both a number."""
+    left_out: tuple[int, ...]
+    """That only one of the two was tried with, or that gave only one a number."""
     sentence: str
+
+    @property
+    def partial(self) -> bool:
+        """Whether the difference is over fewer seeds than were tried."""
+        return bool(self.left_out)
+
+    @property
+    def decisive(self) -> bool:
+        """The paired interval excludes zero, over every seed that was tried: what is left of them may be certain by luck."""
+        return self.paired is not None and self.paired.decisive and not self.partial
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Comparison:
             ),
             notes=(
                 "Paired by sample, clustered; seeds that both have. MDE: the true difference that would show with 80 % power.",
+                *([_PARTIAL] if any(found.partial for found in self.differences) else []),
                 *self.refused,
             ),
         )
@@ -71,6 +86,7 @@ class Comparison:
         return "\n".join(lines) + "\n"
 
 
+_PARTIAL = f"{PARTIAL} Over the seeds that gave both a number, where others were tried: never decisive."
 _COLUMNS = (
     Column(key="a", label="first", better="neither", decimals=3),
     Column(key="b", label="second", better="neither", decimals=3),
@@ -116,29 +132,37 @@ def compare(
 
 def difference(judge: Judge, a: Entry, b: Entry, column: Column) -> Difference | None:
     """a - b in one metric; None where one of them does not have it."""
-    estimates = judge.estimate(a, column), judge.estimate(b, column)
+    seeds = tuple(sorted({*a.seeds(column)} & {*b.seeds(column)}))
+    estimates = a.estimate(column, seeds or None), b.estimate(column, seeds or None)
     if estimates[0] is None or estimates[1] is None:
         return None
-    seeds = tuple(sorted({record.cell.seed for record in a.done} & {record.cell.seed for record in b.done}))
+    left_out = tuple(sorted({*a.cell_ids, *b.cell_ids} - {*seeds}))
     try:
         found = judge.difference(a, b, column)
         sentence = _sentence(found, a.label, b.label, column)
+        if left_out:
+            sentence += f"; over seed{_listed(seeds)} alone: without a number of both in{_listed(left_out)}, so nothing is decided"
     except Undecidable as reason:
         found, sentence = None, f"cannot be paired: {reason}; nothing can be said about the difference"
-    return Difference(judge.group, column, estimates[0], estimates[1], found, seeds, sentence)
+    return Difference(judge.group, column, estimates[0], estimates[1], found, seeds, left_out, sentence)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return f"{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
 
 
 def pairs_table(key: str, title: str, found: Iterable[tuple[Entry, Entry, Difference | None]]) -> Table:
     """One row a pair of one metric, in the given order."""
+    known = [(a, b, one) for a, b, one in found if one is not None]
     rows = [
         replace(
             _row(one, f"{marked(a)} − {marked(b)}"),
             section="with a yardstick" if a.yardstick or b.yardstick else "",
         )
-        for a, b, one in found
-        if one is not None
+        for a, b, one in known
     ]
-    return Table(key=key, title=title, columns=_COLUMNS, rows=tuple(rows))
+    notes = (_PARTIAL,) if any(one.partial for _, _, one in known) else ()
+    return Table(key=key, title=title, columns=_COLUMNS, rows=tuple(rows), notes=notes)
 
 
 def _sentence(found: Paired, a: str, b: str, column: Column) -> str:
@@ -207,11 +231,16 @@ def _row(found: Difference, label: str) -> Row:
     values = (
         Value(value=found.a.value, text=f"{found.a.value:z.{places}f}"),
         Value(value=found.b.value, text=f"{found.b.value:z.{places}f}"),
-        replace(number(pair.value if pair else None), bold=pair is not None and pair.decisive),
+        replace(
+            number(pair.value if pair else None),
+            bold=found.decisive,
+            mark=PARTIAL * found.partial,
+            partial=found.partial,
+        ),
         Value(text=interval(pair, found.column).removeprefix("95 % interval ") if pair else "–"),
         number(None) if pair is None else Value(value=pair.n),
         number(None) if pair is None else Value(value=pair.clusters),
         number(pair.mde if pair else None),
-        Value(text="decisive" if pair and pair.decisive else "not decisive", hint=found.sentence),
+        Value(text="decisive" if found.decisive else "not decisive", hint=found.sentence),
     )
     return Row(label=label, values=values, section=found.group.dataset.name)

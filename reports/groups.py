@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -45,25 +45,30 @@ class Entry:
         return tuple(record for record in self.records if record.status == "done")
 
     @cached_property
-    def by_column(self) -> dict[Column, list[Metric]]:
-        """In each column one metric a finished seed; columns in the probe's own order."""
-        found: dict[Column, list[Metric]] = {}
+    def by_column(self) -> dict[Column, dict[int, Metric]]:
+        """In each column the metric of every seed that gave one; columns in the probe's own order."""
+        found: dict[Column, dict[int, Metric]] = {}
         for record in self.done:
             for metric in record.metrics:
-                found.setdefault(column_of(metric), []).append(metric)
+                found.setdefault(column_of(metric), {})[record.cell.seed] = metric
         return found
 
     def metrics(self, column: Column) -> list[Metric]:
-        """One metric a finished seed."""
-        return self.by_column.get(column, [])
+        """One metric a seed that gave it."""
+        return list(self.by_column.get(column, {}).values())
+
+    def seeds(self, column: Column) -> tuple[int, ...]:
+        """The seeds that gave this metric: not all that finished need have it."""
+        return tuple(self.by_column.get(column, {}))
 
     def cell_id(self, record: Record) -> str:
         """Of one of this entry's records."""
         return self.cell_ids[record.cell.seed]
 
-    def estimate(self, column: Column) -> Estimate | None:
-        """The mean over seeds; None where no seed gave this metric."""
-        metrics = self.metrics(column)
+    def estimate(self, column: Column, seeds: Collection[int] | None = None) -> Estimate | None:
+        """The mean over the seeds that gave this metric, or over those of them in `seeds`; None where none is left."""
+        given = self.by_column.get(column, {})
+        metrics = [metric for seed, metric in given.items() if seeds is None or seed in seeds]
         return across_seeds(metrics) if metrics else None
 
 
@@ -88,6 +93,18 @@ class Group:
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({record.cell.seed for entry in self.entries for record in entry.records}))
+
+    @cached_property
+    def most_seeds(self) -> int:
+        """Seeds that were tried of one encoder, whatever came of them: what a mean over seeds claims to be over.
+
+        Not the union: each training of a study is an encoder with a probe seed of its own, and lacks none.
+        """
+        return max(len(entry.cell_ids) for entry in self.entries)
+
+    def partial(self, entry: Entry, column: Column) -> bool:
+        """Whether the number is over fewer seeds than others were tried with: such a mean may gain by what it lacks."""
+        return 0 < len(entry.seeds(column)) < self.most_seeds
 
     @property
     def title(self) -> str:

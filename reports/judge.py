@@ -31,6 +31,8 @@ class Standing:
 
     entry: Entry
     estimate: Estimate
+    partial: bool
+    """Over fewer seeds than the group has: listed last, in no order of merit."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,32 @@ class Judge:
         return next((at.estimate for at in self.ranking(column) if at.entry.key == entry.key), None)
 
     def ranking(self, column: Column) -> tuple[Standing, ...]:
-        """All encoders that have the metric, best mean over seeds first; without a direction, by label."""
+        """All encoders that have the metric, best mean over seeds first; without a direction, by label.
+
+        Those that lack a seed come last, by label: a mean over fewer parts has no place among the others.
+        """
         if column not in self._standings:
+            partial = self.group.partial
             found = ((entry, entry.estimate(column)) for entry in self.group.entries)
-            known = [Standing(entry, estimate) for entry, estimate in found if estimate]
+            known = [Standing(entry, estimate, partial(entry, column)) for entry, estimate in found if estimate]
             sign = {"higher": -1.0, "lower": 1.0, "neither": 0.0}[column.better]
-            known.sort(key=lambda at: (sign * at.estimate.value, at.entry.label, at.entry.key))
+            known.sort(
+                key=lambda at: (
+                    at.partial,
+                    0.0 if at.partial else sign * at.estimate.value,
+                    at.entry.label,
+                    at.entry.key,
+                )
+            )
             self._standings[column] = tuple(known)
         return self._standings[column]
 
     def lead(self, column: Column) -> Lead | None:
-        """Leader and runner-up without the yardsticks; None with fewer than two, or where neither direction is better."""
-        contestants = [standing for standing in self.ranking(column) if not standing.entry.yardstick]
+        """Leader and runner-up; None with fewer than two, or where neither direction is better.
+
+        Yardsticks are left out, and encoders that lack a seed.
+        """
+        contestants = [at for at in self.ranking(column) if not at.entry.yardstick and not at.partial]
         if len(contestants) < 2 or column.better == "neither":
             return None
         first, second = contestants[:2]
@@ -92,7 +108,7 @@ class Judge:
             return Lead(column, first, second, None, str(reason))
 
     def difference(self, a: Entry, b: Entry, column: Column) -> Paired:
-        """a - b, paired by sample and clustered, over the seeds that both have.
+        """a - b, paired by sample and clustered, over the seeds that gave both this metric.
 
         Raises:
             Undecidable: no common seed, or no per-sample scores of the same samples.
@@ -113,8 +129,8 @@ class Judge:
         self._scores.clear()
 
     def _paired(self, a: Entry, b: Entry, column: Column) -> Paired:
-        finished = {record.cell.seed for record in b.done}
-        seeds = [record.cell.seed for record in a.done if record.cell.seed in finished]
+        given = b.seeds(column)
+        seeds = [seed for seed in a.seeds(column) if seed in given]
         if not seeds:
             raise Undecidable("no seed that both finished")
         return _over_seeds([self._of_one_seed(a, b, seed, column) for seed in seeds], column)

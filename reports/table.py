@@ -36,6 +36,8 @@ class Value:
     """Relative link, used by the HTML renderer."""
     hint: str = ""
     """Longer words for the same entry: an HTML title, ignored elsewhere."""
+    partial: bool = False
+    """Over fewer parts than its column claims: its mark says so, and no table sorts it among whole ones."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ def verdict(judge: Judge) -> Verdict:
         return Verdict("none", f"{column.label} describes; neither direction is better, so there is no ranking.")
     lead = judge.lead(column)
     if lead is None:
-        return Verdict("none", "Fewer than two encoders besides the yardsticks: nothing to rank.")
+        lacking = any(at.partial and not at.entry.yardstick for at in judge.ranking(column))
+        whole = " that have a number in every seed" if lacking else ""
+        return Verdict("none", f"Fewer than two encoders besides the yardsticks{whole}: nothing to rank.")
     if lead.paired is None:
         return Verdict("open", f"{_names(lead)} cannot be told apart: {lead.why}.")
     if not lead.decisive:
@@ -76,9 +78,11 @@ def interval(found: Paired, column: Column, *, flip: bool = False) -> str:
 
 
 def sample(found: Paired) -> str:
-    """`paired over 240 samples in 60 clusters`."""
+    """`paired over 240 samples in 60 clusters`, and how many only one of the two has."""
     inside = f" in {found.clusters} clusters" if found.clusters != found.n else ""
-    return f"paired over {found.n} samples{inside}"
+    lone = found.only_a + found.only_b
+    without = f", {lone} that only one has left out" if lone else ""
+    return f"paired over {found.n} samples{inside}{without}"
 
 
 def open_words(found: Paired, column: Column) -> str:

@@ -26,29 +26,34 @@ class Admitted:
 
 
 def admit(records: Iterable[Record], mapping: Mapping) -> Admitted:
-    """Divide the records. Where a probe's number came to mean another (its version rose), the newest counts."""
+    """Divide the records. Where a probe's number came to mean another (its version rose), the newest counts.
+
+    A cell that was tried and gave no number stays in its group: a mean over the other seeds has to say that it lacks one.
+    """
     own = [record for record in records if record.cell.probe.name in mapping.probes]
-    reasons = [why_not(record, mapping) for record in own]
-    left_out = Counter(reason for reason in reasons if reason)
-    may = [record for record, reason in zip(own, reasons, strict=True) if not reason]
+    left_out = Counter(reason for record in own if (reason := why_not(record, mapping)))
+    fit = [record for record in own if not _unfit(record, mapping)]
     newest: dict[str, int] = {}
-    for probe in (record.cell.probe for record in may):
+    for probe in (record.cell.probe for record in fit if record.status == "done"):
         newest[probe.name] = max(probe.version, newest.get(probe.name, 0))
     stand = []
-    for record in may:
+    for record in fit:
         probe = record.cell.probe
-        if probe.version < newest[probe.name]:
-            left_out[f"version {probe.version} of {probe.name}, where {newest[probe.name]} is there"] += 1
-        else:
+        if probe.version == newest.get(probe.name):
             stand.append(record)
-    return Admitted(tuple(groups(stand)), left_out)
+        elif record.status == "done":
+            left_out[f"version {probe.version} of {probe.name}, where {newest[probe.name]} is there"] += 1
+    return Admitted(tuple(group for group in groups(stand) if group.columns), left_out)
 
 
 def why_not(record: Record, mapping: Mapping) -> str:
     """Why a record may not stand in a paper table; empty where it may."""
+    return _unfit(record, mapping) if record.status == "done" else record.status.replace("_", " ")
+
+
+def _unfit(record: Record, mapping: Mapping) -> str:
+    """What was asked for that a paper table does not ask; a cell that gave no number may be fit all the same."""
     cell, probe = record.cell, record.cell.probe
-    if record.status != "done":
-        return record.status.replace("_", " ")
     changed = [f"{key}={value}" for key, value in sorted(probe.params.items()) if not _harmless(key, value, mapping)]
     reasons = []
     if probe.recipe != "paper" and not probe.recipe.startswith("paper@"):
@@ -59,7 +64,7 @@ def why_not(record: Record, mapping: Mapping) -> str:
         reasons.append(f"tainted: {', '.join(taints)}")
     if changed:
         reasons.append(f"not the recipe's settings: {', '.join(changed)}")
-    if record.evidence is None:
+    if record.status == "done" and record.evidence is None:
         reasons.append("no digest of weights and data")
     return "; ".join(reasons)
 

@@ -46,7 +46,7 @@ def _verdicts(
         agreement(estimate, printed, source.filling.goal)
         for row, entry in pairs
         for source in filled
-        if row and entry and (estimate := source.estimate(entry.key))
+        if row and entry and (estimate := source.agreed(entry.key))
         if (printed := paper[row.key, source.printed.key].value) is not None
     )
     goals: dict[float, list[str]] = {}
@@ -104,7 +104,7 @@ def _marks(filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
     if any(entry.yardstick for entry in own):
         yield f"{YARDSTICK} A yardstick (synthetic, or trained on these labels): never bold."
     if any(source.partial(mine) for source in filled for entry in own if (mine := source.entry(entry.key))):
-        yield f"{PARTIAL} Not all seeds gave a number."
+        yield f"{PARTIAL} Not all seeds gave a number: a mean over the rest, not held against the paper's and never bold."
 
 
 def _data(mapping: Mapping, filled: Sequence[Source]) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _missing(mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair]) 
     for (row, entry), source in cells:
         own = source.entry(entry.key) if entry else None
         # Another run gives a refused column, or a number over other data, nothing.
-        lacks = not source.refused and (own is None or source.partial(own))
+        lacks = not source.refused and (own is None or not own.done or source.partial(own))
         asked = _asked(mapping, row, entry)
         if lacks and asked:
             wanted.setdefault(source.filling.probe, {})[asked] = None

@@ -47,9 +47,13 @@ class Source:
         return next((m.n for m in metrics if self.filling.n is not None and m.n != self.filling.n), None)
 
     def partial(self, entry: Entry) -> bool:
-        """Whether some seeds of the group gave no number for this encoder, and some did."""
-        had = len(entry.metrics(self.measured)) if self.measured else 0
-        return self.judge is not None and 0 < had < len(self.judge.group.seeds)
+        """Whether some seeds gave no number for this encoder, and some did."""
+        return self.judge is not None and self.measured is not None and self.judge.group.partial(entry, self.measured)
+
+    def agreed(self, key: str) -> Estimate | None:
+        """The number of an encoder where it may be held against the paper's: over every seed that was tried."""
+        entry = self.entry(key)
+        return None if entry is None or self.partial(entry) else self.estimate(key)
 
     def estimate(self, key: str) -> Estimate | None:
         """The number of an encoder; None where there is none that may stand beside the paper's."""
@@ -112,17 +116,20 @@ def ours(source: Source, key: str) -> Value:
         value=estimate.value,
         stderr=estimate.stderr,
         bold=lead is not None and lead.decisive and lead.first.entry.key == entry.key,
-        mark=PARTIAL if source.partial(entry) else "",
+        mark=PARTIAL * source.partial(entry),
         href=page_of(entry.cell_id(record)),
         hint=f"{_interval(estimate, source)}n = {estimate.n}; {estimate.method}",
+        partial=source.partial(entry),
     )
 
 
 def beside(source: Source, key: str, paper: Value) -> tuple[Value, Value]:
-    """Delta and verdict; dots where either number is missing."""
-    estimate = source.estimate(key)
+    """Delta and verdict; dots where either number is missing, or ours is over fewer seeds than were tried."""
+    estimate = source.agreed(key)
     if estimate is None or paper.value is None:
-        return Value(), Value()
+        entry = source.entry(key)
+        why = "not all seeds gave a number" if paper.value is not None and entry and source.partial(entry) else ""
+        return Value(hint=why), Value(hint=why)
     places, goal = source.printed.decimals, source.filling.goal
     delta = estimate.value - paper.value
     found = agreement(estimate, paper.value, goal)
@@ -139,6 +146,8 @@ def _absent(source: Source, entry: Entry | None) -> str:
         return "refused: the notes below the table say why"
     if entry is None:
         return "not run; the notes below the table give the command"
+    if not entry.done:
+        return entry.records[0].error or "no reason was recorded"
     if (other := source.other_n(entry)) is not None:
         return f"over {other}, not {source.filling.n}: not the published data set"
     return f"this encoder's record has no {source.filling.metric}"

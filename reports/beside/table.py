@@ -69,7 +69,7 @@ def beside_table(which: str, records: Iterable[Record], store: ScoreSource) -> T
 def _lines(mapping: Mapping, filled: Sequence[Source]) -> list[Line]:
     """The paper's rows in its order, one line for each of ours that is that encoder; the others below, by name."""
     judges = [source.judge for source in filled if source.judge]
-    known = {entry.key: entry for judge in judges for entry in judge.group.entries}
+    known = {entry.key: entry for judge in judges for entry in judge.group.entries if entry.done}
     lines, placed = [], set()
     for row in mapping.printed.rows:
         asked = {json_digest(spec.identity()) for spec in mapping.specs(row)}

@@ -65,13 +65,12 @@ def category_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> byt
                 for group in dict.fromkeys(row.group for row in rows)
             }  # fmt: skip
             return encode(histograms(list(read), kinds, values), format)
-        means = {title: [number(_mean(row.panels[k][i] for row in rows)) for k in range(len(kinds))]
-                 for i, title in enumerate(read)}  # fmt: skip
+        means = {title: [number(_whole_mean(rows, k, i)) for k in range(len(kinds))] for i, title in enumerate(read)}
         return encode(_dots(rows, titles, [f"{kind} AP" for kind in kinds], means), format)
 
 
 def suite_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """Box AP by data set, grouped by domain. A data set that gave an encoder no AP has no dot of it.
+    """Box AP by data set, grouped by domain. A data set that gave an encoder no AP has no dot of it, and its means no number.
 
     Args:
         bodies: title -> the content of its SUITE-det.json, in the order of the legend.
@@ -93,7 +92,9 @@ def suite_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
     for i, title in enumerate(read):
         ap = [(row.group, row.panels[0][i]) for row in rows if row.panels[0][i] is not None]
         domains = [_mean(value for each, value in ap if each == domain) for domain in dict.fromkeys(d for d, _ in ap)]
-        numbers[title] = [number(_mean(domains)), number(_mean(value for _, value in ap)), f"{len(ap)} of {len(rows)}"]
+        # A mean over the data sets that are left may gain by what it lacks.
+        of_all = (_mean(domains), _mean(value for _, value in ap)) if len(ap) == len(rows) else (None, None)
+        numbers[title] = [*map(number, of_all), f"{len(ap)} of {len(rows)}"]
     with drawing():
         headings = ["mean of domains", "mean of data sets", "data sets"]
         return encode(_dots(rows, ["box AP (%)"], headings, numbers, what="data set, images"), format)
@@ -125,8 +126,9 @@ def _numbered(categories: Sequence[CategoryAp]) -> dict[tuple[str, int], Categor
 
 
 def _ordered(rows: Sequence[Row], places: Mapping[str, int]) -> list[Row]:
-    """By group, then the AP of the encoder whose mean in the first panel is highest, then name."""
-    means = [_mean(row.panels[0][i] for row in rows) for i in range(len(rows[0].panels[0]))]
+    """By group, then the AP of the encoder whose mean in the first panel is highest, over the rows that all have, then name."""
+    shared = [row.panels[0] for row in rows if None not in row.panels[0]]
+    means = [_mean(panel[i] for panel in shared) for i in range(len(rows[0].panels[0]))]
     best = max(range(len(means)), key=lambda i: -1.0 if means[i] is None else float(means[i] or 0))
 
     def key(row: Row) -> tuple[int, float, str]:
@@ -134,6 +136,13 @@ def _ordered(rows: Sequence[Row], places: Mapping[str, int]) -> list[Row]:
         return places[row.group], 1.0 if value is None else -value, row.name
 
     return sorted(rows, key=key)
+
+
+def _whole_mean(rows: Sequence[Row], panel: int, encoder: int) -> float | None:
+    """The mean over categories that anyone has an AP of; None where this encoder lacks one of them."""
+    known = [row.panels[panel] for row in rows if any(value is not None for value in row.panels[panel])]
+    values = [each[encoder] for each in known]
+    return None if None in values else _mean(values)
 
 
 def _mean(values: Any) -> float | None:

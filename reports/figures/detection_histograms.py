@@ -67,6 +67,7 @@ def _column(
     kind, group = key
     defined = [[each for each in ap if each is not None] for ap in by_encoder]
     counts = [np.histogram(np.minimum(ap, 100.0), _EDGES)[0].astype(np.float64) for ap in defined]
+    known = sum(any(ap is not None for ap in each) for each in zip(*by_encoder, strict=True))
     tallest = max(1, *(int(count_B.max()) for count_B in counts))
     words = f"{kind} AP, {max(map(len, defined)):,} {group} categories".replace("  ", " ")
     _text(figure, left, top - 0.14, fitted(words, wide - 0.05, 8), fontsize=8)
@@ -76,7 +77,8 @@ def _column(
     for i, count_B in enumerate(counts):
         bottom = top - _HEAD - (i + 1) * strip
         axes = figure.add_axes((left / width, bottom / height, (wide - _MEAN) / width, strip / height))
-        mean = float(np.mean(defined[i])) if defined[i] else None
+        # No mean where this encoder lacks a category that another has.
+        mean = float(np.mean(defined[i])) if defined[i] and len(defined[i]) == known else None
         _strip(axes, count_B, tallest, mean, line_colour(i), last=i == len(counts) - 1)
         _text(figure, left + wide - 0.14, bottom + 0.28 * strip, number(mean), ha="right", fontsize=7.5)
 

@@ -35,6 +35,8 @@ class Point:
     dots: tuple[float, ...]
     """One a training."""
     yardstick: bool = False
+    partial: bool = False
+    """Trainings are missing from the mean: it is drawn hollow."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def _mark(axes: Axes, place: float, point: Point, colour: str) -> None:
     """The mean, its interval and every training."""
     if point.ci95 is not None:
         axes.vlines(place, *point.ci95, color=colour, linewidth=1.4, zorder=3)
-    axes.plot(place, point.mean, "o", color=colour, markersize=5.5, markeredgecolor="white", zorder=4)
+    fill, edge = ("white", colour) if point.partial else (colour, "white")
+    axes.plot(place, point.mean, "o", color=fill, markersize=5.5, markeredgecolor=edge, zorder=4)
     # Beside the interval, so that neither hides the other.
     beside = axes.transData + ScaledTranslation(7 / 72, 0, axes.figure.dpi_scale_trans)
     ring: Any = {"color": "none", "markeredgecolor": INK, "markersize": 3.4, "markeredgewidth": 0.7}

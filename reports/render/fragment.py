@@ -16,8 +16,8 @@ from rice_core.echo import visible
 def to_html(table: Table) -> str:
     """A `<table>` fragment, readable without CSS or JavaScript.
 
-    `data-value` holds the number at full precision for sorting, `data-better` the direction of a column. Sections are
-    `<tbody>` elements with a heading row, yardsticks have the class `muted`, notes are the `<tfoot>`.
+    `data-value` holds the number at full precision for sorting, `data-partial` keeps one over fewer parts than its column
+    claims out of the order, `data-better` is the direction of a column. Sections are `<tbody>` elements with a heading row, yardsticks have the class `muted`, notes are the `<tfoot>`.
     """
     names = groups(table.columns)
     return _template().render(
@@ -42,6 +42,7 @@ def relative(href: str) -> str:
 class _Cell:
     words: str
     sort: str
+    partial: bool
     mark: str
     href: str
     hint: str
@@ -71,6 +72,7 @@ def _cell(value: Value, column: Column) -> _Cell:
     return _Cell(
         words=entry.number + entry.error,
         sort=exact(value.value) if value.value is not None and is_number(value) else "",
+        partial=value.partial,
         mark=entry.mark,
         href=visible(relative(value.href)),
         hint=visible(value.hint),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reports.board import marked
+from reports.board import PARTIAL, marked
 from reports.judge import Judge, Standing
 from reports.render.text import shown
 from reports.table import Column, Value
@@ -28,7 +28,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """Rows best first; chance as a dashed line through all of them."""
+    """Rows best first, those that lack seeds last; chance as a dashed line through all of them."""
 
     caption: str
     rows: tuple[ForestRow, ...]
@@ -57,8 +57,9 @@ def forest(judge: Judge, column: Column) -> Forest | None:
     digits = max(0, -math.floor(math.log10(step)))
     unit = f" ({column.unit})" if column.unit else ""
     dashed = ", dashed: chance" if chance is not None else ""
+    partial = f" {PARTIAL} Not all seeds: no place in the order." if any(at.partial for at in standings) else ""
     return Forest(
-        caption=f"{judge.group.probe.name}, {column.label}{unit}: mean over seeds and its 95 % interval{dashed}.",
+        caption=f"{judge.group.probe.name}, {column.label}{unit}: mean over seeds and its 95 % interval{dashed}.{partial}",
         rows=tuple(_row(at, column, place) for at in standings),
         ticks=tuple((place(tick), f"{tick:z.{digits}f}") for tick in ticks),
         chance="" if chance is None else place(chance),
@@ -69,7 +70,7 @@ def _row(at: Standing, column: Column, place: Callable[[float], str]) -> ForestR
     low, high = _interval(at)
     words = shown(Value(value=at.estimate.value, stderr=at.estimate.stderr), column)
     return ForestRow(
-        label=marked(at.entry),
+        label=f"{marked(at.entry)} {PARTIAL}" if at.partial else marked(at.entry),
         number=words.number + words.error,
         low=place(low),
         middle=place(at.estimate.value),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from reports.board import Board, group_table, headline, marked, overview_table, probe_names
+from reports.board import PARTIAL, Board, group_table, headline, marked, overview_table, probe_names
 from reports.compare import difference, pairs_table
 from reports.groups import Entry
 from reports.judge import Judge, ScoreSource
@@ -135,6 +135,8 @@ def _entry(judge: Judge, a: Entry, b: Entry, column: Column) -> Value:
     return Value(
         value=number,
         text=f"{number:+z.{column.decimals}f}".replace("-", "−"),
-        bold=found.paired.decisive,
+        bold=found.decisive,
+        mark=PARTIAL * found.partial,
         hint=found.sentence,
+        partial=found.partial,
     )

@@ -85,7 +85,7 @@ def _control(pen: Pen, study: Study, number: int) -> ControlView:
         figure=figure if drawn is not None else "",
         alt=f"{study.title}, {control.name}: {', '.join(arm.label for arm in control.arms)} {line}",
         caption="A ring is one training, a dot the mean of an arm, a bar its 95 % interval over trainings (cut off where it"
-        " leaves the panel; none for a single training). Gray: yardsticks.",
+        " leaves the panel; none for a single training). A hollow dot lacks trainings. Gray: yardsticks.",
         measures=tuple(_measure(pen, study, control, measure, number) for measure in control.measures),
         replicates=pen.table(replicates_table(study, control)),
     )
@@ -113,6 +113,7 @@ def _picture(control: Control) -> bytes | None:
                 ci95=line.mean.ci95,
                 dots=tuple(line.values.values()),
                 yardstick=line.arm.yardstick,
+                partial=line.partial,
             )
             for line in lines(control, measure, column)
         )

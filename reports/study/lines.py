@@ -27,8 +27,12 @@ class Line:
     difference: Paired | None
     """This arm minus the reference; None for the reference itself, and where there is none or no common seed."""
     leads: bool
-    """Ahead of the runner-up by a paired interval that excludes zero."""
+    """Ahead of the runner-up by a paired interval that excludes zero, and neither lacks a training."""
     tainted: bool
+    partial: bool
+    """Over fewer trainings than the control has, or a training over fewer probe seeds than others: neither leads nor trails."""
+    difference_partial: bool
+    """The difference is: one of its two sides lacks something."""
 
 
 def reference_of(control: Control) -> Arm | None:
@@ -40,14 +44,24 @@ def reference_of(control: Control) -> Arm | None:
 def lines(control: Control, measure: Measure, column: Column) -> list[Line]:
     """One line for every arm that has the metric, in the study's own order."""
     values = {arm: found for arm in control.arms if (found := _values(measure, arm, column))}
-    leader = _leader(values, column)
+    partial = _partial(control, measure, values, column)
+    leader = _leader({arm: found for arm, found in values.items() if arm not in partial}, column)
     reference = reference_of(control)
     made = []
     for arm, by_seed in values.items():
         base = values.get(reference) if reference and reference != arm else None
-        tainted = any(record.taints for some in measure.records[arm.label].values() for record in some)
-        mean = mean_clustered(list(by_seed.values()), list(by_seed))
-        made.append(Line(arm, by_seed, mean, _difference(by_seed, base or {}, column), arm == leader, tainted))
+        made.append(
+            Line(
+                arm,
+                by_seed,
+                mean=mean_clustered(list(by_seed.values()), list(by_seed)),
+                difference=_difference(by_seed, base or {}, column),
+                leads=arm == leader,
+                tainted=any(record.taints for some in measure.records[arm.label].values() for record in some),
+                partial=arm in partial,
+                difference_partial=arm in partial or reference in partial,
+            )
+        )
     return made
 
 
@@ -61,9 +75,11 @@ def levels(measure: Measure, column: Column) -> dict[str, float]:
     return found
 
 
-def sentence(found: Paired, column: Column) -> str:
-    """What may be said of a difference from the reference."""
+def sentence(found: Paired, column: Column, *, partial: bool = False) -> str:
+    """What may be said of a difference from the reference; nothing firm of one that lacks a training."""
     n = found.n
+    if partial:
+        return f"over {n} training seed{'s' * (n != 1)} alone, where others are missing: not decisive"
     if found.stderr is None:
         return "one training seed in common: nothing can be said"
     if found.ci95 is None:
@@ -83,6 +99,16 @@ def _values(measure: Measure, arm: Arm, column: Column) -> dict[int, float]:
         if values:
             found[seed] = sum(values) / len(values)
     return found
+
+
+def _partial(control: Control, measure: Measure, values: Mapping[Arm, Mapping[int, float]], column: Column) -> set[Arm]:
+    """Arms whose mean lacks a training, or a probe seed of a training that others have."""
+
+    def probed(arm: Arm) -> list[int]:
+        return [sum(r.metric(column.key) is not None for r in some) for some in measure.records[arm.label].values()]
+
+    most = max((max(probed(arm)) for arm in values), default=0)
+    return {arm for arm in values if len(values[arm]) < len(control.seeds) or min(probed(arm)) < most}
 
 
 def _leader(values: Mapping[Arm, Mapping[int, float]], column: Column) -> Arm | None:

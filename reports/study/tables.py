@@ -6,14 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reports.board import TAINTED, YARDSTICK, page_of
+from reports.board import PARTIAL, TAINTED, YARDSTICK, page_of
 from reports.reference.tables import reference_table
 from reports.study.find import Arm, Control, Measure, Study
 from reports.study.lines import Line, levels, lines, reference_of, sentence
 from reports.table import Column, Row, Table, Value
 from reports.verdicts import interval
 
-PARTIAL = "‡"
 _REPLICATE = (
     "A replicate is one training with its own images, initial weights and probe seed. Errors are over trainings (Student's t"
     " for the intervals); the probe's images are the same in all, so their sampling error is no part of them."
@@ -39,7 +38,7 @@ def study_table(study: Study, control: Control) -> Table:
         columns.append(replace(column, group=measure.name, key=f"{measure.name}.{column.key}"))
         found = {line.arm: line for line in lines(control, measure, column)}
         for arm, values in by_arm.items():
-            values.append(_mean(found.get(arm), control, column))
+            values.append(_mean(found.get(arm), column))
         known = levels(measure, column)
         for name, values in rows_of_levels.items():
             values.append(Value(value=known[name]) if name in known else Value(text="–"))
@@ -122,7 +121,7 @@ def paper_table(study: Study) -> Table | None:
     return replace(printed, notes=(apart, *printed.notes)) if study.miniature else printed
 
 
-def _mean(line: Line | None, control: Control, column: Column) -> Value:
+def _mean(line: Line | None, column: Column) -> Value:
     if line is None:
         return Value(hint="no training of this arm has this number")
     seeds = "; ".join(f"seed {seed}: {value:z.{column.decimals}f}" for seed, value in line.values.items())
@@ -130,8 +129,9 @@ def _mean(line: Line | None, control: Control, column: Column) -> Value:
         value=line.mean.value,
         stderr=line.mean.stderr,
         bold=line.leads,
-        mark=TAINTED * line.tainted + PARTIAL * (len(line.values) < len(control.seeds)),
+        mark=TAINTED * line.tainted + PARTIAL * line.partial,
         hint=f"{seeds}; 95 % interval {_span(line.mean.ci95, column)}",
+        partial=line.partial,
     )
 
 
@@ -144,10 +144,12 @@ def _full(line: Line, control: Control, column: Column) -> tuple[Value, ...]:
         number = f"{found.value:+z.{column.decimals + 1}f}".replace("-", "−")
         ends = interval(found, column).removeprefix("95 % interval ")
         seen = Value(text="–") if found.mde is None else Value(value=found.mde)
-        rest = (Value(value=found.value, text=number), Value(text=ends), seen, Value(text=sentence(found, column)))
+        partial = line.difference_partial
+        difference = Value(value=found.value, text=number, mark=PARTIAL * partial, partial=partial)
+        rest = (difference, Value(text=ends), seen, Value(text=sentence(found, column, partial=partial)))
     return (
         Value(value=had, text=f"{had} of {asked}" if had < asked else str(had)),
-        _mean(line, control, column),
+        _mean(line, column),
         Value(text=_span(line.mean.ci95, column)),
         *rest,
     )
@@ -190,7 +192,10 @@ def _notes(study: Study, control: Control, rows: Sequence[Row]) -> list[str]:
     notes += (
         [f"{YARDSTICK} A yardstick: a floor or a ceiling, no rival."] if any(a.yardstick for a in control.arms) else []
     )
-    notes += [f"{PARTIAL} Not all of the {_seeds(len(control.seeds))} have a number."] if PARTIAL in marks else []
+    if PARTIAL in marks:
+        notes.append(
+            f"{PARTIAL} Not all of the {_seeds(len(control.seeds))} have a number: a mean over the rest, never bold or decisive."
+        )
     if TAINTED in marks:
         taints = sorted({taint for line in _tainted(control) for taint in line})
         notes.append(f"{TAINTED} Tainted, not for a paper table: {'; '.join(taints)}.")

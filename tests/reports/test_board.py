@@ -266,7 +266,8 @@ def test_other_code_is_said(fake, store):
 
 
 def test_verdicts_name_a_winner_only_where_the_data_decide(full_store):
-    said = {group.probe.name: verdict(Judge(group, full_store)) for group in groups(full_store.records())}
+    records = [record for record in full_store.records() if record.cell.seed == 0]
+    said = {group.probe.name: verdict(Judge(group, full_store)) for group in groups(records)}
     assert said["linear-seg"].kind == "decisive"
     assert said["linear-seg"].sentence.startswith("mlcd leads mini-vit by")
     assert said["knn"].kind == "open"

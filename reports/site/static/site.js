@@ -2,6 +2,7 @@
 "use strict";
 
 const LEAST_TO_FILTER = 6;
+const PARTIAL = Symbol("a number over fewer parts than its column claims");
 
 function headers(table) {
   const rows = table.tHead.rows;
@@ -16,17 +17,21 @@ function bodyRows(table) {
 function sortKey(row, column) {
   const cell = row.cells[column];
   if (cell === undefined) return null;
+  if (cell.dataset.partial !== undefined) return PARTIAL;
   if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
   const text = cell.textContent.trim();
   return text === "" || text === "·" || text === "–" ? null : text;
 }
 
-// Numbers before words, what is missing last in either direction.
+// Numbers, then those that have no place in an order, then words, then what is missing: in either direction.
+function kind(key) {
+  return typeof key === "number" ? 0 : key === PARTIAL ? 1 : key === null ? 3 : 2;
+}
+
 function compare(a, b, sign) {
-  if (a === null || b === null) return (a === null) - (b === null);
-  if (typeof a === "number" && typeof b === "number") return sign * (a - b);
-  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
-  return sign * a.localeCompare(b, "en", { numeric: true });
+  if (kind(a) !== kind(b)) return kind(a) - kind(b);
+  if (kind(a) === 0) return sign * (a - b);
+  return kind(a) === 2 ? sign * a.localeCompare(b, "en", { numeric: true }) : 0;
 }
 
 function sortBy(table, heads, column, direction) {
