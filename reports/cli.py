@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +14,7 @@ from rice_core.errors import UserError
 
 if TYPE_CHECKING:
     from reports.table import Table
+    from rice_core.record import Record
     from rice_core.store import Store
 
 StoreOption = Annotated[
@@ -30,7 +33,11 @@ class Format(StrEnum):
     html = "html"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How the table is written.")]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How the tables are written: one document.")]
+WideOption = Annotated[bool, typer.Option("--wide", help="CSV in the printed shape, instead of one row a number.")]
+FragmentOption = Annotated[
+    bool, typer.Option("--fragment", help="tex and html without the document around the tables, for one of your own.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,57 +56,72 @@ def table(
         str | None,
         typer.Option("--paper", metavar="N", help="Table N of the paper instead, with ours beside it, as 3."),
     ] = None,
+    wide: WideOption = False,
+    fragment: FragmentOption = False,
     store: StoreOption = _DEFAULT_STORE,
 ) -> None:
     """Print the records as tables: one overview a data set, with errors, chance and ceiling."""
-    from reports.board import boards, group_table, groups, overview_table
+    from reports.board import boards, group_table, groups, headline, overview_table
     from reports.judge import Judge
+    from reports.render import to_tidy_csv
     from reports.unloaded import loaded, unloaded_line
+    from rice_core.frame import Number, numbers
 
+    _check(format_, wide=wide, fragment=fragment)
     if paper is not None:
-        _print_beside(paper, store, format_)
+        _print_beside(paper, store, format_, wide=wide, fragment=fragment)
         return
     opened = _opened(store)
     records = opened.records()
-    for board in boards(groups(loaded(records))):
-        judges = {group.key: Judge(group, opened) for group in board.groups}
-        made = [overview_table(board, judges), *(map(group_table, judges.values()) if all_ else ())]
-        for each in made:
-            _print(each, format_)
-            typer.echo()
     if line := unloaded_line(records):
-        typer.echo(line, err=True)
+        _aside(line)
+    records = loaded(records)
+    found = boards(groups(records))
+    if format_ is Format.csv and not wide:
+        heads = {
+            i: headline(group).key
+            for b in found
+            for group in b.groups
+            for e in group.entries
+            for i in e.cell_ids.values()
+        }
+        typer.echo(
+            to_tidy_csv(Number, [row for row in numbers(records) if all_ or row.metric == heads[row.cell]]), nl=False
+        )
+        _say_unfinished(records)
+        return
+    made: list[Table] = []
+    for board in found:
+        judges = {group.key: Judge(group, opened) for group in board.groups}
+        made += [overview_table(board, judges), *(map(group_table, judges.values()) if all_ else ())]
+    _print(made, format_, fragment=fragment)
 
 
 def compare(
     a: Annotated[str, typer.Argument(help="An encoder's name as tables show it.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
     format_: FormatOption = Format.terminal,
+    wide: WideOption = False,
+    fragment: FragmentOption = False,
     store: StoreOption = _DEFAULT_STORE,
 ) -> None:
     """Compare two encoders sample by sample: difference, 95 % interval, and what could have been detected."""
-    from reports.compare import compare as compare_records
+    from reports.compare import compare_named
+    from reports.render import to_tidy_csv
+    from reports.tidy import Contrast, contrasts
     from reports.unloaded import loaded
 
+    _check(format_, wide=wide, fragment=fragment)
     opened = _opened(store)
-    records = loaded(opened.records())
-    mine, theirs = (
-        [
-            r
-            for r in records
-            if name in (r.cell.encoder.title, r.cell.encoder.told().shorthand, r.cell.encoder.shorthand)
-        ]
-        for name in (a, b)
-    )
-    for name, found in ((a, mine), (b, theirs)):
-        if not found:
-            known = ", ".join(sorted({record.cell.encoder.title for record in records}))
-            raise UserError(f"There is no record of {name!r} in {store}; there is {known}.")
-    comparison = compare_records(mine, theirs, opened)
+    comparison = compare_named(a, b, loaded(opened.records()), opened)
     if format_ is Format.terminal:
         typer.echo(comparison.text())
+    elif format_ is Format.csv and not wide:
+        typer.echo(to_tidy_csv(Contrast, contrasts(comparison)), nl=False)
+        for reason in comparison.refused:
+            _aside(f"not compared: {reason}")
     else:
-        _print(comparison.table(), format_)
+        _print([comparison.table()], format_, fragment=fragment)
 
 
 def study(
@@ -108,11 +130,16 @@ def study(
     ] = None,
     format_: FormatOption = Format.terminal,
     all_: Annotated[bool, typer.Option("--all", help="Every metric of every probe, not the headlines alone.")] = False,
+    wide: WideOption = False,
+    fragment: FragmentOption = False,
     store: StoreOption = _DEFAULT_STORE,
 ) -> None:
     """Print a study: trainings compared over their seeds, with intervals and paired differences."""
+    from reports.render import to_tidy_csv
     from reports.study import metric_table, paper_table, studies, study_table
+    from reports.tidy import ArmNumber, arm_numbers
 
+    _check(format_, wide=wide, fragment=fragment)
     found = studies(_opened(store).records())
     if name is None:
         typer.echo("\n".join(each.title for each in found) or f"The records of {store} belong to no study.")
@@ -123,16 +150,18 @@ def study(
         raise UserError(
             f"There is no record of a study {name!r} in {store} (there is: {known}); `ricebench run` makes some."
         )
+    if format_ is Format.csv and not wide:
+        rows = [row for each in chosen for row in arm_numbers(each, every_metric=all_)]
+        typer.echo(to_tidy_csv(ArmNumber, rows), nl=False)
+        return
+    made: list[Table] = []
     for each in chosen:
         for control in each.controls:
-            made = [study_table(each, control)]
+            made.append(study_table(each, control))
             for measure in control.measures:
                 made += [metric_table(each, control, measure, c) for c in measure.columns[: None if all_ else 1]]
-            for table_ in made:
-                _print(table_, format_)
-                typer.echo()
-        if paper := paper_table(each):
-            _print(paper, format_)
+        made += [paper] if (paper := paper_table(each)) else []
+    _print(made, format_, fragment=fragment)
 
 
 def report(
@@ -153,19 +182,54 @@ def report(
 def reference(
     number: Annotated[int | None, typer.Argument(min=1, max=5, help="A table of the paper, 1 to 5.")] = None,
     format_: FormatOption = Format.terminal,
+    fragment: FragmentOption = False,
 ) -> None:
     """Print a table of the RICE paper as printed, or, without a number, what does not add up in them."""
     from reports.reference.tables import findings_table, reference_table
 
-    _print(findings_table() if number is None else reference_table(number), format_)
+    _check(format_, wide=False, fragment=fragment)
+    _print([findings_table() if number is None else reference_table(number)], format_, fragment=fragment)
 
 
-def _print_beside(which: str, store: Path, format_: Format) -> None:
-    from reports.beside import beside_table, mapping_of
+def _check(format_: Format, *, wide: bool, fragment: bool) -> None:
+    if wide and format_ is not Format.csv:
+        raise UserError("--wide is a shape of CSV; add -f csv, or leave it out.")
+    if fragment and format_ not in (Format.tex, Format.html):
+        raise UserError(
+            "--fragment leaves the document away that tex and html have; add -f tex or -f html, or leave it out."
+        )
+
+
+def _print_beside(which: str, store: Path, format_: Format, *, wide: bool, fragment: bool) -> None:
+    from reports.beside import PaperNumber, mapping_of, paper_numbers, read_beside, table_of
+    from reports.beside.notes import absent
+    from reports.render import to_tidy_csv
 
     mapping_of(which)  # a table that nothing fills is told before the records are read
     opened = _opened(store)
-    _print(beside_table(which, opened.records(), opened), format_)
+    made = read_beside(which, opened.records(), opened)
+    if format_ is not Format.csv or wide:
+        _print([table_of(made)], format_, fragment=fragment)
+        return
+    typer.echo(to_tidy_csv(PaperNumber, paper_numbers(made)), nl=False)
+    pairs = [(line.row, line.entry) for line in made.lines]
+    for sentence in absent(made.mapping, made.admitted, made.filled, pairs):
+        _aside(sentence)
+
+
+def _aside(sentence: str) -> None:
+    """Beside a CSV, which has no place for words."""
+    from reports.render.text import visible
+
+    typer.echo(visible(sentence), err=True)
+
+
+def _say_unfinished(records: Sequence[Record]) -> None:
+    """A table of numbers has no place for a cell without one, so its readers hear of them here."""
+    without = Counter(record.status.replace("_", " ") for record in records if record.status != "done")
+    if without:
+        words = ", ".join(f"{n} {status}" for status, n in sorted(without.items()))
+        _aside(f"Without a number, and so in no row: {words}; `ricebench status` lists them.")
 
 
 def _opened(path: Path) -> Store:
@@ -178,24 +242,32 @@ def _opened(path: Path) -> Store:
     return opened
 
 
-def _print(made: Table, format_: Format) -> None:
-    import os
-    import shutil
-    import sys
-
+def _print(made: Sequence[Table], format_: Format, *, fragment: bool) -> None:
+    """One document, whatever the number of tables."""
     from reports import render
 
     match format_:
         case Format.terminal:
-            width = shutil.get_terminal_size((120, 24)).columns
-            colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-            signs = (sys.stdout.encoding or "").lower().startswith("utf")
-            typer.echo(render.to_terminal(made, width=width, colour=colour, signs=signs), nl=False)
+            written = "\n".join(map(_to_terminal, made))
         case Format.md:
-            typer.echo(render.to_markdown(made), nl=False)
+            written = "\n".join(map(render.to_markdown, made))
         case Format.tex:
-            typer.echo(render.to_latex(made), nl=False)
+            written = render.to_latex(*made, document=not fragment)
         case Format.csv:
-            typer.echo(render.to_csv(made), nl=False)
+            written = render.to_csv(*made)
         case Format.html:
-            typer.echo(render.to_html(made), nl=False)
+            written = "\n".join(map(render.to_html, made)) + "\n" if fragment else render.to_page(*made)
+    typer.echo(written, nl=False)
+
+
+def _to_terminal(made: Table) -> str:
+    import os
+    import shutil
+    import sys
+
+    from reports.render import to_terminal
+
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    signs = (sys.stdout.encoding or "").lower().startswith("utf")
+    return to_terminal(made, width=width, colour=colour, signs=signs)

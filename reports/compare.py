@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from reports.board import PARTIAL, headline, marked, probe_names, slug
 from reports.groups import Entry, Group, groups
 from reports.judge import Judge, ScoreSource, Undecidable
 from reports.table import Column, Row, Table, Value
+from reports.tidy import Contrast, contrasts
 from reports.verdicts import amount, interval, open_words, sample
 from rice_core.errors import UserError
+from rice_core.frame import frame_of
 from rice_core.record import Record
 from rice_core.stats import Estimate, Paired
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Difference:
     """That gave both a number."""
     left_out: tuple[int, ...]
     """That only one of the two was tried with, or that gave only one a number."""
+    taints: tuple[str, ...]
+    """Of either's records."""
     sentence: str
 
     @property
@@ -85,6 +93,13 @@ class Comparison:
         lines += [f"  not compared: {reason}" for reason in self.refused]
         return "\n".join(lines) + "\n"
 
+    def __str__(self) -> str:
+        return self.text().rstrip()
+
+    def frame(self) -> pd.DataFrame:
+        """One row a metric, a - b; columns are the fields of `reports.tidy.Contrast`."""
+        return frame_of(Contrast, contrasts(self))
+
 
 _PARTIAL = f"{PARTIAL} Over the seeds that gave both a number, where others were tried: never decisive."
 _COLUMNS = (
@@ -97,6 +112,24 @@ _COLUMNS = (
     Column(key="mde", label="MDE", better="neither", decimals=3),
     Column(key="reading", label="reading", better="neither"),
 )
+
+
+def compare_named(
+    a: str, b: str, records: Sequence[Record], store: ScoreSource, *, every_metric: bool = False
+) -> Comparison:
+    """`compare` of the records of two encoders, each by the name that tables show or by its full string.
+
+    Raises:
+        UserError: there is no record of one of them, or as `compare`.
+    """
+    sides = []
+    for name in (a, b):
+        side = [record for record in records if name in (record.cell.encoder.title, record.cell.encoder.shorthand)]
+        if not side:
+            known = ", ".join(sorted({record.cell.encoder.title for record in records})) or "none"
+            raise UserError(f"There is no record of {name!r} in this store; there is {known}.")
+        sides.append(side)
+    return compare(sides[0], sides[1], store, every_metric=every_metric)
 
 
 def compare(
@@ -137,6 +170,7 @@ def difference(judge: Judge, a: Entry, b: Entry, column: Column) -> Difference |
     if estimates[0] is None or estimates[1] is None:
         return None
     left_out = tuple(sorted({*a.cell_ids, *b.cell_ids} - {*seeds}))
+    taints = tuple(sorted({taint for record in (*a.done, *b.done) for taint in record.taints}))
     try:
         found = judge.difference(a, b, column)
         sentence = _sentence(found, a.label, b.label, column)
@@ -144,7 +178,7 @@ def difference(judge: Judge, a: Entry, b: Entry, column: Column) -> Difference |
             sentence += f"; over seed{_listed(seeds)} alone: without a number of both in{_listed(left_out)}, so nothing is decided"
     except Undecidable as reason:
         found, sentence = None, f"cannot be paired: {reason}; nothing can be said about the difference"
-    return Difference(judge.group, column, estimates[0], estimates[1], found, seeds, left_out, sentence)
+    return Difference(judge.group, column, estimates[0], estimates[1], found, seeds, left_out, taints, sentence)
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -31,12 +31,17 @@ def notes(
 ) -> Iterator[str]:
     """In the order of their weight for a reader of the numbers."""
     yield from _verdicts(mapping, filled, pairs, paper)
-    yield from _refused(mapping, filled, pairs)
-    yield from _left_out(admitted)
+    yield from absent(mapping, admitted, filled, pairs)
     yield from _marks(filled, pairs)
     yield from _data(mapping, filled)
     yield from _assumptions(filled)
     yield from _missing(mapping, filled, pairs)
+
+
+def absent(mapping: Mapping, admitted: Admitted, filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
+    """What is there and not shown, with the reasons."""
+    yield from _refused(mapping, filled, pairs)
+    yield from _left_out(admitted)
 
 
 def _verdicts(

@@ -50,6 +50,12 @@ class Source:
         """Whether some seeds gave no number for this encoder, and some did."""
         return self.judge is not None and self.measured is not None and self.judge.group.partial(entry, self.measured)
 
+    def lacking(self, entry: Entry) -> str:
+        """`over 1 of 2 seeds`, where some are missing."""
+        if not self.partial(entry) or self.judge is None or self.measured is None:
+            return ""
+        return f"over {len(entry.seeds(self.measured))} of {self.judge.group.most_seeds} seeds"
+
     def agreed(self, key: str) -> Estimate | None:
         """The number of an encoder where it may be held against the paper's: over every seed that was tried."""
         entry = self.entry(key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Lookup
 from dataclasses import dataclass
 
-from reports.beside.admit import admit
+from reports.beside.admit import Admitted, admit
 from reports.beside.mapping import Mapping, mapping_of
 from reports.beside.notes import notes
 from reports.beside.source import Source, beside, heads, ours, printed_values, sources
@@ -30,8 +31,21 @@ class Line:
     label: str
 
 
-def beside_table(which: str, records: Iterable[Record], store: ScoreSource) -> Table:
-    """A table of the paper with our numbers, their difference and a verdict beside each of its own.
+@dataclass(frozen=True)
+class Beside:
+    """A table of the paper and what of ours may stand in it."""
+
+    mapping: Mapping
+    admitted: Admitted
+    filled: tuple[Source, ...]
+    """One a column that our probes fill."""
+    lines: tuple[Line, ...]
+    paper: Lookup[tuple[str, str], Value]
+    """(row, column) -> the paper's entry."""
+
+
+def read_beside(which: str, records: Iterable[Record], store: ScoreSource) -> Beside:
+    """Divide the records and place them.
 
     Ours are of records alone that may stand in a paper table (`admit`); encoders that are no row of the paper come below.
 
@@ -41,28 +55,44 @@ def beside_table(which: str, records: Iterable[Record], store: ScoreSource) -> T
     mapping = mapping_of(which)
     admitted = admit(records, mapping)
     filled = sources(mapping, admitted, store)
-    reference = reference_table(which)
     # Rows of gains are muted: they are derived, and stand between the rows.
-    paper = printed_values([row.values for row in reference.rows if not row.muted], mapping)
-    lines = _lines(mapping, filled)
+    printed = [row.values for row in reference_table(which).rows if not row.muted]
+    return Beside(mapping, admitted, tuple(filled), tuple(_lines(mapping, filled)), printed_values(printed, mapping))
+
+
+def beside_table(which: str, records: Iterable[Record], store: ScoreSource) -> Table:
+    """A table of the paper with our numbers, their difference and a verdict beside each of its own.
+
+    Raises:
+        UserError: no probe of ours fills that table.
+    """
+    return table_of(read_beside(which, records, store))
+
+
+def table_of(made: Beside) -> Table:
+    """Four columns for each of the paper's that is filled."""
+    mapping, filled = made.mapping, made.filled
     rows = []
-    for line in lines:
+    for line in made.lines:
         values: list[Value] = []
         for source in filled:
             key = line.entry.key if line.entry else ""
-            theirs = paper[line.row.key, source.printed.key] if line.row else Value(text="–")
+            theirs = made.paper[line.row.key, source.printed.key] if line.row else Value(text="–")
             values += (ours(source, key), theirs, *beside(source, key, theirs))
         rows.append(Row(label=line.label, values=tuple(values), section=line.row.section if line.row else _OWN))
-    encoders = [(line.row, line.entry) for line in lines]
+    encoders = [(line.row, line.entry) for line in made.lines]
     for source in filled:
         if source.judge:
             source.judge.release()
     return Table(
-        key=f"beside-{which}",
-        title=f"Table {which} of the paper and ours - {mapping.printed.title}{_made(filled)}",
+        key=f"beside-{mapping.table}",
+        title=f"Table {mapping.table} of the paper and ours - {mapping.printed.title}{_made(filled)}",
         columns=tuple(head for source in filled for head in heads(source)),
         rows=tuple(rows),
-        notes=(*notes(mapping, admitted, filled, encoders, paper), *reference.notes),
+        notes=(
+            *notes(mapping, made.admitted, filled, encoders, made.paper),
+            *reference_table(mapping.table).notes,
+        ),
     )
 
 

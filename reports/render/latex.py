@@ -39,14 +39,21 @@ _ESCAPES = {
 }
 _BEFORE = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{textcomp}\n\\usepackage{booktabs}\n"
 _PAGE = "\\usepackage{graphicx}\n\\pagestyle{empty}\n\\begin{document}\n"
+_CLEAR = "\\clearpage\n"
 
 
-def to_latex(table: Table, *, document: bool = True) -> str:
-    """A `table` environment, inside a document that compiles as it is, or alone (`document=False`) for `\\input`.
+def to_latex(*tables: Table, document: bool = True) -> str:
+    """`table` environments, inside one document that compiles as it is, or alone (`document=False`) for `\\input`.
 
     The fragment needs `\\usepackage[T1]{fontenc}`, `textcomp`, `booktabs` and `graphicx`. A letter that pdflatex's
     standard fonts lack is printed as `[U+4E2D]`, so that no name can stop a paper from compiling.
     """
+    fragments = [_fragment(table) for table in tables]
+    # Each on a page of its own: LaTeX keeps few floats back, and stops at the next.
+    return f"{_BEFORE}{_PAGE}{_CLEAR.join(fragments)}\\end{{document}}\n" if document else "\n".join(fragments)
+
+
+def _fragment(table: Table) -> str:
     n = len(table.columns)
     parts = [_section(name, rows, table) for name, rows in sections(table.rows)]
     body = [line for i, part in enumerate(parts) for line in (["\\addlinespace", *part] if i else part)]
@@ -66,8 +73,7 @@ def to_latex(table: Table, *, document: bool = True) -> str:
         *notes,
         "\\end{table}",
     ]
-    fragment = "\n".join(lines) + "\n"
-    return f"{_BEFORE}{_PAGE}{fragment}\\end{{document}}\n" if document else fragment
+    return "\n".join(lines) + "\n"
 
 
 def _heads(table: Table) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import re
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -211,6 +213,39 @@ def scored(
     metric = metric_of(scores, name, unit=unit, better=better, chance=10.0, ceiling=100.0)  # type: ignore[arg-type]
     record = Record(cell=asked, status="done", metrics=(metric,), evidence=evidence(asked.encoder))
     return store.put(record, scores)
+
+
+@pytest.fixture(scope="session")
+def pdflatex(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], int]:
+    """Compiles a document and gives its number of pages; skips where pdflatex lacks what our documents use.
+
+    That it is there does not say so: Debian's texlive-latex-base has no booktabs.
+    """
+    from reports.render import to_latex
+
+    folder = tmp_path_factory.mktemp("tex")
+
+    def compiled(text: str) -> subprocess.CompletedProcess[bytes]:
+        (folder / "t.tex").write_text(text, encoding="utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False)
+
+    def pages(text: str) -> int:
+        done = compiled(text)
+        assert done.returncode == 0, done.stdout[-2000:]
+        return int(re.findall(rb"Output written on t.pdf \((\d+) page", done.stdout)[-1])
+
+    # What our own packages load, and nothing of our own, so that a fault of ours never skips a test.
+    head = to_latex().split("\\begin{document}")[0]
+    probe = r"\begin{document}\begin{tabular}{l}\toprule x $\uparrow$ \textquotedbl\\\bottomrule\end{tabular}\resizebox{1cm}{!}{x}\end{document}"
+    try:
+        tried = compiled(head + probe)
+    except OSError as error:
+        pytest.skip(f"pdflatex does not start ({error.strerror}); Debian: apt-get install texlive-latex-recommended")
+    if tried.returncode:
+        why = next((line for line in tried.stdout.decode(errors="replace").splitlines() if line.startswith("!")), "?")
+        pytest.skip(f"pdflatex compiles no table ({why}); Debian: apt-get install texlive-latex-recommended")
+    return pages
 
 
 @pytest.fixture(scope="session")

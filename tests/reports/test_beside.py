@@ -367,12 +367,12 @@ def run(store, *args: str):
 @pytest.mark.parametrize("format_", ["terminal", "md", "tex", "csv", "html"])
 def test_all_formats(put, store, format_) -> None:
     put()
-    found = run(store, "--paper", "3", "--format", format_)
+    found = run(store, "--paper", "3", "--format", format_, *(["--wide"] if format_ == "csv" else []))
     assert found.exit_code == 0, found.output
     assert "SigLIP" in found.output
     assert "35.2" in found.output
     if format_ == "csv":
-        rows = list(csv.DictReader(io.StringIO(found.output)))
+        rows = list(csv.DictReader(io.StringIO(found.stdout)))
         assert (rows[1]["coco_det.ours"], rows[1]["coco_det.paper"], rows[1]["coco_det.verdict"]) == (
             "35.2",
             "35.0",

@@ -1,0 +1,82 @@
+"""A table of the paper with ours beside it as tidy rows: one row a number, and whose it is stands in `source`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.beside.source import Source, agreement
+from reports.beside.table import Beside, Line
+from rice_core.frame import parameters_of
+
+
+@dataclass(frozen=True)
+class PaperNumber:
+    """A number of the paper's table, ours of the same row and column, or their difference, in the column's unit."""
+
+    table: str
+    row: str
+    """Of the paper; the encoder's name where it is no row of the paper."""
+    column: str
+    """As `coco_det`."""
+    source: Literal["ours", "paper", "delta"]
+    value: float
+    unit: str
+    stderr: float | None = None
+    """Of ours, like all that follows."""
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    verdict: str = ""
+    """Of delta: within the goal, by the interval alone, or off."""
+    encoder: str = ""
+    shorthand: str = ""
+    probe: str = ""
+    parameters: str = ""
+    recipe: str = ""
+    dataset: str = ""
+    metric: str = ""
+    taints: str = ""
+    """Whether seeds are missing; tainted records stand in no such table."""
+
+
+def paper_numbers(made: Beside) -> list[PaperNumber]:
+    """By row and column of the printed table: ours, the paper's, and delta, each where there is one."""
+    return [row for line in made.lines for source in made.filled for row in _numbers(made, line, source)]
+
+
+def _numbers(made: Beside, line: Line, source: Source) -> Iterator[PaperNumber]:
+    named = line.entry.label if line.entry and line.row is None else line.label
+    table, column, unit = made.mapping.table, source.printed.key, source.printed.unit
+    key = line.entry.key if line.entry else ""
+    printed = made.paper[line.row.key, column].value if line.row else None
+    estimate, entry = source.estimate(key), source.entry(key)
+    if estimate is not None and entry is not None:
+        low, high = estimate.ci95 or (None, None)
+        cell = entry.done[0].cell
+        yield PaperNumber(
+            table,
+            named,
+            column,
+            "ours",
+            estimate.value,
+            unit,
+            stderr=estimate.stderr,
+            low=low,
+            high=high,
+            n=estimate.n,
+            encoder=entry.label,
+            shorthand=cell.encoder.shorthand,
+            probe=cell.probe.name,
+            parameters=parameters_of(cell),
+            recipe=cell.probe.recipe,
+            dataset=cell.dataset.name,
+            metric=source.filling.metric,
+            taints=source.lacking(entry),
+        )
+    if printed is not None:
+        yield PaperNumber(table, named, column, "paper", printed, unit)
+    if printed is not None and (agreed := source.agreed(key)) is not None:
+        verdict = agreement(agreed, printed, source.filling.goal)
+        yield PaperNumber(table, named, column, "delta", agreed.value - printed, unit, verdict=verdict)
