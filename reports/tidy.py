@@ -103,15 +103,20 @@ def contrasts(comparison: Comparison) -> list[Contrast]:
 
 def arm_numbers(study: Study, *, every_metric: bool) -> list[ArmNumber]:
     """One row for every control, probe, metric and arm; headline metrics alone unless every one is asked for."""
-    from reports.study.lines import lines
-
     return [
-        _arm_number(study, control, measure, line, column)
+        row
         for control in study.controls
         for measure in control.measures
         for column in measure.columns[: None if every_metric else 1]
-        for line in lines(control, measure, column)
+        for row in metric_numbers(study, control, measure, column)
     ]
+
+
+def metric_numbers(study: Study, control: Control, measure: Measure, column: Column) -> list[ArmNumber]:
+    """One row an arm that has the metric, in the study's own order."""
+    from reports.study.lines import lines
+
+    return [_arm_number(study, control, measure, line, column) for line in lines(control, measure, column)]
 
 
 def joined(taints: Iterable[str]) -> str:

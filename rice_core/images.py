@@ -70,7 +70,15 @@ def decode_image(file: BinaryIO, *, most_pixels: int = MAX_PIXELS) -> Image.Imag
     Raises:
         ImageError: as `load_image`.
     """
-    image = _open(file, most_pixels)
+    return rgb_image(_open(file, most_pixels))
+
+
+def rgb_image(image: Image.Image) -> Image.Image:
+    """An image that Pillow has opened or made, as `load_image` would give it: RGB of 8 bits a channel, upright.
+
+    Raises:
+        ImageError: damaged or truncated, or of unknown value range; the reason.
+    """
     _decode(image)
     return _upright(_rgb(image), image)
 

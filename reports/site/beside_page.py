@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.beside import Mapping, beside_table, mappings
+from reports.beside import Mapping, PaperNumber, mappings, paper_numbers, read_beside, table_of
 from reports.judge import ScoreSource
+from reports.render import to_tidy_csv
 from reports.site.facts import Section
 from reports.site.pen import Pen
 from rice_core.record import Record
@@ -34,6 +35,7 @@ def write_beside(pen: Pen, records: Sequence[Record], store: ScoreSource) -> lis
 
 def _write(pen: Pen, mapping: Mapping, records: Sequence[Record], store: ScoreSource) -> BesideLink:
     heading, path = f"The paper’s Table {mapping.table}, ours beside it", f"beside-{mapping.table}.html"
-    table = pen.table(beside_table(mapping.table, records, store))
+    made = read_beside(mapping.table, records, store)
+    table = pen.table(table_of(made), csv=to_tidy_csv(PaperNumber, paper_numbers(made)))
     pen.page(path, "tables.html.j2", heading=heading, lede=_LEDE, sections=[Section(tables=(table,))])
     return BesideLink(heading, path)

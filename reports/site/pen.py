@@ -61,9 +61,13 @@ class Pen:
         rendered = _environment().get_template(template).render(site | values)
         self.file(path, rendered.encode("utf-8", "replace"))
 
-    def table(self, table: Table, *, words: bool = False, muted: str = "yardsticks") -> Printed:
-        """A table for a page, and the same table as CSV, Markdown and LaTeX beside it."""
-        for suffix, text in (("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
+    def table(self, table: Table, *, csv: str = "", words: bool = False, muted: str = "yardsticks") -> Printed:
+        """A table for a page, and the same table as CSV, Markdown and LaTeX beside it.
+
+        Args:
+            csv: its numbers as tidy rows; as it is printed where there are none.
+        """
+        for suffix, text in (("csv", csv or to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))):
             self.file(f"tables/{table.key}.{suffix}", text.encode("utf-8", "replace"))
         html = Markup(to_html(replace(table, notes=())))
         return Printed(table.key, table.title, html, table.notes, words, muted)

@@ -9,13 +9,15 @@ from typing import Any
 
 from reports.board import PARTIAL, Board, group_table, headline, marked, overview_table, probe_names
 from reports.compare import difference, pairs_table
-from reports.groups import Entry
+from reports.groups import Entry, Group
 from reports.judge import Judge, ScoreSource
+from reports.render import to_tidy_csv
 from reports.site.forest import Forest, forest
 from reports.site.pen import Pen, Printed
 from reports.site.pictures import Chart, Pictures, Sheet
 from reports.table import Column, Row, Table, Value
 from reports.verdicts import Check, Verdict, checks, verdict
+from rice_core.frame import Number, numbers
 
 MOST_IN_A_MATRIX = 12
 """With more encoders, each is compared with the first alone: a page of thousands of pairs helps nobody."""
@@ -71,21 +73,27 @@ def view_board(
         table = group_table(judge)
         name = names[group.key]
         plot = forest(judge, headline(group)) if group.columns else None
-        views.append(ProbeView(f"probe-{group.key[:6]}", name, verdict(judge), plot, pen.table(table)))
+        printed = pen.table(table, csv=to_tidy_csv(Number, _numbers(group)))
+        views.append(ProbeView(f"probe-{group.key[:6]}", name, verdict(judge), plot, printed))
         found += [(name, check) for check in checks(judge)]
         sections += _compared(judge, name, board, pen)
         judge.release()
+    heads = [row for group in board.groups for row in _numbers(group) if row.metric == headline(group).key]
     view = BoardView(
         key=f"board-{board.key[:6]}",
         title=board.title,
         miniature=board.miniature,
-        overview=pen.table(overview_table(board, judges)),
+        overview=pen.table(overview_table(board, judges), csv=to_tidy_csv(Number, heads)),
         probes=tuple(views),
         charts=tuple(pictures.charts(board)),
         sheets=tuple(pictures.sheets(board)),
         checks=tuple(found),
     )
     return view, sections
+
+
+def _numbers(group: Group) -> list[Number]:
+    return numbers(record for entry in group.entries for record in entry.done)
 
 
 def _compared(judge: Judge, name: str, board: Board, pen: Pen) -> list[CompareSection]:

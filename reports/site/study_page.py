@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reports.render import to_tidy_csv
 from reports.site.pen import Pen, Printed
 from reports.study import Control, Measure, Study, metric_table, paper_table, replicates_table, studies, study_table
 from reports.study.lines import levels, lines
 from reports.table import Table
+from reports.tidy import ArmNumber, metric_numbers
 from rice_core.record import Record
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
@@ -73,6 +75,7 @@ def _apart(paper: Table, study: Study) -> Table:
 
 def _control(pen: Pen, study: Study, number: int) -> ControlView:
     control = study.controls[number]
+    heads = [row for m in control.measures for row in metric_numbers(study, control, m, m.columns[0])]
     figure = f"figures/study-{study.key}-{number}.png"
     drawn = _picture(control)
     if drawn is not None:
@@ -81,7 +84,7 @@ def _control(pen: Pen, study: Study, number: int) -> ControlView:
     return ControlView(
         key=f"control-{number}",
         title=control.name or "All arms",
-        overview=pen.table(study_table(study, control)),
+        overview=pen.table(study_table(study, control), csv=to_tidy_csv(ArmNumber, heads)),
         figure=figure if drawn is not None else "",
         alt=f"{study.title}, {control.name}: {', '.join(arm.label for arm in control.arms)} {line}",
         caption="A ring is one training, a dot the mean of an arm, a bar its 95 % interval over trainings (cut off where it"
@@ -94,7 +97,13 @@ def _control(pen: Pen, study: Study, number: int) -> ControlView:
 def _measure(pen: Pen, study: Study, control: Control, measure: Measure, number: int) -> MeasureView:
     group = measure.group
     settings = f" Settings: {group.settings}." if group.settings else ""
-    tables = tuple(pen.table(metric_table(study, control, measure, column)) for column in measure.columns)
+    tables = tuple(
+        pen.table(
+            metric_table(study, control, measure, column),
+            csv=to_tidy_csv(ArmNumber, metric_numbers(study, control, measure, column)),
+        )
+        for column in measure.columns
+    )
     return MeasureView(f"measure-{number}-{group.key[:6]}", measure.name, f"{group.title}.{settings}", tables)
 
 

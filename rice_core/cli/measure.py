@@ -21,7 +21,6 @@ from rice_core.cli.options import (
     SeedsOption,
     StoreOption,
     debugging,
-    open_data,
     parse_seeds,
     split_list,
 )
@@ -222,19 +221,9 @@ def _config(
 
 
 def _plan(config: RunConfig, store: Store) -> Plan:
-    from rice_core.catalogue import resolve
-    from rice_core.config import build_probes
-    from rice_core.digest import json_digest
-    from rice_core.run import Plan
+    from rice_core.plan import plan_of
 
-    # What is cheap to check comes first: names before data, data before weights.
-    encoders = tuple(resolve(text) for text in config.encoders)
-    probes = build_probes(config.probe_requests())
-    dataset = open_data(config.data, store, limit=config.limit)
-    # What is named twice is measured once.
-    encoders = tuple({json_digest(spec.identity()): spec for spec in encoders}.values())
-    probes = tuple({json_digest(probe.spec.model_dump()): probe for probe in probes}.values())
-    return Plan(encoders, probes, dataset, tuple(dict.fromkeys(config.seeds)), config.limit)
+    return plan_of(config, store)
 
 
 def _execute(

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rice_core.errors import UserError
-
-if TYPE_CHECKING:
-    from rice_core.datasets import Dataset
-    from rice_core.store import Store
 
 StoreOption = Annotated[
     Path,
@@ -53,16 +49,3 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if min(seeds) < 0:
         raise UserError(f"--seeds {text}: a seed is zero or more.")
     return seeds
-
-
-def open_data(text: str, store: Store, *, limit: int | None) -> Dataset:
-    """The data set behind --data.
-
-    Raises:
-        UserError: the folder is not there or holds no layout that can be read.
-    """
-    from rice_core.datasets import limit as limited
-    from rice_core.world import mini
-
-    dataset = mini.open_data(text, store.root / "worlds")
-    return dataset if limit is None else limited(dataset, limit)

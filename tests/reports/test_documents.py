@@ -105,6 +105,17 @@ def test_the_order_of_the_records_is_no_matter(full_store) -> None:
     assert numbers(records[::-1]) == numbers(records)
 
 
+def test_the_downloads_of_the_report_are_tidy(site, full_store) -> None:
+    """Of every overview and every probe's table: pandas reads numbers in all of them."""
+    tables = {path.name: pd.read_csv(path) for path in (site / "tables").glob("*.csv")}
+    overview = next(frame for name, frame in tables.items() if name.startswith("board-mini-"))
+    knn = next(frame for name, frame in tables.items() if name.startswith("knn-mini-"))
+    assert list(overview.columns[:17]) == list(knn.columns[:17]) == COLUMNS
+    every = read(full_store, "table", "--all")
+    assert sorted(knn.value) == sorted(every[every.probe == "knn"].value)
+    assert sorted(overview.value) == sorted(read(full_store, "table").value)
+
+
 NAMES = [
     "NA", "nan", "NULL", "None", "-nan", "1", "1e5", "007", "inf", "True", "1_000", 'a "quoted", name', "comma,comma", "名前 🍚",
     "it's", "=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "a\nb\r\nc", "\u202eabc", "%", "  x ",
@@ -135,7 +146,7 @@ def test_a_hostile_name_stays_a_name_and_runs_nothing(fake, name) -> None:
 def test_every_word_that_pandas_takes_for_missing_is_known() -> None:
     from pandas._libs.parsers import STR_NA_VALUES
 
-    assert _MISSING == STR_NA_VALUES - {""}
+    assert STR_NA_VALUES - {""} == _MISSING
 
 
 def test_an_empty_frame_has_the_same_columns_and_dtypes(fake) -> None:
