@@ -87,8 +87,12 @@ class Group:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """Metrics in the probe's own order; the first is the headline."""
-        return tuple(dict.fromkeys(column for entry in self.entries for column in entry.by_column))
+        """Metrics in the probe's own order; the first is the headline.
+
+        The order is that of an encoder with the most of them: one that lacks the headline must not make another of it.
+        """
+        fullest = sorted(self.entries, key=lambda entry: -len(entry.by_column))
+        return tuple(dict.fromkeys(column for entry in fullest for column in entry.by_column))
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -11,8 +13,16 @@ from reports.table import Table
 
 
 def to_page(*tables: Table) -> str:
-    """A whole HTML document: the `<table>` fragments of `to_html`, one below the other, with a style of their own."""
+    """A whole HTML document: the `<table>` fragments of `to_html`, one below the other, with a style of their own.
+
+    Links lead to other pages of a report, which are not beside this one, so there are none.
+    """
     loader = PackageLoader("reports", "render")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html.j2")
     title = visible(tables[0].title) if len(tables) == 1 else f"{len(tables)} tables"
-    return template.render(title=title, tables=[Markup(to_html(table)) for table in tables]) + "\n"
+    return template.render(title=title, tables=[Markup(to_html(_unlinked(table))) for table in tables]) + "\n"
+
+
+def _unlinked(table: Table) -> Table:
+    rows = (replace(row, values=tuple(replace(value, href="") for value in row.values)) for row in table.rows)
+    return replace(table, rows=tuple(rows))

@@ -293,7 +293,7 @@ def test_html_is_one_page_or_fragments(full_store) -> None:
     tags = Tags(page).count
     assert page.startswith("<!doctype html>")
     assert [tags[each] for each in ("html", "head", "body", "title", "table")] == [1, 1, 1, 1, 5]
-    assert not {"script", "link", "img"} & set(tags)
+    assert not {"script", "link", "img", "a"} & set(tags)
     fragments = Tags(run(full_store, "table", "--all", "-f", "html", "--fragment").stdout).count
     assert fragments["table"] == 5
     assert not {"html", "head", "body"} & set(fragments)

@@ -88,6 +88,18 @@ def test_a_finished_record_that_lacks_the_metric_counts_as_a_missing_part(fake, 
     assert Judge(group, store).lead(column) is None
 
 
+def test_an_encoder_without_the_headline_makes_no_other_metric_the_headline(fake, store) -> None:
+    """It stands first by its name, and has the second metric alone: a suite whose mean a failed data set took."""
+    second = Metric(name="aerial", value=30.0, unit="%", n=9)
+    for name in ("a", "b"):
+        record = fake.simple(fake.cell(f"{name}=hf:x/{name}"))
+        store.put(record.model_copy(update={"metrics": (second,) if name == "a" else (*record.metrics, second)}))
+    overview, table = tables_of(store)
+    assert overview.columns[0].label == table.columns[0].label == "accuracy"
+    assert [row.label for row in table.rows] == ["b", "a"]
+    assert next(row.values[0].text for row in overview.rows if row.label == "a") == "–"
+
+
 def test_trainings_with_a_probe_seed_each_lack_nothing(fake, store) -> None:
     for seed in (0, 1, 2):
         fake.scored(store, fake.cell(f"training-{seed}=hf:x/{seed}", seed=seed), BASE + seed)
