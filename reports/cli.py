@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rice_core.echo import echo, emit
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ def table(
             for e in group.entries
             for i in e.cell_ids.values()
         }
-        typer.echo(
-            to_tidy_csv(Number, [row for row in numbers(records) if all_ or row.metric == heads[row.cell]]), nl=False
-        )
+        emit(to_tidy_csv(Number, [row for row in numbers(records) if all_ or row.metric == heads[row.cell]]))
         _say_unfinished(records)
         return
     made: list[Table] = []
@@ -115,9 +114,9 @@ def compare(
     opened = _opened(store)
     comparison = compare_named(a, b, loaded(opened.records()), opened)
     if format_ is Format.terminal:
-        typer.echo(comparison.text())
+        echo(comparison.text())
     elif format_ is Format.csv and not wide:
-        typer.echo(to_tidy_csv(Contrast, contrasts(comparison)), nl=False)
+        emit(to_tidy_csv(Contrast, contrasts(comparison)))
         for reason in comparison.refused:
             _aside(f"not compared: {reason}")
     else:
@@ -142,7 +141,7 @@ def study(
     _check(format_, wide=wide, fragment=fragment)
     found = studies(_opened(store).records())
     if name is None:
-        typer.echo("\n".join(each.title for each in found) or f"The records of {store} belong to no study.")
+        echo("\n".join(each.title for each in found) or f"The records of {store} belong to no study.")
         return
     chosen = [each for each in found if name in (each.name, each.title)]
     if not chosen:
@@ -152,7 +151,7 @@ def study(
         )
     if format_ is Format.csv and not wide:
         rows = [row for each in chosen for row in arm_numbers(each, every_metric=all_)]
-        typer.echo(to_tidy_csv(ArmNumber, rows), nl=False)
+        emit(to_tidy_csv(ArmNumber, rows))
         return
     made: list[Table] = []
     for each in chosen:
@@ -176,7 +175,7 @@ def report(
     opened = _opened(store)
     with Progress() as progress:
         index = build_site(opened, out or store / "report", title=title, progress=progress)
-    typer.echo(f"The report: {index}")
+    echo(f"The report: {index}")
 
 
 def reference(
@@ -211,7 +210,7 @@ def _print_beside(which: str, store: Path, format_: Format, *, wide: bool, fragm
     if format_ is not Format.csv or wide:
         _print([table_of(made)], format_, fragment=fragment)
         return
-    typer.echo(to_tidy_csv(PaperNumber, paper_numbers(made)), nl=False)
+    emit(to_tidy_csv(PaperNumber, paper_numbers(made)))
     pairs = [(line.row, line.entry) for line in made.lines]
     for sentence in absent(made.mapping, made.admitted, made.filled, pairs):
         _aside(sentence)
@@ -219,9 +218,7 @@ def _print_beside(which: str, store: Path, format_: Format, *, wide: bool, fragm
 
 def _aside(sentence: str) -> None:
     """Beside a CSV, which has no place for words."""
-    from reports.render.text import visible
-
-    typer.echo(visible(sentence), err=True)
+    echo(sentence, err=True)
 
 
 def _say_unfinished(records: Sequence[Record]) -> None:
@@ -237,7 +234,7 @@ def _opened(path: Path) -> Store:
 
     opened = Store(path)
     if not (path / "records").is_dir() or not any((path / "records").glob("*.json")):
-        typer.echo(f"ricebench: {path} holds no records; `ricebench demo` or `ricebench run` makes some.", err=True)
+        echo(f"ricebench: {path} holds no records; `ricebench demo` or `ricebench run` makes some.", err=True)
         raise typer.Exit(1)
     return opened
 
@@ -257,7 +254,7 @@ def _print(made: Sequence[Table], format_: Format, *, fragment: bool) -> None:
             written = render.to_csv(*made)
         case Format.html:
             written = "\n".join(map(render.to_html, made)) + "\n" if fragment else render.to_page(*made)
-    typer.echo(written, nl=False)
+    emit(written)
 
 
 def _to_terminal(made: Table) -> str:

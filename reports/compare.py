@@ -15,6 +15,7 @@ from reports.verdicts import amount, interval, open_words, sample
 from rice_core.errors import UserError
 from rice_core.frame import frame_of
 from rice_core.record import Record
+from rice_core.spec import EncoderSpec
 from rice_core.stats import Estimate, Paired
 
 if TYPE_CHECKING:
@@ -124,12 +125,16 @@ def compare_named(
     """
     sides = []
     for name in (a, b):
-        side = [record for record in records if name in (record.cell.encoder.title, record.cell.encoder.shorthand)]
+        side = [r for r in records if name in _names(r.cell.encoder)]
         if not side:
             known = ", ".join(sorted({record.cell.encoder.title for record in records})) or "none"
             raise UserError(f"There is no record of {name!r} in this store; there is {known}.")
         sides.append(side)
     return compare(sides[0], sides[1], store, every_metric=every_metric)
+
+
+def _names(encoder: EncoderSpec) -> tuple[str, ...]:
+    return encoder.title, encoder.told().shorthand, encoder.shorthand
 
 
 def compare(

@@ -20,6 +20,13 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     stream.flush()
 
 
+def emit(document: str) -> None:
+    """Print a document as it is: a table, a page or JSON, whose renderer has made every entry `visible` or escaped it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(document.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
+
+
 def visible(text: str) -> str:
     """The text on one line, with control, direction-changing and other unseen characters spelled out (`\\u202e`).
 

@@ -90,7 +90,7 @@ def _number(record: Record, metric: Metric) -> Number:
     low, high = metric.ci95 or (None, None)
     return Number(
         encoder=cell.encoder.title,
-        shorthand=cell.encoder.shorthand,
+        shorthand=cell.encoder.told().shorthand,
         probe=cell.probe.name,
         parameters=parameters_of(cell),
         recipe=cell.probe.recipe,

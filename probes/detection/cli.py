@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rice_core.echo import echo
+from rice_core.echo import echo, emit
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ def evaluate(
         case Format.terminal:
             echo(to_terminal(scored, truth, facts, categories=categories))
         case Format.json:
-            echo(to_json(scored, truth, facts))
+            emit(to_json(scored, truth, facts) + "\n")
         case Format.csv:
-            echo(to_csv(scored, truth), nl=False)
+            emit(to_csv(scored, truth))
     if truth.skipped or read.skipped:
         raise typer.Exit(3)
 

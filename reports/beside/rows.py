@@ -67,7 +67,7 @@ def _numbers(made: Beside, line: Line, source: Source) -> Iterator[PaperNumber]:
             high=high,
             n=estimate.n,
             encoder=entry.label,
-            shorthand=cell.encoder.shorthand,
+            shorthand=cell.encoder.told().shorthand,
             probe=cell.probe.name,
             parameters=parameters_of(cell),
             recipe=cell.probe.recipe,

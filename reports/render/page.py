@@ -8,8 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.render.fragment import to_html
-from reports.render.text import visible
 from reports.table import Table
+from rice_core.echo import visible
 
 
 def to_page(*tables: Table) -> str:

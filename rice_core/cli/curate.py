@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rice_core.cli.options import QuietOption
+from rice_core.echo import echo
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def curate(
         images, out, settings, centers=centers, workers=workers, device=device, fresh=fresh, ray=ray, quiet=quiet
     )
     for line in _summary(manifest, out):
-        typer.echo(line)
+        echo(line)
 
 
 def _settings(context: typer.Context) -> CurateSettings:

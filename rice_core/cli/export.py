@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rice_core.echo import echo
 from rice_core.errors import UserError
 
 
@@ -37,4 +38,4 @@ def export(
     tags = dict(getattr(loaded, "facts", {})) | {"exported from": spec.told().shorthand}
     save = save_hugging_face if to == "hf" else save_rice
     save(out, trunk, tags=tags, mean=recipe.mean, std=recipe.std, regions=getattr(loaded, "regions", None))
-    typer.echo(f"Written; use it as {to}:{out}")
+    echo(f"Written; use it as {to}:{out}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rice_core.cli.options import DEFAULT_STORE, StoreOption
+from rice_core.echo import echo
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ def forget(
             "or an id, as `ricebench status` shows them."
         )
     for line in _lines(found):
-        typer.echo(line)
+        echo(line)
     if not yes:
         if not sys.stdin.isatty():
             raise UserError("Nothing was forgotten: nobody can be asked here; run it again with --yes.")
         if not typer.confirm("Forget this?"):
-            typer.echo("Nothing was forgotten.")
+            echo("Nothing was forgotten.")
             raise typer.Exit(1)
     _forget(opened, found)
 
@@ -89,11 +90,11 @@ def _forget(store: Store, found: list[Held]) -> None:
                 gone += 1
         if not mine:
             holder = claims.holder(held.cell_id)
-            typer.echo(
+            echo(
                 f"left: {held.cell_id}: another run ({holder.words if holder else 'just ended'}) works on it; "
                 "try again when it has ended.",
                 err=True,
             )
-    typer.echo(f"{gone} cell{'s' * (gone != 1)} forgotten. `ricebench report` writes the report without them.")
+    echo(f"{gone} cell{'s' * (gone != 1)} forgotten. `ricebench report` writes the report without them.")
     if gone < len(found):
         raise typer.Exit(3 if gone else 1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rice_core.cli.options import DEFAULT_STORE, StoreOption
+from rice_core.echo import echo
 from rice_core.errors import UserError
 from rice_core.left_out import left_out
 
@@ -47,17 +48,17 @@ def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")]
     if what is not Kind.probes:
         from rice_core.catalogue import entries
 
-        typer.echo("encoders (any other by its string: hf:ID_OR_PATH, timm:NAME, open_clip:NAME/TAG, rice:FOLDER)")
+        echo("encoders (any other by its string: hf:ID_OR_PATH, timm:NAME, open_clip:NAME/TAG, rice:FOLDER)")
         rows = [(e.id, e.spec, e.unreadable or ("gated" if e.gated else "")) for e in entries()]
         width = max(len(name) for name, _, _ in rows)
         for name, spec, note in rows:
-            typer.echo(f"  {name:<{width}}  {spec}  {note}".rstrip())
+            echo(f"  {name:<{width}}  {spec}  {note}".rstrip())
     if what is not Kind.encoders:
         from rice_core.config import probe_entry_points
 
-        typer.echo("probes (`ricebench show NAME` for parameters)")
+        echo("probes (`ricebench show NAME` for parameters)")
         for name, point in sorted(probe_entry_points().items()):
-            typer.echo(f"  {name:<12}  {point.value}")
+            echo(f"  {name:<12}  {point.value}")
 
 
 def show(
@@ -76,7 +77,7 @@ def show(
     for entry in entries():
         if entry.id == name:
             for key, value in entry.model_dump(exclude_none=True).items():
-                typer.echo(f"{key:<16}{value}")
+                echo(f"{key:<16}{value}")
             return
     if re.fullmatch(r"[0-9a-f]{20}", name):
         record = Store(store).get(name)
@@ -90,32 +91,30 @@ def show(
 def _show_probe(kind: type) -> None:
     import dataclasses
 
-    typer.echo(f"{kind.name} (version {kind.version}): {kind.summary}")  # type: ignore[attr-defined]
-    typer.echo(inspect.cleandoc(inspect.getmodule(kind).__doc__ or ""))
-    typer.echo("\nparameters")
+    echo(f"{kind.name} (version {kind.version}): {kind.summary}")  # type: ignore[attr-defined]
+    echo(inspect.cleandoc(inspect.getmodule(kind).__doc__ or ""))
+    echo("\nparameters")
     for field in dataclasses.fields(kind):
-        typer.echo(f"  {field.name} = {field.default}")
+        echo(f"  {field.name} = {field.default}")
 
 
 def _show_record(record: Record) -> None:
     cell = record.cell
-    typer.echo(
-        f"{cell.encoder.title} / {cell.probe.shorthand} / {cell.dataset.name} / seed {cell.seed}: {record.status}"
-    )
+    echo(f"{cell.encoder.title} / {cell.probe.shorthand} / {cell.dataset.name} / seed {cell.seed}: {record.status}")
     if record.error:
-        typer.echo(record.error)
+        echo(record.error)
     for m in record.metrics:
         error = f" +- {m.stderr:.3f} ({m.method})" if m.stderr is not None else ""
         yard = "".join(f", {k} {v:.2f}" for k, v in (("chance", m.chance), ("ceiling", m.ceiling)) if v is not None)
-        typer.echo(f"  {m.name:<22}{m.value:.3f}{m.unit}{error}, n {m.n}{yard}")
+        echo(f"  {m.name:<22}{m.value:.3f}{m.unit}{error}, n {m.n}{yard}")
     for label, sentences in (("assumptions", record.assumptions), ("marks", record.taints)):
         if sentences:
-            typer.echo(f"{label}: " + "; ".join(sentences))
+            echo(f"{label}: " + "; ".join(sentences))
     for line in (*(f"note: {note}" for note in record.notes), *left_out(record.skipped)):
-        typer.echo(line)
+        echo(line)
     if record.evidence:
         for key, value in record.evidence.model_dump(exclude={"libraries"}).items():
-            typer.echo(f"  {key:<16}{value}")
+            echo(f"  {key:<16}{value}")
 
 
 def status(store: StoreOption = DEFAULT_STORE) -> None:
@@ -127,22 +126,20 @@ def status(store: StoreOption = DEFAULT_STORE) -> None:
     records, problems = opened.scan()
     in_work = Claims(opened.root / "claims").held()
     for name, holder in in_work.items():
-        typer.echo(f"{name}  {'in work':<14}  {holder.what}, by {holder.words}")
+        echo(f"{name}  {'in work':<14}  {holder.what}, by {holder.words}")
     if not records and not problems and not in_work:
-        typer.echo(f"{store} holds no records; `ricebench demo` or `ricebench run` makes some.")
+        echo(f"{store} holds no records; `ricebench demo` or `ricebench run` makes some.")
         raise typer.Exit(1)
     for r in sorted(
         records, key=lambda r: (r.cell.dataset.name, r.cell.probe.shorthand, r.cell.encoder.title, r.cell.seed)
     ):
         first = f"{r.metrics[0].name} {r.metrics[0].value:.2f}{r.metrics[0].unit}" if r.metrics else (r.error or "")
         marks = f"  [{', '.join(r.taints)}]" if r.taints else ""
-        typer.echo(
+        echo(
             f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.name} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {first}{marks}"
         )
     for problem in problems:
-        typer.echo(
-            f"quarantined: {problem.file}: {problem.reason}; run its command again to measure it anew.", err=True
-        )
+        echo(f"quarantined: {problem.file}: {problem.reason}; run its command again to measure it anew.", err=True)
 
 
 def verify(store: StoreOption = DEFAULT_STORE) -> None:
@@ -154,15 +151,15 @@ def verify(store: StoreOption = DEFAULT_STORE) -> None:
     records, problems = opened.scan()
     broken = [record for record in records if not opened.intact(record)]
     sound, damaged = FeatureCache(opened).verify()
-    typer.echo(f"{len(records) - len(broken)} records and {sound} feature shards are sound.")
+    echo(f"{len(records) - len(broken)} records and {sound} feature shards are sound.")
     for problem in problems:
-        typer.echo(f"quarantined: {problem.file}: {problem.reason}")
+        echo(f"quarantined: {problem.file}: {problem.reason}")
     for record in broken:
-        typer.echo(f"quarantined: a file of {record.cell.id} ({record.cell.encoder.title} / {record.cell.probe.name})")
+        echo(f"quarantined: a file of {record.cell.id} ({record.cell.encoder.title} / {record.cell.probe.name})")
     if damaged:
-        typer.echo(f"quarantined: {damaged} feature shards")
+        echo(f"quarantined: {damaged} feature shards")
     if problems or broken or damaged:
-        typer.echo("The next run of the same command measures these again.")
+        echo("The next run of the same command measures these again.")
         raise typer.Exit(1)
 
 
@@ -171,7 +168,7 @@ def doctor(store: StoreOption = DEFAULT_STORE) -> None:
     from rice_core.cli.doctor import findings
 
     for line in findings(store):
-        typer.echo(line)
+        echo(line)
 
 
 def cache(
@@ -184,6 +181,6 @@ def cache(
 
     features = FeatureCache(Store(store))
     if action is CacheAction.clear:
-        typer.echo(f"{features.clear() / 1e6:.1f} MB freed.")
+        echo(f"{features.clear() / 1e6:.1f} MB freed.")
     else:
-        typer.echo(f"{features.size() / 1e6:.1f} MB of features in {features.root}.")
+        echo(f"{features.size() / 1e6:.1f} MB of features in {features.root}.")

@@ -24,6 +24,7 @@ from rice_core.cli.options import (
     parse_seeds,
     split_list,
 )
+from rice_core.echo import echo
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def demo(
     from rice_core.world.mini import DEMO_ENCODERS, DEMO_PROBES, MINI
 
     began = time.monotonic()
-    typer.echo(
+    echo(
         f"The miniature world: {MINI.train} + {MINI.val} drawn images in COCO format. Its numbers are not paper numbers."
     )
     config = _config(None, list(DEMO_ENCODERS), list(DEMO_PROBES), "mini", "0", None)
@@ -66,10 +67,10 @@ def demo(
     _invoke(ctx, "table", store=store)
     _invoke(ctx, "report", store=store)
     if summary.counts["reused"] and not summary.counts["done"]:
-        typer.echo("Every cell was reused: weights, data and code are as they were.")
-    typer.echo(f"{time.monotonic() - began:.0f} s. Next, your own encoder and photographs:\n")
-    typer.echo("  ricebench run --encoders timm:NAME,hf:PATH_OR_ID --probes knn,linear,tokens --data FOLDER")
-    typer.echo("  ricebench list encoders          ricebench run --help")
+        echo("Every cell was reused: weights, data and code are as they were.")
+    echo(f"{time.monotonic() - began:.0f} s. Next, your own encoder and photographs:\n")
+    echo("  ricebench run --encoders timm:NAME,hf:PATH_OR_ID --probes knn,linear,tokens --data FOLDER")
+    echo("  ricebench list encoders          ricebench run --help")
     _exit(summary)
 
 
@@ -90,7 +91,7 @@ def plan(
     opened = _store(store)
     wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
     for line in bill(wanted, opened, FeatureCache(opened, max_bytes=_bytes(cache_gb)).space()):
-        typer.echo(line)
+        echo(line)
 
 
 def run(
@@ -161,10 +162,10 @@ def run(
     if os.environ.get("RANK", "0") != "0":
         return
     counts = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in sorted(summary.counts.items()))
-    typer.echo(f"{counts or 'nothing to do'}. Records are in {store}; see `ricebench table` and `ricebench report`.")
+    echo(f"{counts or 'nothing to do'}. Records are in {store}; see `ricebench table` and `ricebench report`.")
     if quiet:  # else each stands above, where it happened
         for line in _why(summary, wanted.dataset):
-            typer.echo(f"  {line}", err=True)
+            echo(f"  {line}", err=True)
     _exit(summary)
 
 

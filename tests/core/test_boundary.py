@@ -1,13 +1,16 @@
 """Whatever escapes a command is one sentence with the next step, and a traceback where --debug asks for it."""
 
+import ast
 import errno
 import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import rice_core
 from rice_core.cli import main
 from rice_core.cli.boundary import FAULT, USAGE, explained
 from rice_core.echo import echo, visible
@@ -142,3 +145,20 @@ def test_an_encoding_without_a_letter_spells_it_out():
     code = r"from rice_core.echo import echo; echo('caf\xe9 \udcff')"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "caf\\xe9 \\udcff\n", done.stderr
+
+
+def _prints(node):
+    call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    return call in ("print", "typer.echo", "click.echo", "sys.stdout.write", "sys.stderr.write")
+
+
+def test_nothing_is_printed_but_by_the_one_echo():
+    root = Path(rice_core.__file__).parents[1]
+    loud = {
+        str(path.relative_to(root))
+        for package in ("rice_core", "probes", "reports")
+        for path in (root / package).rglob("*.py")
+        if any(_prints(node) for node in ast.walk(ast.parse(path.read_text())))
+    }
+    # The trainer of the demo's encoder prints numbers of its own.
+    assert loud == {"rice_core/echo.py", "rice_core/train/demo_encoder.py"}
