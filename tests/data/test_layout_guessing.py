@@ -101,7 +101,9 @@ def test_flat_images_that_are_no_masks(tmp_path: Path, why: str) -> None:
         if why != "one area":
             ImageDraw.Draw(drawn).rectangle((10, 10, 25, 25), fill=99)
         if why == "many values":
-            drawn = Image.fromarray(np.arange(40, dtype=np.uint8)[:, None].repeat(40, 1))
+            shade_HW = np.arange(40, dtype=np.uint8)[:, None].repeat(40, 1)
+            shade_HW[:, 20:] += 100
+            drawn = Image.fromarray(shade_HW)
         if why == "another size":
             drawn = drawn.resize((41, 40), Image.Resampling.NEAREST)
         drawn.save(tmp_path / "drawing" / f"street{k}.png")
@@ -437,6 +439,7 @@ def test_annotations_say_what_images_in_folders_are(tmp_path: Path) -> None:
         names = [f"{side}/000{k}.jpg" for side in ("north", "south") for k in range(2)]
         (tmp_path / "annotations").mkdir(exist_ok=True)
         (tmp_path / f"annotations/instances_{split}.json").write_text(body(*names))
+    classes(tmp_path / "training", "north", "south", each=2)  # a second train folder, were folders what counts
     assert open_dataset(tmp_path).classes == ("x",)
     assert READERS["photos"].recognises(tmp_path) is None
 
