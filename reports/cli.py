@@ -174,7 +174,7 @@ def report(
 
     opened = _opened(store)
     with Progress() as progress:
-        index = build_site(opened, out or store / "report", title=title, progress=progress)
+        index = build_site(opened, out or opened.place("report"), title=title, progress=progress)
     echo(f"The report: {index}")
 
 

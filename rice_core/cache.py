@@ -2,38 +2,37 @@
 
 A shard holds the features of some consecutive images. Its key is the digest of (weights, encoder request without its
 name, code and library versions, geometry, view, the images' ids, bytes and annotated sizes): so two encoders that differ by one weight bit share
-nothing, and the same weights under another name share everything. Each shard carries a checksum of its arrays; a damaged
-one is quarantined and computed again. The least recently used shards leave first when the cache is over its size.
+nothing, and the same weights under another name share everything. Each shard carries a checksum of its key and arrays; one that
+is damaged or another key's is quarantined and computed again, and so is, without a word, one of a version that wrote no key
+into it. The least recently used shards leave first when the cache is over its size; what has no shard's name is left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from rice_core.budget import Budget
-from rice_core.digest import canonical_json
-from rice_core.files import write_atomically
+from rice_core.files import first_link, is_plain, refuse_links, write_atomically
+from rice_core.sealed import Damaged, Unsealed, read_arrays, seal_arrays
 
 if TYPE_CHECKING:
     from rice_core.store import Store
 
 Arrays = dict[str, npt.NDArray[Any]]
 _KEY = re.compile(r"[0-9a-f]{64}")
+_SUFFIX = ".safetensors"
 _GIB = 1 << 30
 
 
@@ -65,17 +64,13 @@ class FeatureCache:
         """The shard of a key, verified; None where there is none or it is damaged."""
         path = self.path(key)
         try:
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            if metadata.get("sha256") != _digest(arrays, metadata.get("notes", "")):
-                raise ValueError("its arrays do not match its checksum")
-            shard = Shard(arrays, json.loads(metadata["notes"]))
-        except FileNotFoundError:
-            self.misses += 1
-            return None
-        except (SafetensorError, ValueError, OSError) as error:
-            self._store.quarantine(path, str(error))
+            shard = self.read(key)
+        except Damaged as damage:
+            self._store.quarantine(path, str(damage))
+            shard = None
+        except (Unsealed, OSError):
+            shard = None
+        if shard is None:
             self.misses += 1
             return None
         with contextlib.suppress(OSError):  # a read-only store, or another process that evicts it just now
@@ -83,16 +78,27 @@ class FeatureCache:
         self.hits += 1
         return shard
 
+    def read(self, key: str) -> Shard:
+        """The shard of a key.
+
+        Raises:
+            Damaged: it is torn, changed, or another key's. Unsealed: it is of a version that wrote no key into it.
+            OSError: it is not there, lies behind a link, or cannot be read.
+        """
+        path = self.path(key)
+        if not is_plain(path) or first_link(self._store.root, path) is not None:
+            raise FileNotFoundError(path)
+        return Shard(*read_arrays(key, path))
+
     def put(self, key: str, shard: Shard) -> None:
         """Keep a shard.
 
         Raises:
-            UserError: the disk is full.
+            StoreError: the disk is full, or a link lies in the way.
         """
         arrays = {name: np.ascontiguousarray(array) for name, array in shard.arrays.items()}
-        notes = canonical_json(shard.notes)
-        data = save(arrays, metadata={"sha256": _digest(arrays, notes), "notes": notes})
-        write_atomically(self.path(key), data)
+        data = save(arrays, metadata=seal_arrays(key, arrays, shard.notes))
+        write_atomically(refuse_links(self._store.root, self.path(key)), data)
         self._size = self.size() if self._size is None else self._size + len(data)
         if self._size > self._max_bytes:
             self._evict()
@@ -101,7 +107,7 @@ class FeatureCache:
         """Where the shard of a key is, if there is one."""
         if not _KEY.fullmatch(key):
             raise ValueError(f"a cache key is 64 hex digits, not {key!r}")
-        return self.root / key[:2] / f"{key}.safetensors"
+        return self.root / key[:2] / (key + _SUFFIX)
 
     def space(self) -> Budget:
         """What may be kept. Older shards leave for new ones only above the cache's own limit, never for a full disk."""
@@ -125,11 +131,14 @@ class FeatureCache:
         self._size = 0
         return freed
 
-    def verify(self) -> tuple[int, int]:
-        """Read every shard; damaged ones are quarantined. Returns (sound, damaged)."""
-        keys = sorted(path.stem for path in self.root.glob("*/*.safetensors"))
-        sound = sum(self.get(key) is not None for key in keys)
-        return sound, len(keys) - sound
+    def keys(self) -> Iterator[str]:
+        """Of all shards that lie where `put` puts them, sound or not."""
+        if first_link(self._store.root, self.root) is not None:
+            return
+        for path in self.root.glob("*/*" + _SUFFIX):
+            key = path.stem
+            if _KEY.fullmatch(key) and path == self.path(key) and is_plain(path) and not path.parent.is_symlink():
+                yield key
 
     def _evict(self) -> None:
         # Down to nine tenths, so that a full cache does not evict at every write.
@@ -146,17 +155,8 @@ class FeatureCache:
     def _entries(self) -> list[tuple[Path, int, float]]:
         """(shard, bytes, time of last use); one that another process removes meanwhile is left out."""
         found = []
-        for path in self.root.glob("*/*.safetensors"):
+        for path in map(self.path, self.keys()):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
                 found.append((path, stat.st_size, stat.st_mtime))
         return found
-
-
-def _digest(arrays: Mapping[str, npt.NDArray[Any]], notes: str) -> str:
-    digest = hashlib.sha256(notes.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(canonical_json([name, str(array.dtype), list(array.shape)]).encode())
-        digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
-    return digest.hexdigest()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from rice_core.errors import StoreError
-
-_HOST = socket.gethostname().replace(".", "_")
+from rice_core.temporaries import beside
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -21,7 +19,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the disk is full, or the folder cannot be written; nothing half-written stays behind.
     """
-    temporary = path.parent / f".{path.name}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -37,6 +35,10 @@ def write_atomically(path: Path, data: bytes) -> None:
                 f"The disk is full: {path.parent} could not take {len(data):,} bytes; what was finished is safe. Free some space "
                 "(`ricebench cache clear` empties the feature cache), then run the same command again."
             ) from error
+        if isinstance(error, IsADirectoryError):
+            raise StoreError(
+                f"{path} is a folder where a file has to be; move it away, then run the same command again."
+            ) from error
         refused = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError)
         if isinstance(error, refused) or error.errno == errno.EROFS:
             raise StoreError(f"{path.parent} cannot be written ({error.strerror}); choose another folder.") from error
@@ -49,7 +51,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         StoreError: it cannot be made, or nothing can be written into it.
     """
-    probe = folder / ".writable"
+    probe = beside(folder / "writable")
     write_atomically(probe, b"")
     probe.unlink(missing_ok=True)
 
@@ -73,23 +75,34 @@ def held(path: Path) -> Iterator[bool]:
         yield True
 
 
-def sweep_temporaries(folder: Path) -> int:
-    """Remove what killed processes of this machine left half-written below `folder`; returns how many files."""
-    swept = 0
-    for path in folder.rglob(".*.tmp"):
-        *_, host, pid, _, _ = ("", "", "", *path.name.rsplit(".", 4)[-4:])
-        if host == _HOST and pid.isdigit() and not _alive(int(pid)):
-            with contextlib.suppress(OSError):
-                path.unlink()
-                swept += 1
-    return swept
-
-
-def _alive(pid: int) -> bool:
+def is_plain(path: Path) -> bool:
+    """Whether it is a file itself: no link to one, no folder, nothing that could block a reader."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):
         return False
-    except PermissionError:
-        return True
-    return True
+
+
+def first_link(root: Path, path: Path) -> Path | None:
+    """The first link on the way from `root`, which may be one itself, to `path`, which counts; None where there is none."""
+    here = root
+    for part in path.relative_to(root).parts:
+        here = here / part
+        if here.is_symlink():
+            return here
+    return None
+
+
+def refuse_links(root: Path, path: Path) -> Path:
+    """`path`, where writing and removing there stays below `root`.
+
+    Raises:
+        StoreError: a link lies on the way, or is `path`.
+    """
+    link = first_link(root, path)
+    if link is not None:
+        raise StoreError(
+            f"{link} is a link, and behind a link nothing is written or removed; remove it, or put a folder in its place, "
+            "then run the same command again."
+        )
+    return path

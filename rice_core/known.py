@@ -6,16 +6,16 @@ or a time stamp. A checkpoint that is not a local folder (a hub id) is always lo
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from rice_core.digest import canonical_json, file_digest, json_digest
-from rice_core.files import write_atomically
+from rice_core.digest import file_digest, json_digest
+from rice_core.files import is_plain, refuse_links, write_atomically
 from rice_core.provenance import feature_code, libraries
+from rice_core.sealed import Damaged, Unsealed, seal_json, unseal_json
 from rice_core.spec import EncoderSpec, Frozen
 
 
@@ -38,19 +38,20 @@ class KnownEncoders:
         if path is None:
             return None
         try:
-            return Identity.model_validate(json.loads(path.read_bytes()))
-        except (OSError, ValueError, ValidationError):
+            return read_identity(path)
+        except (OSError, Damaged, Unsealed):
             return None
 
     def put(self, spec: EncoderSpec, identity: Identity) -> None:
         """Remember what was loaded.
 
         Raises:
-            StoreError: the disk is full.
+            StoreError: the disk is full, or a link lies in the way.
         """
         path = self._path(spec)
         if path is not None:
-            write_atomically(path, canonical_json(identity.model_dump()).encode())
+            refuse_links(self._root.parent, path)
+            write_atomically(path, seal_json(path.stem, identity.model_dump()))
 
     def _path(self, spec: EncoderSpec) -> Path | None:
         found = _checkpoint_files(spec)
@@ -63,6 +64,22 @@ class KnownEncoders:
             "libraries": libraries(),
         }
         return self._root / f"{json_digest(body)}.json"
+
+
+def read_identity(path: Path) -> Identity:
+    """What a file of `KnownEncoders` says.
+
+    Raises:
+        Damaged: it is torn, changed, or lies under another checkpoint's name. Unsealed: a version that wrote no name wrote it.
+        OSError: it is not there, or cannot be read.
+    """
+    if not is_plain(path):
+        raise FileNotFoundError(path)
+    body = unseal_json(path.stem, path.read_bytes())
+    try:
+        return Identity.model_validate(body)
+    except ValidationError as error:
+        raise Damaged(str(error).splitlines()[0]) from None
 
 
 def _checkpoint_files(spec: EncoderSpec) -> list[Path] | None:

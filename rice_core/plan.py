@@ -38,5 +38,5 @@ def open_data(text: str, store: Store, *, limit: int | None) -> Dataset:
     from rice_core.datasets import limit as limited
     from rice_core.world import mini
 
-    dataset = mini.open_data(text, store.root / "worlds")
+    dataset = mini.open_data(text, store.place("worlds"))
     return dataset if limit is None else limited(dataset, limit)

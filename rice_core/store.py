@@ -6,19 +6,19 @@
     cache/                      feature shards (rice_core.cache)
     unfinished/<cell id>-.../   state of a long measurement (a training); gone when its record is written
     exports/<cell id>/          files for other tools, such as results in COCO's format; never read here
+    known/, worlds/             digests of checkpoints read before (rice_core.known), what was drawn (rice_core.world)
     quarantine/                 what was damaged, kept for a look
 
-Nothing is ever unpickled, and no name read from disk is used as a path before it is validated.
+Nothing is ever unpickled, and no name read from disk is used as a path before it is validated. The root may be a link; below it
+nothing is written, moved or removed through one, and only what has a name of ours is removed or moved.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import re
-import secrets
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,22 +26,18 @@ from pydantic import ValidationError
 
 from rice_core.digest import bytes_digest, canonical_json, json_digest
 from rice_core.errors import UserError
-from rice_core.files import sweep_temporaries, write_atomically
+from rice_core.files import first_link, is_plain, refuse_links, write_atomically
+from rice_core.problems import Problem, damaged, foreign, set_aside, unreadable
 from rice_core.record import Artifact, Record, Scores
+from rice_core.sealed import Damaged
+from rice_core.temporaries import sweep
 
 _CELL_ID = re.compile(r"[0-9a-f]{20}")
-
-
-class Damaged(Exception):
-    """A file of the store is torn, changed or not what its name says; the sentence says which and why."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that was set aside, and why."""
-
-    file: str
-    reason: str
+_OF_A_CELL = {
+    "scores": re.compile(r"[0-9a-f]{16}\.json"),
+    "artifacts": re.compile(r"[0-9a-f]{16}-[A-Za-z0-9][A-Za-z0-9._-]{0,99}"),
+}
+"""Names that `put` and `put_artifact` give, below KIND/<cell id>."""
 
 
 class Store:
@@ -58,16 +54,16 @@ class Store:
         """Write scores, then the record; returns the record with the scores' digest. Artifacts are already in place.
 
         Raises:
-            UserError: the disk is full or the folder cannot be written.
+            StoreError: the disk is full, the folder cannot be written, or a link lies in the way.
         """
         if scores is not None:
             data = canonical_json(scores.model_dump(mode="json")).encode()
             record = record.model_copy(update={"scores_sha256": bytes_digest(data)})
-            write_atomically(self._scores_path(record), data)
+            write_atomically(refuse_links(self.root, self._scores_path(record)), data)
         body = record.model_dump(mode="json")
         envelope = {"sha256": json_digest(body), "record": body}
         write_atomically(
-            self._path("records", record.cell.id),
+            refuse_links(self.root, self._path("records", record.cell.id)),
             (json.dumps(envelope, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         )
         self._drop_replaced(record)
@@ -76,27 +72,31 @@ class Store:
     def get(self, cell_id: str) -> Record | None:
         """The record of a cell, or None. A damaged one is moved to quarantine and None returned."""
         path = self._path("records", cell_id)
-        if not path.is_file():
-            return None
         try:
-            return self._read(path)
+            return self._read(path) if is_plain(path) else None
         except Damaged as damage:
             self.quarantine(path, str(damage))
-            return None
+        except OSError:
+            pass
+        return None
 
     def records(self) -> list[Record]:
         """All sound records, in the order of their ids; damaged ones go to quarantine."""
         return self.scan()[0]
 
     def scan(self) -> tuple[list[Record], list[Problem]]:
-        """All sound records, and what was wrong with the others (which are moved to quarantine)."""
+        """All sound records, and what was wrong with the others: damaged ones are moved to quarantine, foreign ones stay."""
         records, problems = [], []
         for path in sorted((self.root / "records").glob("*.json")):
+            if not is_plain(path) or not _CELL_ID.fullmatch(path.stem):
+                problems.append(foreign(self.root, path))
+                continue
             try:
                 records.append(self._read(path))
             except Damaged as damage:
-                self.quarantine(path, str(damage))
-                problems.append(Problem(path.name, str(damage)))
+                problems.append(damaged(self.root, path, str(damage)))
+            except OSError as error:
+                problems.append(unreadable(self.root, path, error))
         return records, problems
 
     def scores(self, record: Record) -> Scores | None:
@@ -105,16 +105,18 @@ class Store:
             return None
         path = self._scores_path(record)
         try:
-            return Scores.model_validate_json(self._checked(path, record.scores_sha256))
+            return Scores.model_validate_json(read_checked(path, record.scores_sha256))
         except (Damaged, ValidationError) as error:
             self.quarantine(path, str(error).splitlines()[0])
-            return None
+        except OSError:
+            pass
+        return None
 
     def put_artifact(self, cell_id: str, name: str, data: bytes) -> Artifact:
         """Keep a file beside the record that is to come. The name is validated: it cannot leave the store."""
         kind: Literal["png", "json"] = "png" if name.endswith(".png") else "json"
         artifact = Artifact(name=name, sha256=bytes_digest(data), kind=kind)
-        write_atomically(self._artifact_path(cell_id, artifact), data)
+        write_atomically(refuse_links(self.root, self._artifact_path(cell_id, artifact)), data)
         return artifact
 
     def artifact(self, record: Record, name: str) -> bytes | None:
@@ -124,27 +126,51 @@ class Store:
             return None
         path = self._artifact_path(record.cell.id, entry)
         try:
-            return self._checked(path, entry.sha256)
+            return read_checked(path, entry.sha256)
         except Damaged as damage:
             self.quarantine(path, str(damage))
-            return None
+        except OSError:
+            pass
+        return None
+
+    def files(self, record: Record) -> dict[Path, str]:
+        """Where the scores and artifacts are that a record names, with their sha256."""
+        files = {self._artifact_path(record.cell.id, artifact): artifact.sha256 for artifact in record.artifacts}
+        return files | ({self._scores_path(record): record.scores_sha256} if record.scores_sha256 else {})
 
     def unfinished(self, cell_id: str, made_from: str) -> Path:
         """Where the state of a long measurement is kept until its record is written.
 
         Args:
             made_from: digest of weights, data and code; what was begun with others is not gone on with.
+
+        Raises:
+            StoreError: there is a link in it, or on the way to it.
         """
-        return self._path("unfinished", cell_id, suffix=f"-{made_from[:10]}")
+        return self._own_folder(self._path("unfinished", cell_id, suffix=f"-{made_from[:10]}"))
 
     def exports(self, cell_id: str) -> Path:
-        """Where a cell's files for other tools are; the store itself never reads them."""
-        return self._path("exports", cell_id, suffix="")
+        """Where a cell's files for other tools are; the store itself never reads them.
+
+        Raises:
+            StoreError: there is a link in it, or on the way to it.
+        """
+        return self._own_folder(self._path("exports", cell_id, suffix=""))
+
+    def place(self, *parts: str) -> Path:
+        """A path below the root that may be written and replaced.
+
+        Raises:
+            StoreError: it is a link, or lies behind one.
+        """
+        return refuse_links(self.root, self.root.joinpath(*parts))
 
     def drop_unfinished(self, cell_id: str) -> None:
         """Remove the state of every attempt at a cell."""
+        name = re.compile(re.escape(cell_id) + "-[0-9a-f]{10}")
         for path in self._path("unfinished", cell_id, suffix="").parent.glob(f"{cell_id}-*"):
-            shutil.rmtree(path, ignore_errors=True)
+            if name.fullmatch(path.name) and first_link(self.root, path) is None:
+                shutil.rmtree(path, ignore_errors=True)  # follows no link in it
 
     def intact(self, record: Record) -> bool:
         """Whether scores and artifacts of a record are there and unchanged; what is not is quarantined."""
@@ -152,44 +178,34 @@ class Store:
         artifacts = [self.artifact(record, entry.name) is not None for entry in record.artifacts]  # looks at every one
         return scores and all(artifacts)
 
-    def quarantine(self, path: Path, reason: str) -> None:
-        """Set a damaged file aside with its reason, instead of deleting or trusting it."""
-        target = self.root / "quarantine" / f"{path.name}.{secrets.token_hex(3)}"
-        # A store on a read-only disk can still be read; then the damaged file just stays.
-        with contextlib.suppress(OSError):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-            target.with_name(target.name + ".reason").write_text(
-                f"{path.relative_to(self.root)}: {reason}\n", encoding="utf-8"
-            )
+    def quarantine(self, path: Path, reason: str) -> bool:
+        """Set a damaged file aside with its reason, instead of deleting or trusting it; False where it has to stay."""
+        return set_aside(self.root, path, reason)
 
     def sweep(self) -> int:
-        """Remove what killed processes left half-written."""
-        return sweep_temporaries(self.root) if self.root.is_dir() else 0
+        """Remove what killed processes left half-written; returns how many files and folders."""
+        return sweep(self.root)
 
     def _read(self, path: Path) -> Record:
+        """A record's file.
+
+        Raises:
+            Damaged: it is torn, changed, or another cell's. OSError: it cannot be read.
+        """
+        data = path.read_bytes()
         try:
-            envelope = json.loads(path.read_bytes())
+            envelope = json.loads(data)
             body = envelope["record"]
             if json_digest(body) != envelope["sha256"]:
                 raise Damaged("its bytes do not match its checksum")
             record = Record.model_validate(body)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(
                 f"cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
             ) from error
         if record.cell.id != path.stem:
             raise Damaged(f"it holds cell {record.cell.id}")
         return record
-
-    def _checked(self, path: Path, sha256: str) -> bytes:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise Damaged(f"cannot be read: {error.strerror}") from error
-        if bytes_digest(data) != sha256:
-            raise Damaged("its bytes do not match the record's checksum")
-        return data
 
     def _scores_path(self, record: Record) -> Path:
         return self._path("scores", record.cell.id, suffix="") / f"{(record.scores_sha256 or '')[:16]}.json"
@@ -199,14 +215,36 @@ class Store:
 
     def _drop_replaced(self, record: Record) -> None:
         """Remove the files of the record that stood before; a kill before this leaves files that nothing names."""
-        kept = {self._artifact_path(record.cell.id, artifact) for artifact in record.artifacts}
-        kept.add(self._scores_path(record))
-        for kind in ("scores", "artifacts"):
+        kept = self.files(record)
+        for kind, name in _OF_A_CELL.items():
             for path in self._path(kind, record.cell.id, suffix="").glob("*"):
-                if path not in kept and path.suffix != ".tmp":
+                ours = name.fullmatch(path.name) and is_plain(path) and first_link(self.root, path) is None
+                if ours and path not in kept:
                     path.unlink(missing_ok=True)
+
+    def _own_folder(self, path: Path) -> Path:
+        """A folder that others write into by plain paths: no link may lead them out."""
+        refuse_links(self.root, path)
+        for here, folders, names in os.walk(path):
+            for name in (*folders, *names):
+                refuse_links(path, Path(here, name))
+        return path
 
     def _path(self, kind: str, cell_id: str, suffix: str = ".json") -> Path:
         if not _CELL_ID.fullmatch(cell_id):
             raise UserError(f"{cell_id!r} is no cell id: write the 20 hex digits that `ricebench status` shows.")
         return self.root / kind / (cell_id + suffix)
+
+
+def read_checked(path: Path, sha256: str) -> bytes:
+    """The bytes of a file that a record names.
+
+    Raises:
+        Damaged: it is not there, or other bytes are. OSError: it cannot be read.
+    """
+    if not is_plain(path):
+        raise Damaged("is not there" if not os.path.lexists(path) else "is no file")
+    data = path.read_bytes()
+    if bytes_digest(data) != sha256:
+        raise Damaged("its bytes do not match the record's checksum")
+    return data

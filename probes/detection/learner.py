@@ -6,10 +6,8 @@ FOLDER/head.safetensors   weights, both moments of AdamW, and what is needed to 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -24,6 +22,8 @@ from probes.detection.loader import Batch
 from probes.detection.nouns import Detector, Target
 from probes.detection.recipe import TrainingConfig
 from rice_core.errors import StoreError, UserError
+from rice_core.sealed import Damaged, Unsealed, key_of, seal_arrays, unseal_arrays
+from rice_core.temporaries import beside
 from rice_core.train.parallel import World, reducing, spread
 
 HEAD = "head.safetensors"
@@ -173,11 +173,13 @@ class _State:
         for name, parameter in self.module.named_parameters() if not last else ():
             for slot, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{slot}.{name}"] = value.detach()
-        about = {"steps": json.dumps(steps), "curve": json.dumps(curve), "skipped": json.dumps(skipped)}
-        temporary = self.path.with_name(f".{HEAD}.{secrets.token_hex(4)}.tmp")
+        tensors = {name: value.contiguous().cpu() for name, value in tensors.items()}
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        notes = {"steps": steps, "curve": curve, "skipped": skipped}
+        temporary = beside(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary, metadata=about)
+            save_file(tensors, temporary, metadata=seal_arrays(key_of(self.path), arrays, notes))
             os.replace(temporary, self.path)  # noqa: PTH105 - says what it does
         except (OSError, SafetensorError) as error:
             with contextlib.suppress(OSError):
@@ -187,14 +189,19 @@ class _State:
             ) from error
 
     def load(self) -> tuple[int, list[dict[str, float]], dict[str, str]]:
-        """Steps that are done, their curve, and what was left out."""
+        """Steps that are done, their curve, and what was left out.
+
+        Raises:
+            UserError: the file is damaged, or the state of another training.
+        """
         if not self.path.is_file():
             return 0, [], {}
         try:
             with safe_open(self.path, "pt") as file:
                 about = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            steps, curve, skipped = (json.loads(about[name]) for name in ("steps", "curve", "skipped"))
+            notes = unseal_arrays(key_of(self.path), {name: value.numpy() for name, value in tensors.items()}, about)
+            steps, curve, skipped = (notes[name] for name in ("steps", "curve", "skipped"))
             with torch.no_grad():
                 for name, parameter in self.module.named_parameters():
                     parameter.copy_(tensors.pop(f"weight.{name}"))
@@ -204,7 +211,9 @@ class _State:
                             slot: cast(torch.Tensor, value).to(parameter.device if slot != "step" else "cpu")
                             for slot, value in slots.items()
                         }
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Unsealed:  # of an earlier version, whose code made other numbers
+            return 0, [], {}
+        except (SafetensorError, Damaged, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"{self.path} cannot be gone on with ({' '.join(str(error).split())[:100]}); remove it to begin again."
             ) from None

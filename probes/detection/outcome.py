@@ -56,6 +56,7 @@ def exported(
     """Write the results in COCO's format, with what they were made from; what is judged is what is written."""
     found = [_rounded(row) for row in learnt.found.results]
     about = {
+        "cell": work.exports.name,
         "encoder": encoder.spec.told().shorthand,
         "weights": encoder.weights_digest(),
         "annotations": truth.sha256,

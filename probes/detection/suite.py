@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from probes.detection.probe import CocoFormatDetection
@@ -13,6 +13,7 @@ from rice_core.budget import Budget, Passes
 from rice_core.errors import NotApplicable, StoreError, UserError
 from rice_core.files import write_atomically
 from rice_core.record import Metric, Outcome, Scores
+from rice_core.sealed import Damaged, Unsealed, key_of, seal_json, unseal_json
 from rice_core.stats import mean_clustered, metric_of
 
 if TYPE_CHECKING:
@@ -82,11 +83,9 @@ class Rf100Detection(CocoFormatDetection):
         from probes.detection.outcome import assumptions, exported, without
 
         path = work.folder / f"{name}.json"
-        if work.world.agree(path.is_file()):
-            if not work.world.leads:
-                return {"ap": None, "why": ""}
-            body: dict[str, Any] = json.loads(path.read_bytes())
-            return body
+        finished = work.world.agree(_finished(path) if work.world.leads else None)
+        if finished is not None:
+            return dict(finished) if work.world.leads else {"ap": None, "why": ""}
         try:
             train, val = (
                 read_ground_truth(part.annotations[split], part.splits[split], name=f"{name}/{split}")
@@ -126,8 +125,16 @@ class Rf100Detection(CocoFormatDetection):
             "categories": len(train.categories),
             "assumptions": assumptions(self.settings(), encoder, learnt),
         }
-        write_atomically(path, json.dumps(body).encode())
+        write_atomically(path, seal_json(key_of(path), body))
         return body
+
+
+def _finished(path: Path) -> dict[str, Any] | None:
+    """What a data set came to before an interruption; None where it is not finished, or the file is another's."""
+    try:
+        return dict(unseal_json(key_of(path), path.read_bytes()))
+    except (OSError, Damaged, Unsealed):
+        return None
 
 
 @dataclass(frozen=True)

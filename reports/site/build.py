@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import glob
-import os
-import secrets
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,9 +22,9 @@ from reports.unloaded import loaded, unloaded_line
 from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.store import Store
+from rice_core.temporaries import beside, is_abandoned, sweep_beside, temporaries_of
 
 MARKER = ".ricebench-site"
-_STALE_SECONDS = 3600
 
 
 class Tracker(Protocol):
@@ -52,7 +48,7 @@ def build_site(
     out = Path(out).resolve()
     _refuse_foreign(out)
     _clear_up(out)
-    fresh = out.with_name(f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    fresh = beside(out)
     try:
         fresh.mkdir(parents=True)
         _write(store, Pen(fresh, title), progress)
@@ -73,17 +69,18 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _clear_up(out: Path) -> None:
-    """After killed builds: put back an old site that was caught between two renames, remove folders over an hour old."""
-    for left in sorted(out.parent.glob(f".{glob.escape(out.name)}.*.tmp*")):
+    """After killed builds: put back an old site that was caught between two renames, remove what else they left."""
+    for left in filter(is_abandoned, temporaries_of(out, "old")):
         with contextlib.suppress(OSError):
-            if left.suffix == ".old" and (left / MARKER).is_file() and not out.exists():
+            if (left / MARKER).is_file() and not left.is_symlink() and not out.exists():
                 left.rename(out)
-            elif time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            else:
                 shutil.rmtree(left)
+    sweep_beside(out)
 
 
 def _swap(fresh: Path, out: Path) -> None:
-    old = fresh.with_name(fresh.name + ".old")
+    old = beside(out, "old")
     moved = out.exists()
     if moved:
         out.rename(old)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rice_core.cli.options import DEFAULT_STORE, StoreOption
+from rice_core.cli.options import DEFAULT_STORE, QuietOption, StoreOption
 from rice_core.echo import echo
 from rice_core.errors import UserError
 from rice_core.left_out import left_out
@@ -139,27 +139,24 @@ def status(store: StoreOption = DEFAULT_STORE) -> None:
             f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.name} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {first}{marks}"
         )
     for problem in problems:
-        echo(f"quarantined: {problem.file}: {problem.reason}; run its command again to measure it anew.", err=True)
+        echo(str(problem), err=True)
 
 
-def verify(store: StoreOption = DEFAULT_STORE) -> None:
-    """Read every record, score, artifact and feature shard; what is damaged is quarantined and named."""
-    from rice_core.cache import FeatureCache
+def verify(store: StoreOption = DEFAULT_STORE, quiet: QuietOption = False) -> None:
+    """Read all that numbers rest on; what is damaged is quarantined, what is not ours is named, metrics are computed anew."""
+    from rice_core.progress import Progress
     from rice_core.store import Store
+    from rice_core.verify import verify as verify_store
 
-    opened = Store(store)
-    records, problems = opened.scan()
-    broken = [record for record in records if not opened.intact(record)]
-    sound, damaged = FeatureCache(opened).verify()
-    echo(f"{len(records) - len(broken)} records and {sound} feature shards are sound.")
-    for problem in problems:
-        echo(f"quarantined: {problem.file}: {problem.reason}")
-    for record in broken:
-        echo(f"quarantined: a file of {record.cell.id} ({record.cell.encoder.title} / {record.cell.probe.name})")
-    if damaged:
-        echo(f"quarantined: {damaged} feature shards")
-    if problems or broken or damaged:
-        echo("The next run of the same command measures these again.")
+    with Progress(quiet=quiet) as progress:
+        found = verify_store(Store(store), progress)
+    echo("Sound: " + (", ".join(f"{n:,} {kind}" for kind, n in found.sound.items() if n) or "nothing") + ".")
+    for what, n in found.notes.items():
+        if n:
+            echo(f"Not verified: {n:,} {what}.")
+    for problem in found.problems:
+        echo(str(problem))
+    if found.problems:
         raise typer.Exit(1)
 
 
@@ -181,6 +178,7 @@ def cache(
 
     features = FeatureCache(Store(store))
     if action is CacheAction.clear:
+        Store(store).place("cache")
         echo(f"{features.clear() / 1e6:.1f} MB freed.")
     else:
         echo(f"{features.size() / 1e6:.1f} MB of features in {features.root}.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,10 +24,11 @@ from safetensors.numpy import load_file, save
 
 from rice_core.digest import json_digest
 from rice_core.errors import UserError
-from rice_core.files import sweep_temporaries, write_atomically
+from rice_core.files import refuse_links, write_atomically
 from rice_core.progress import Progress
 
 Arrays = dict[str, npt.NDArray[Any]]
+_STAGE = re.compile(r"[a-z_]+-[0-9a-f]{20}")
 
 
 class Workplace:
@@ -43,15 +45,19 @@ class Workplace:
         return folder
 
     def clear(self) -> None:
-        """Forget all that was done (--fresh)."""
+        """Forget all that was done (--fresh).
+
+        Raises:
+            StoreError: the folder is a link.
+        """
+        refuse_links(self.root.parent, self.root)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove pieces of other settings, and what killed processes left half-written."""
+        """Remove pieces of other settings."""
         if self.root.is_dir():
-            sweep_temporaries(self.root)
             for folder in self.root.iterdir():
-                if folder.name not in self._used:
+                if _STAGE.fullmatch(folder.name) and folder.name not in self._used:
                     shutil.rmtree(folder, ignore_errors=True)
 
 

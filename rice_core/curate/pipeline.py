@@ -26,6 +26,7 @@ from rice_core.errors import UserError
 from rice_core.files import check_writable, held
 from rice_core.progress import Progress
 from rice_core.regions import MANIFEST, RegionManifest, read_region_manifest
+from rice_core.temporaries import sweep
 
 WORK = ".work"
 
@@ -83,6 +84,7 @@ def curate(
             raise UserError(
                 f"another process curates into {out}; wait for its end, or write the shards into another folder."
             )
+        sweep(out)
         if fresh:
             place.clear()
             (out / MANIFEST).unlink(missing_ok=True)

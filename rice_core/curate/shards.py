@@ -19,6 +19,7 @@ from rice_core.errors import StoreError
 from rice_core.files import write_atomically
 from rice_core.images import load_image
 from rice_core.regions import RegionSample, Shard
+from rice_core.temporaries import beside
 
 _UPRIGHT = 1
 _ORIENTATION = 0x0112
@@ -69,7 +70,7 @@ def _shard(out: Path, number: int, samples: list[Sample], notes: Path) -> Shard:
 
 def _write_tar(path: Path, samples: list[Sample]) -> None:
     """Beside its place, flushed, renamed; a shard may be too large to be held in memory first."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = beside(path)
     try:
         with temporary.open("wb") as file:
             # WebDataset's format is a plain tar; its own writer would import torch for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ CHUNK = 128
 """Images of one piece of work."""
 
 LEFT_OUT = "left_out.jsonl"
+_SHARD = re.compile(r"shard-\d{6,}\.tar")
 
 
 @dataclass
@@ -209,7 +211,8 @@ class Curation:
             for other in self.place.root.glob("shards-*"):
                 shutil.rmtree(other)
             for path in self.out.glob("shard-*.tar"):
-                path.unlink()
+                if _SHARD.fullmatch(path.name):
+                    path.unlink()
             notes.mkdir(parents=True)
         samples = labelled(
             self.parts,

@@ -55,11 +55,11 @@ class Workshop:
 
         others = [] if centers is None else [centers.name]
         digest = json_digest([seed, scenes, curation.model_dump(mode="json"), *others])[:20]
-        folder = self.store.root / "curated" / digest
+        folder = self.store.place("curated", digest)
         with self.claims.waited_for(digest, f"the training scenes of seed {seed}", self.progress.say):
             world = draw(
                 training_world(seed, scenes=scenes),
-                self.store.root / "worlds",
+                self.store.place("worlds"),
                 workers=self.jobs,
                 progress=self.progress,
             )
@@ -116,7 +116,7 @@ class Workshop:
         return None
 
     def _folder(self, config: TrainConfig) -> Path:
-        return self.store.root / "trained" / training_digest(config, file_digest(config.data.path / MANIFEST))
+        return self.store.place("trained", training_digest(config, file_digest(config.data.path / MANIFEST)))
 
     def _train_alone(self, config: TrainConfig, folder: Path) -> None:
         while _trained_into(folder):  # by what a killed run has left behind
@@ -150,7 +150,7 @@ def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
         UserError: a training failed, or a probe or data set is not known.
     """
     judges = [
-        (open_data(name, workshop.store.root / "worlds"), build_probes(tuple(map(ProbeRequest.parse, probes))))
+        (open_data(name, workshop.store.place("worlds")), build_probes(tuple(map(ProbeRequest.parse, probes))))
         for name, probes in study.probes.items()
     ]
     jobs = [(arm, seed) for seed in study.seeds for arm in study.arms]
@@ -171,7 +171,7 @@ def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
         specs = []
         for arm in study.arms:
             config = configs[arm.label, seed]
-            target = workshop.store.root / study.folder(arm, seed)
+            target = workshop.store.place(*study.folder(arm, seed).parts)
             _name_encoder(target, made.get((arm.label, seed)), config, study.facts(arm, seed))
             specs.append(EncoderSpec(name=f"{arm.label} #{seed}", source="rice", model=str(target)))
         for dataset, probes in judges:
@@ -224,8 +224,14 @@ def _trained_into(folder: Path) -> bool:
 
 
 def _finished(folder: Path, config: TrainConfig) -> bool:
-    """Trained, and measured on held-out images where that is asked for."""
-    trained = (folder / "encoder" / "encoder.json").is_file()
+    """Trained under this name, and measured on held-out images where that is asked for."""
+    from rice_core.encoders.rice import CONFIG, RiceFile
+
+    try:
+        tags = RiceFile.model_validate_json((folder / "encoder" / CONFIG).read_bytes()).tags
+    except (OSError, ValueError):
+        return False
+    trained = tags.get("training") == folder.name  # a training of other settings may have been put in its place
     return trained and (config.validation is None or bool(held_out_of(folder, config)))
 
 

@@ -28,6 +28,7 @@ from rice_core.digest import file_digest, json_digest
 from rice_core.errors import StoreError, UserError
 from rice_core.files import write_atomically
 from rice_core.spec import Frozen
+from rice_core.temporaries import beside
 from rice_core.train.parallel import World
 
 STATE = "state.json"
@@ -74,10 +75,9 @@ class Checkpoints:
             StoreError: the folder cannot take it; the checkpoints before it are whole.
         """
         final = self.folder / f"step-{state.step:08d}"
-        draft = self.folder / f".{final.name}.tmp"
+        draft = self._world.agree(beside(final))
         try:
             if self._world.leads:
-                shutil.rmtree(draft, ignore_errors=True)
                 draft.mkdir(parents=True)
             self._world.wait()
             with warnings.catch_warnings():
@@ -96,6 +96,9 @@ class Checkpoints:
             raise StoreError(
                 f"checkpoint {final} could not be written ({reason}); free some space, then run the same command again."
             ) from error
+        finally:
+            if self._world.leads:
+                shutil.rmtree(draft, ignore_errors=True)  # renamed, where all went well
         self._world.wait()
         return final
 

@@ -11,6 +11,7 @@ from rice_core.encoders.rice import CONFIG, WEIGHTS, save_rice
 from rice_core.model.mlcd import save_hugging_face
 from rice_core.model.vit import ViT
 from rice_core.provenance import commit
+from rice_core.temporaries import beside
 from rice_core.train.config import TrainConfig
 from rice_core.train.learner import Learner
 from rice_core.train.parallel import World
@@ -30,7 +31,7 @@ def export(
             vit = ViT(config.model.trunk.model_copy(update={"resolution": resolution}))
         vit.load_state_dict(state, assign=True)
         tags = _tags(config, steps, data)
-        draft = folder / ".encoder.tmp"
+        draft = beside(folder / "encoder")
         regions = config.region_settings
         save_rice(draft, vit, tags=tags, mean=config.mean, std=config.std, regions=regions)
         (folder / "encoder").mkdir(exist_ok=True)

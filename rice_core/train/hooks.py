@@ -185,7 +185,7 @@ class ProbesHook(Hook):  # type: ignore[misc]
             return
         store = Store(training.folder / "probes")
         try:
-            dataset = open_data(wanted.data, store.root / "worlds")
+            dataset = open_data(wanted.data, store.place("worlds"))
             plan = Plan(
                 (resolve(f"rice:{training.folder / name / 'encoder'}"),),
                 build_probes(tuple(map(ProbeRequest.parse, wanted.probes))),

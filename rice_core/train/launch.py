@@ -22,10 +22,11 @@ from pydantic import ValidationError
 from rice_core.config import build_probes
 from rice_core.digest import file_digest
 from rice_core.errors import UserError
-from rice_core.files import check_writable, held, write_atomically
+from rice_core.files import check_writable, held, refuse_links, write_atomically
 from rice_core.progress import Progress
 from rice_core.regions import MANIFEST, RegionManifest, read_region_manifest
 from rice_core.spec import ProbeRequest
+from rice_core.temporaries import sweep
 from rice_core.train.batch import Batch
 from rice_core.train.checkpoint import Checkpoints
 from rice_core.train.config import Stage, TrainConfig
@@ -168,9 +169,9 @@ def _check_folder(config: TrainConfig, folder: Path, fresh: bool) -> None:
 
 
 def _prepare(config: TrainConfig, folder: Path, fresh: bool) -> None:
+    sweep(folder)
     if fresh and (folder / CONFIG).is_file():
-        for name in _OUTPUTS:
-            path = folder / name
+        for path in [refuse_links(folder, folder / name) for name in _OUTPUTS]:
             if path.is_dir():
                 shutil.rmtree(path)
             else:

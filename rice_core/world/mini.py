@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -72,7 +73,7 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
     from rice_core.world.layouts.lvis import write_lvis
     from rice_core.world.layouts.rf100 import write_rf100
 
-    target = folder / f"{world.name}-seed{world.seed}-{world.train}-{world.val}-{world.size}"
+    target = folder / folder_name(world)
     seed, train, val, size, level = world.seed, world.train, world.val, world.size, world.level
     if world.layout == "rf100":
         return write_rf100(
@@ -93,6 +94,22 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
         workers=workers,
         progress=progress,
     )
+
+
+def folder_name(world: World) -> str:
+    """Of a drawn world: its name and numbers."""
+    return f"{world.name}-seed{world.seed}-{world.train}-{world.val}-{world.size}"
+
+
+def world_called(name: str) -> World | None:
+    """The world whose `folder_name` that is, of WORLDS or of a training; None where there is none."""
+    match = re.fullmatch(r"(?P<world>.+)-seed(?P<seed>\d+)-(?P<train>\d+)-(?P<val>\d+)-(?P<size>\d+)", name)
+    trained_on = {each.name: each for each in (training_world(0), training_world(0, level="hard"))}
+    preset = (WORLDS | trained_on).get(match["world"]) if match else None
+    if match is None or preset is None:
+        return None
+    seed, train, val, size = (int(match[number]) for number in ("seed", "train", "val", "size"))
+    return replace(preset, seed=seed, train=train, val=val, size=size)
 
 
 def open_data(text: str, worlds: Path) -> Dataset:

@@ -55,7 +55,8 @@ def test_a_truncated_shard_is_noticed(tmp_path: Path) -> None:
     cache.put(KEY, shard())
     path = next((tmp_path / "cache").rglob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:50])
-    assert cache.verify() == (0, 1)
+    assert cache.get(KEY) is None
+    assert len(list((tmp_path / "quarantine").glob("*.reason"))) == 1
 
 
 def test_the_least_recently_used_leave_first(tmp_path: Path) -> None:

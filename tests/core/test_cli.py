@@ -146,8 +146,48 @@ def test_verify_names_damage_and_ends_with_1(photos: Path, tmp_path: Path, capsy
     shard = next(store.glob("cache/*/*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
     assert ricebench("verify", "--store", store) == 1
-    assert "quarantined: 1 feature shards" in capsys.readouterr().out
+    name = shard.relative_to(store)
+    assert f"quarantined: {name}: its arrays do not match its checksum; the next run" in capsys.readouterr().out
     assert ricebench("verify", "--store", store) == 0
+
+
+def test_a_run_stops_at_a_link_and_leaves_what_lies_behind(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, outside = tmp_path / "store", tmp_path / "outside"
+    words = ("run", "-e", "synthetic:noise", "-p", "tokens?recipe=mini", "--data", photos, "--store", store, "-q")
+    assert ricebench(*words) == 0
+    (record,) = Store(store).records()
+    (store / "artifacts" / record.cell.id).rename(outside)
+    (outside / "thesis.json").write_text("precious")
+    before = {path: path.read_bytes() for path in outside.iterdir()}
+    (store / "artifacts" / record.cell.id).symlink_to(outside)
+    capsys.readouterr()
+    assert ricebench(*words, "--only", "all") == 2
+    said = capsys.readouterr().err
+    assert f"artifacts/{record.cell.id} is a link" in said
+    assert "run the same command again" in said
+    assert {path: path.read_bytes() for path in outside.iterdir()} == before
+    assert Store(store).records() == [record]
+    assert ricebench("verify", "--store", store, "-q") == 1
+    assert f"artifacts/{record.cell.id}: is a link" in capsys.readouterr().out
+
+
+def test_what_lies_behind_a_link_is_neither_cleared_nor_reported_over(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, outside = tmp_path / "store", tmp_path / "outside"
+    ricebench("run", "-e", "synthetic:noise", "-p", "tokens?recipe=mini", "--data", photos, "--store", store, "-q")
+    (store / "cache").rename(outside)
+    for name in ("cache", "report"):
+        (store / name).symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    assert len(before) > 1
+    capsys.readouterr()
+    for name, words in {"cache": ("cache", "clear"), "report": ("report",)}.items():
+        assert ricebench(*words, "--store", store) == 2
+        assert f"store/{name} is a link" in capsys.readouterr().err
+    assert sorted(outside.rglob("*")) == before
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:

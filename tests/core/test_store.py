@@ -12,10 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from rice_core.errors import StoreError, UserError
-from rice_core.files import sweep_temporaries, write_atomically
+from rice_core.files import write_atomically
 from rice_core.record import SCHEMA_VERSION, Artifact, Cell, Evidence, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
+from rice_core.temporaries import sweep
 
 
 def make_record(seed: int = 0, **changes: object) -> Record:
@@ -74,7 +75,7 @@ def test_a_torn_record_is_quarantined_with_its_reason(tmp_path: Path, content: b
     torn.write_bytes(content)
     records, problems = store.scan()
     assert [r.cell.seed for r in records] == [1]
-    assert [p.file for p in problems] == [torn.name]
+    assert [(p.file, p.moved) for p in problems] == [(f"records/{torn.name}", True)]
     assert not torn.exists()
     assert store.scan()[1] == []
 
@@ -152,13 +153,13 @@ write_atomically(Path({str(tmp_path)!r}) / "records" / "x.json", b"half")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert [p.suffix for p in (tmp_path / "records").iterdir()] == [".tmp"]
     write_atomically(tmp_path / "records" / "y.json", b"whole")
-    assert sweep_temporaries(tmp_path) == 1
+    assert sweep(tmp_path) == 1
     assert [p.name for p in (tmp_path / "records").iterdir()] == ["y.json"]
 
 
 def test_a_live_writers_file_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swept = []
-    monkeypatch.setattr(os, "fsync", lambda _: swept.append(sweep_temporaries(tmp_path)))
+    monkeypatch.setattr(os, "fsync", lambda _: swept.append(sweep(tmp_path)))
     write_atomically(tmp_path / "a.json", b"1")
     assert swept == [0]
     assert (tmp_path / "a.json").read_bytes() == b"1"

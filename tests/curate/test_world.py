@@ -17,9 +17,10 @@ from pycocotools import mask as coco_mask
 from rice_core.curate import curate, stages
 from rice_core.curate.pieces import read_arrays
 from rice_core.digest import file_digest
-from rice_core.errors import UserError
+from rice_core.errors import StoreError, UserError
 from rice_core.progress import Progress
 from rice_core.regions import RegionManifest, RegionSample, read_region_manifest
+from rice_core.temporaries import beside
 
 Curated = tuple[Path, RegionManifest]
 Make = Callable[..., Any]
@@ -116,6 +117,34 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(
     assert digests(again) == digests(curated[1])
     with pytest.raises(TypeError):
         curate(world, out, settings(min_box=20), progress=quiet)
+
+
+def test_what_a_killed_curation_left_goes_and_what_is_not_its_own_stays(
+    world: Path, tmp_path: Path, quiet: Progress, settings: Make
+) -> None:
+    out, small = tmp_path / "out", settings(**SMALL)
+    curate(world, out, small, progress=quiet)
+    code = f"from pathlib import Path; from rice_core.temporaries import beside; print(beside(Path({str(out)!r}) / 'shard-000001.tar'))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    left, living = Path(done.stdout.strip()), beside(out / "shard-000002.tar")
+    foreign = [out / "shard-mine.tar", out / ".work" / "notes" / "mine.txt"]
+    for path in (left, living, *foreign):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert curate(world, out, settings(**SMALL | {"classes": 15}), progress=quiet).shards
+    assert not left.exists()
+    assert living.exists()
+    assert all(path.read_bytes() == b"half" for path in foreign)
+
+
+def test_fresh_forgets_nothing_behind_a_link(world: Path, tmp_path: Path, quiet: Progress, settings: Make) -> None:
+    out, disk = tmp_path / "out", tmp_path / "disk"
+    (disk / "precious").mkdir(parents=True)
+    out.mkdir()
+    (out / ".work").symlink_to(disk)
+    with pytest.raises(StoreError, match=r"\.work is a link"):
+        curate(world, out, settings(**SMALL), progress=quiet, fresh=True)
+    assert (disk / "precious").is_dir()
 
 
 class Kill(BaseException):

@@ -17,7 +17,7 @@ from probes.detection.evaluate import score
 from probes.detection.learn import Head, learn
 from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
 from probes.detection.results import read_results
-from probes.detection.suite import Rf100Detection, means
+from probes.detection.suite import Rf100Detection, _finished, means
 from probes.knn import Knn
 from rice_core.bill import bill
 from rice_core.budget import Budget
@@ -27,9 +27,11 @@ from rice_core.errors import UserError
 from rice_core.follow import follow
 from rice_core.progress import Progress
 from rice_core.run import Plan, Runner, Settings
+from rice_core.sealed import key_of, seal_json
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 from rice_core.train.parallel import World, join
+from rice_core.verify import verify
 from rice_core.world.layouts.coco import write_coco
 from rice_core.world.layouts.lvis import write_lvis
 from rice_core.world.layouts.rf100 import write_rf100
@@ -89,6 +91,10 @@ def test_the_results_file_gives_the_record_s_ap_again(world, tmp_path):
     assert len(read.entries) > 0
     assert not read.skipped
     assert read.about["annotations"] == truth.sha256
+    assert read.about["cell"] == record.cell.id
+    sound = verify(Store(tmp_path), Progress(quiet=True))
+    assert sound.problems == []
+    assert (sound.sound["exports"], sound.sound["metrics computed anew from scores"]) == (1, 3)
     again = score(truth, read.entries, masks=False)
     assert {m.name: m.value for m in again.metrics()} == {m.name: m.value for m in record.metrics}
 
@@ -146,6 +152,18 @@ def test_a_suite_has_a_number_for_each_domain(suite_folder, tmp_path, monkeypatc
     assert any(skip.item == first.name for skip in record.skipped)
     (none,) = _run(data, tmp_path, CocoFormatDetection(recipe="smoke")).records
     assert none.status == "not_applicable"
+
+
+def test_a_finished_part_is_its_own_cells_alone(tmp_path):
+    mine, others = tmp_path / "a-0123456789" / "marbles.json", tmp_path / "b-0123456789" / "marbles.json"
+    for path in (mine, others):
+        path.parent.mkdir()
+        path.write_bytes(seal_json(key_of(mine), {"ap": 31.0}))
+    assert _finished(mine) == {"ap": 31.0}
+    assert _finished(others) is None
+    mine.write_text('{"ap": 31.0}')
+    assert _finished(mine) is None
+    assert _finished(tmp_path / "c" / "marbles.json") is None
 
 
 def test_the_mean_over_domains_weighs_them_alike():

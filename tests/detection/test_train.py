@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from probes.detection import train as training
@@ -214,6 +214,39 @@ def test_a_damaged_checkpoint_is_refused_by_name(images, tmp_path):
     (tmp_path / "head.safetensors").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"head\.safetensors cannot be gone on with"):
         _train(images, tmp_path)
+
+
+def test_the_state_of_another_training_is_refused(images, tmp_path):
+    """Two cells of one store: the head of one, under the other's name, would be gone on with and its AP recorded."""
+    for cell in ("a-0123456789", "b-0123456789"):
+        _train(images, tmp_path / "unfinished" / cell)
+    one, other = (tmp_path / "unfinished" / f"{cell}-0123456789" / "head.safetensors" for cell in "ab")
+    other.write_bytes(one.read_bytes())
+    with pytest.raises(UserError, match=r"it holds what belongs to another name.*remove it"):
+        _learner(Counter(), CONFIG, other.parent)
+    assert _learner(Counter(), CONFIG, one.parent).done == CONFIG.iterations
+    # Wherever the store is moved to, its states are its own.
+    (tmp_path / "unfinished").rename(tmp_path / "moved")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "store" / "unfinished")
+    assert _learner(Counter(), CONFIG, tmp_path / "store" / "unfinished" / "a-0123456789").done == CONFIG.iterations
+
+
+def test_a_flipped_bit_of_a_state_is_noticed(images, tmp_path):
+    _train(images, tmp_path)
+    path = tmp_path / "head.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="arrays do not match its checksum"):
+        _learner(Counter(), CONFIG, tmp_path)
+
+
+def test_a_state_of_a_version_that_sealed_nothing_counts_as_none(images, tmp_path):
+    _train(images, tmp_path)
+    path = tmp_path / "head.safetensors"
+    save_file(load_file(path), path, metadata={"steps": "8", "curve": "[]", "skipped": "{}"})
+    assert _learner(Counter(), CONFIG, tmp_path).done == 0
 
 
 def test_sides_and_rates():

@@ -17,6 +17,7 @@ from rice_core.errors import UserError
 from rice_core.record import Record, Skipped
 from rice_core.spec import DatasetSpec, ProbeSpec
 from rice_core.store import Store
+from rice_core.temporaries import beside
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 HOSTILE = "<script>alert(1)</script>\"'onload=x&amp; javascript:1 \u202e=cmd|x|"
@@ -196,16 +197,23 @@ def test_what_a_killed_build_left_is_put_right(fake, store, tmp_path):
     store.put(fake.simple(fake.cell("a=hf:x/1")))
     out = build_site(store, tmp_path / "out").parent
     before = files_of(out)
-    # Killed between the two renames, after another one that was killed two hours ago.
-    out.rename(tmp_path / ".out.1.00000000.tmp.old")
-    stale = tmp_path / ".out.2.00000000.tmp"
-    stale.mkdir()
-    os.utime(stale, (time.time() - 7200,) * 2)
-    fresh = tmp_path / ".out.3.00000000.tmp"
+    # Killed between the two renames, with the new site beside; a living build writes another one.
+    for kind in ("old", "tmp"):
+        code = f"from pathlib import Path; from rice_core.temporaries import beside; print(beside(Path({str(out)!r}), {kind!r}))"
+        left = Path(
+            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+        )
+        out.rename(left) if kind == "old" else left.mkdir()
+    fresh = beside(out)
     fresh.mkdir()
+    # A version that told no process: swept when it is old.
+    for number, hours in enumerate((0, 25)):
+        unnamed = tmp_path / f".out.{number}.0000000{number}.tmp"
+        unnamed.mkdir()
+        os.utime(unnamed, (time.time() - 3600 * hours,) * 2)
     build._clear_up(out)
     assert files_of(out) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "runs", fresh.name}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "runs", fresh.name, ".out.0.00000000.tmp"}
 
 
 def test_a_folder_with_other_files_is_left_alone(full_store, tmp_path):

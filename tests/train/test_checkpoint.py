@@ -150,3 +150,4 @@ def test_tensors_that_do_not_fit_are_refused(kept: Checkpoints, other: dict[str,
     assert found is not None
     with pytest.raises(UserError, match="does not fit"):
         kept.load(found, tensors(1) | other)
+    assert names(kept) == ["step-00000001"]

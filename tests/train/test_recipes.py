@@ -342,3 +342,15 @@ def test_mistakes_are_said(bench):
     assert isinstance(answer.exception, UserError)
     assert "leave out --encoders" in str(answer.exception)
     assert "table:5d" in NAMES
+
+
+def test_a_training_in_another_ones_place_is_not_believed(tmp_path):
+    shop = InProcess(Store(tmp_path / "store"), Progress(quiet=True), "cpu")
+    one = _base(write_shards(tmp_path / "shards"))
+    (folder,) = shop.train([one])
+    assert shop.train([one]) == [folder]
+    other = one.model_copy(update={"seed": 1})
+    folder.rename(shop._folder(other))
+    # It holds a training of another seed: refused, where it was taken for this one's.
+    with pytest.raises(UserError, match=r"1 of 1 trainings failed; the first: .* holds a training of another config"):
+        shop.train([other])

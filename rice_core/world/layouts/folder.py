@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import multiprocessing
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,8 +24,10 @@ from PIL import Image
 
 from rice_core.digest import bytes_digest, file_digest, json_digest
 from rice_core.errors import UserError
+from rice_core.files import refuse_links
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
+from rice_core.temporaries import beside, sweep_beside
 from rice_core.world.captions import write_caption
 from rice_core.world.layouts.annotations import Drawn, syllable_annotations, thing_annotation
 from rice_core.world.scenes import Difficulty, Scene, draw_scene
@@ -80,14 +81,16 @@ def write_world(
         workers: processes that draw. The result does not depend on it. More than one needs an importable main module.
 
     Raises:
-        UserError: the folder holds something that this function did not write.
+        UserError: the folder holds something that this function did not write, or is a link.
     """
     folder = folder.absolute()
     if _holds(folder, request):
         return folder
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise UserError(f"{folder} holds files that are no miniature world; choose an empty folder.")
-    drawn = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
+    refuse_links(folder.parent, folder)
+    sweep_beside(folder)
+    drawn = beside(folder)
     try:
         for place in {"", *places, *(str(Path(job.file).parent) for job in jobs)}:
             (drawn / place).mkdir(parents=True, exist_ok=True)
@@ -176,7 +179,7 @@ def _pixels_digest(scene: Scene) -> str:
 
 def _put_in_place(drawn: Path, folder: Path, request: Frozen) -> None:
     """Rename; what was at `folder` is an older world of ours, or another process that drew the same was faster."""
-    old = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.old.tmp"
+    old = beside(folder)
     with contextlib.suppress(FileNotFoundError):
         folder.rename(old)
     try:

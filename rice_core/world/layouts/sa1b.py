@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from rice_core.errors import UserError
+from rice_core.temporaries import beside, sweep_beside
 from rice_core.world.layouts.annotations import run_lengths
 from rice_core.world.scenes import Scene, Thing, draw_scene
 from rice_core.world.shapes import Level
@@ -28,7 +28,8 @@ def write_sa1b(folder: Path, *, seed: int, scenes: int, size: int = 96, level: L
     folder = folder.absolute()
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; choose an empty folder.")
-    drawn = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
+    sweep_beside(folder)
+    drawn = beside(folder)
     drawn.mkdir(parents=True)
     try:
         for index in range(scenes):
