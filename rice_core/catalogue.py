@@ -5,15 +5,16 @@ Imports no torch, so that `ricebench list` stays quick.
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import yaml
 from pydantic import Field, TypeAdapter
 
-from rice_core.errors import UserError
+from rice_core.checkpoints import reading_strings, refuse_another_kind
+from rice_core.errors import UnknownModel, UserError, did_you_mean
 from rice_core.spec import SOURCES, EncoderSpec, Frozen
 
 
@@ -61,14 +62,17 @@ def resolve(text: str) -> EncoderSpec:
     The id becomes the display name, with its settings, so that two resolutions of one encoder stay apart.
 
     Raises:
-        UserError: no such id, an entry that cannot be loaded, or a shorthand that cannot be read.
+        UserError: no such id, an entry that cannot be loaded, a shorthand that cannot be read, or a path that another string
+            reads.
     """
     text = text.strip()
     name, equals, rest = text.partition("=")
     if not equals or "?" in name or ":" in name:
         name, rest = "", text
     if ":" in rest.split("?", 1)[0]:
-        return EncoderSpec.parse(text)
+        spec = EncoderSpec.parse(text)
+        refuse_another_kind(spec)
+        return spec
     id_, question, settings = rest.partition("?")
     for entry in entries():
         if entry.id == id_:
@@ -77,9 +81,26 @@ def resolve(text: str) -> EncoderSpec:
                     f"{id_} cannot be loaded: {entry.unreadable}; choose another of `ricebench list encoders`."
                 )
             return EncoderSpec.parse(entry.spec + question + settings).model_copy(update={"name": name.strip() or rest})
-    near = difflib.get_close_matches(id_, [entry.id for entry in entries()], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    if strings := reading_strings(Path(id_).expanduser()):
+        raise UserError(f"{id_} says no source; write {' or '.join(strings)}.")
     raise UserError(
-        f"there is no encoder {id_!r}; {hint}`ricebench list encoders` lists them, "
+        f"there is no encoder {id_!r}; {_did_you_mean(id_)}`ricebench list encoders` lists them, "
         f"or write source:model with source one of {', '.join(SOURCES)}."
     )
+
+
+def explained(error: UserError) -> str:
+    """Its sentence, with the models of the catalogue that are called like one that the hub does not have.
+
+    Here and not where models are loaded: a row more in the catalogue must not change the digest of that code.
+    """
+    if not isinstance(error, UnknownModel):
+        return str(error)
+    models = [entry.model for entry in entries() if ":" not in entry.model]
+    near = did_you_mean(error.model, models).rstrip()
+    return f"{str(error).rstrip('.')}; {near}" if near else str(error)
+
+
+def _did_you_mean(id_: str) -> str:
+    """Of the ids; of whole strings where the source alone was left out."""
+    return did_you_mean(id_, [entry.id for entry in entries()], {e.model.casefold(): e.spec for e in entries()})

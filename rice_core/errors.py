@@ -1,8 +1,21 @@
 """Errors a user can cause. Each message is one sentence that ends in the next step; the command line prints it bare."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
 
 class UserError(Exception):
     """A mistake the user can mend. The message says what is wrong and what to do next. Exit code 2."""
+
+
+class UnknownModel(UserError):
+    """The hub has no model of that name, or shows it to nobody. Who knows names can add those like it."""
+
+    def __init__(self, message: str, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class MissingExtra(UserError):
@@ -20,3 +33,16 @@ class StoreError(UserError):
 
 class NotApplicable(Exception):
     """A probe cannot say anything about this encoder or data set (no masks, no labels). Reported, never a failure."""
+
+
+def did_you_mean(name: str, known: Iterable[str], also: Mapping[str, str] | None = None) -> str:
+    """`did you mean a, b or c? ` of the names most like a wrong one, whatever their case; empty where none is.
+
+    Args:
+        also: other words that people use -> the known name.
+    """
+    words = dict(also or {}) | {each.casefold(): each for each in sorted(known)}
+    wrong = name.casefold()
+    found = [wrong] if wrong in words else difflib.get_close_matches(wrong, words, n=3, cutoff=0.5)
+    near = list(dict.fromkeys(words[each] for each in found if words[each] != name))
+    return f"did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}? " if near else ""

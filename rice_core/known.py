@@ -6,13 +6,14 @@ or a time stamp. A checkpoint that is not a local folder (a hub id) is always lo
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from rice_core.checkpoints import checkpoint_files, folder_of
 from rice_core.digest import file_digest, json_digest
+from rice_core.errors import UserError
 from rice_core.files import is_plain, refuse_links, write_atomically
 from rice_core.provenance import feature_code, libraries
 from rice_core.sealed import Damaged, Unsealed, seal_json, unseal_json
@@ -27,14 +28,16 @@ class Identity(Frozen):
 
 
 class KnownEncoders:
-    """Identities below `root`, by the content they were read from."""
+    """Identities below `root`, by the content they were read from. Look an encoder up before it is loaded, `put` it after."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._asked: dict[str, Path | None] = {}
+        """Where each encoder was looked up, before it was loaded."""
 
     def get(self, spec: EncoderSpec) -> Identity | None:
         """What the spec would load; None where that is not known. A wrong answer would be found when it is loaded."""
-        path = self._path(spec)
+        path = self._asked[spec.shorthand] = self._path(spec)
         if path is None:
             return None
         try:
@@ -49,17 +52,18 @@ class KnownEncoders:
             StoreError: the disk is full, or a link lies in the way.
         """
         path = self._path(spec)
-        if path is not None:
+        # A training may write into the folder while it is read: then which bytes were loaded is not known.
+        if path is not None and path == self._asked.get(spec.shorthand, path):
             refuse_links(self._root.parent, path)
             write_atomically(path, seal_json(path.stem, identity.model_dump()))
 
     def _path(self, spec: EncoderSpec) -> Path | None:
-        found = _checkpoint_files(spec)
+        found = _files(spec)
         if found is None:
             return None
         body: dict[str, Any] = {
             "spec": spec.identity(),
-            "files": {path.name: file_digest(path) for path in found},
+            "files": {name: file_digest(path) for name, path in found.items()},
             "code": feature_code(spec.source),
             "libraries": libraries(),
         }
@@ -82,16 +86,15 @@ def read_identity(path: Path) -> Identity:
         raise Damaged(str(error).splitlines()[0]) from None
 
 
-def _checkpoint_files(spec: EncoderSpec) -> list[Path] | None:
-    """The files of a local checkpoint (no adapter reads below its folder); None where it is not a local folder."""
+def _files(spec: EncoderSpec) -> dict[str, Path] | None:
+    """All files that the encoder is loaded from; None where that is not known, so that it is loaded."""
     if spec.source == "synthetic":
-        return []  # made of code and numbers alone
-    if spec.source == "rice" and spec.model.startswith("builtin/"):
-        folder = Path(str(files("rice_core"))) / "data" / spec.model.removeprefix("builtin/")
-    elif spec.source in ("hf", "rice"):
-        folder = Path(spec.model).expanduser()
-    elif spec.model.startswith("local-dir:"):
-        folder = Path(spec.model.removeprefix("local-dir:")).expanduser()
-    else:
-        return None
-    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else None
+        return {}  # made of code and numbers alone
+    if spec.weights is not None:
+        path = Path(spec.weights).expanduser()
+        return {"weights": path} if path.is_file() else None
+    folder = folder_of(spec)
+    try:
+        return None if folder is None else checkpoint_files(folder)
+    except UserError:
+        return None  # loading it says why

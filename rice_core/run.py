@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,7 @@ from rice_core.cache import FeatureCache
 from rice_core.claims import Claims
 from rice_core.datasets import Dataset, data_digest, file_digests
 from rice_core.datasets.twins import with_twin_notes
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.known import Identity, KnownEncoders
 from rice_core.probe import Probe
 from rice_core.progress import Progress
@@ -103,9 +104,18 @@ class Runner:
     Args:
         progress: where lines and bars go.
         world: the ranks of a run under torchrun, of which this is the first (rice_core.follow); None is this process alone.
+        explain: what is said of an encoder that cannot be loaded.
     """
 
-    def __init__(self, store: Store, settings: Settings, progress: Progress, *, world: World | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        progress: Progress,
+        *,
+        world: World | None = None,
+        explain: Callable[[UserError], str] = str,
+    ) -> None:
         self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
         self._known = KnownEncoders(store.root / "known")
         self._claims = Claims(store.root / "claims")
@@ -113,6 +123,7 @@ class Runner:
         self._settings = settings
         self._progress = progress
         self._world = world
+        self._explain = explain
 
     def run(self, plan: Plan) -> Summary:
         """Measure what is missing; every record is on disk when its cell is finished.
@@ -123,8 +134,9 @@ class Runner:
         """
         cells = [cell for spec in plan.encoders for cell, _ in plan.cells(spec)]
         if self._settings.rerun and not any(cell.matches(self._settings.rerun) for cell in cells):
+            near = did_you_mean(self._settings.rerun, {f"{cell.encoder.title}/{cell.probe.name}" for cell in cells})
             raise UserError(
-                f"--rerun {self._settings.rerun} matches no cell of this run; write a pattern of encoder/probe, as in '*/knn'."
+                f"--rerun {self._settings.rerun} matches no cell of this run; {near}write a pattern of encoder/probe, as in '*/knn'."
             )
         self._store.sweep()
         summary = Summary()
@@ -191,8 +203,8 @@ class Runner:
             subject = Subject(spec, self._settings.device)
         except UserError as error:
             # Nothing was measured, so nothing is recorded: a slip of the pen is no result.
-            summary.not_loaded(len(mine), f"could not be loaded: {error}")
-            self._progress.advance(f"could not be loaded: {error}", cells=len(mine))
+            summary.not_loaded(len(mine), f"could not be loaded: {self._explain(error)}")
+            self._progress.advance(f"could not be loaded: {self._explain(error)}", cells=len(mine))
             return
         self._known.put(spec, subject.identity)
         pending = self._pending(spec, mine, subject, data, summary)

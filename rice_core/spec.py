@@ -6,7 +6,8 @@ Encoder shorthand   [name=]source:model[@revision][?key=value&...]
     timm:vit_base_patch16_siglip_512        open_clip:ViT-L-14-336/openai
     rice:runs/mini/encoder                  synthetic:noise
 
-    keys: res (560 or 448x560, height first), layers (-1 or -2,-1), norm (0 | 1), dtype (fp32 | bf16 | fp16), pad (0 | 1)
+    keys: res (560 or 448x560, height first), layers (-1 or -2,-1), norm (0 | 1), dtype (fp32 | bf16 | fp16), pad (0 | 1),
+          weights (a file, for timm:NAME)
 
 Probe shorthand     name[?param=value&...]        knn   knn?k=20   linear-seg?grid=12
 """
@@ -17,15 +18,35 @@ import re
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.paths import folder_name
 
 Source = Literal["hf", "timm", "open_clip", "rice", "synthetic"]
 SOURCES: tuple[str, ...] = ("hf", "timm", "open_clip", "rice", "synthetic")
 DType = Literal["float32", "bfloat16", "float16"]
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_SETTINGS = ("res", "layers", "norm", "dtype", "pad", "weights")
+_SETTING_WORDS = {
+    "resolution": "res",
+    "size": "res",
+    "norm_last": "norm",
+    "precision": "dtype",
+    "checkpoint": "weights",
+}
+_SOURCE_WORDS = {"huggingface": "hf", "transformers": "hf", "openclip": "open_clip", "ricebench": "rice"}
+_LATER = frozenset({"weights"})
+"""Fields of `EncoderSpec` that the first stores do not know."""
 Param = bool | int | float | str
 
 
@@ -54,6 +75,13 @@ class EncoderSpec(Frozen):
     norm_last: bool | None = None
     """Whether the final norm is applied to the tokens; None is what the model's own forward does."""
     dtype: DType = "float32"
+    weights: str | None = None
+    """A file of weights in the place of the published ones, for `timm:NAME`. The path as typed, as a folder is in `model`."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, body: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is not set is left out of the fields that came later, so that older requests keep their ids."""
+        return {key: value for key, value in body(self).items() if value is not None or key not in _LATER}
 
     @field_validator("resolution", mode="before")
     @classmethod
@@ -67,6 +95,12 @@ class EncoderSpec(Frozen):
             raise ValueError("a resolution is at least 1 pixel")
         return value
 
+    @model_validator(mode="after")
+    def _weights_of_a_timm_name(self) -> EncoderSpec:
+        if self.weights is not None and (self.source != "timm" or ":" in self.model):
+            raise ValueError("weights= goes with timm:NAME alone, as in timm:vit_base_patch16_224?weights=FILE")
+        return self
+
     @property
     def title(self) -> str:
         """The display name: the given one, or the shorthand without a machine's paths."""
@@ -75,7 +109,10 @@ class EncoderSpec(Frozen):
     def told(self) -> EncoderSpec:
         """This request without a machine's paths, as records and tables have it. Told again it stays as it is."""
         before, path = _place(self.source, self.model)
-        return self.model_copy(update={"model": before + folder_name(path)}) if path.startswith("/") else self
+        changed = {"model": before + folder_name(path)} if path.startswith("/") else {}
+        if self.weights is not None and self.weights.startswith("/"):
+            changed["weights"] = folder_name(self.weights)
+        return self.model_copy(update=changed) if changed else self
 
     @property
     def shorthand(self) -> str:
@@ -92,6 +129,8 @@ class EncoderSpec(Frozen):
             query.append("dtype=" + {v: k for k, v in _DTYPES.items()}[self.dtype])
         if self.pad_to_patch:
             query.append("pad=1")
+        if self.weights is not None:
+            query.append("weights=" + quote(self.weights, safe="/:.-_~"))
         model = quote(self.model, safe="/:.-_~+ ()[]{},!$&'*;#")
         return (
             f"{self.source}:{model}"
@@ -116,8 +155,9 @@ class EncoderSpec(Frozen):
             name, text = text.split("=", 1)
         source, colon, rest = text.partition(":")
         if not colon or source not in SOURCES:
+            near = did_you_mean(source, SOURCES, _SOURCE_WORDS) if colon else ""
             raise UserError(
-                f"{given!r} names no encoder: write source:model with source one of {', '.join(SOURCES)}, or a name from `ricebench list encoders`."
+                f"{given!r} names no encoder; {near}write source:model with source one of {', '.join(SOURCES)}, or a name from `ricebench list encoders`."
             )
         rest, _, query = rest.partition("?")
         revision = None
@@ -160,11 +200,14 @@ def _encoder_field(key: str, value: str, given: str) -> dict[str, Any]:
                 return {{"norm": "norm_last", "pad": "pad_to_patch"}[key]: {"0": False, "1": True}[value]}
             case "dtype":
                 return {"dtype": _DTYPES.get(value, value)}
+            case "weights":
+                return {"weights": value or None}
     except (ValueError, KeyError):
         raise UserError(
             f"{given!r}: {key}={value} cannot be read; examples: res=448x560, layers=-2,-1, norm=1, dtype=bf16."
         ) from None
-    raise UserError(f"{given!r}: {key!r} is no setting of an encoder; use res, layers, norm, dtype or pad.")
+    near = did_you_mean(key, _SETTINGS, _SETTING_WORDS) or f"use {', '.join(_SETTINGS[:-1])} or {_SETTINGS[-1]}."
+    raise UserError(f"{given!r}: {key!r} is no setting of an encoder; {near}".rstrip())
 
 
 class ProbeSpec(Frozen):
@@ -212,7 +255,8 @@ class DatasetSpec(Frozen):
 
 
 def _query(query: str, given: str) -> list[tuple[str, str]]:
-    pairs = parse_qsl(query, keep_blank_values=True)
+    # A form would say a space with +; here it is itself (weights=a+b.pth).
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
     if len(pairs) != len([part for part in query.split("&") if part]):
         raise UserError(f"{given!r}: write settings as ?key=value&key=value.")
     if len({key for key, _ in pairs}) != len(pairs):
@@ -233,4 +277,6 @@ def _scalar(text: str) -> Param:
 
 def _first(error: ValidationError) -> str:
     problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc'])) or 'value'}: {problem['msg']}"
+    where = ".".join(map(str, problem["loc"]))
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said

@@ -14,7 +14,9 @@ def explained(error: Exception) -> tuple[str, int]:
     """The sentence for an error that escaped, and the exit code."""
     match error:
         case UserError():
-            return str(error), USAGE
+            from rice_core.catalogue import explained as with_names
+
+            return with_names(error), USAGE
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return (
                 f"The disk is full{_at(error)}; what was finished is safe. Free some space, then run the same command again.",

@@ -25,7 +25,7 @@ from rice_core.cli.options import (
     split_list,
 )
 from rice_core.echo import echo
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from rice_core.config import RunConfig
@@ -129,7 +129,8 @@ def run(
 ) -> None:
     """Run probes over encoders on a data set. The same command again resumes and reuses."""
     if only not in ("missing", "failed", "all"):
-        raise UserError(f"--only {only} is not known; use missing, failed or all.")
+        near = did_you_mean(only, ("missing", "failed", "all"))
+        raise UserError(f"--only {only} is not known; {near}use missing, failed or all.")
     opened = _store(store)
     if recipe is not None:
         if encoders or probes or data or config:
@@ -240,6 +241,7 @@ def _execute(
     workers: int = 4,
     cache_bytes: int = 50 << 30,
 ) -> Summary:
+    from rice_core.catalogue import explained
     from rice_core.progress import Progress
     from rice_core.run import Runner, Settings
 
@@ -260,7 +262,7 @@ def _execute(
         return _execute_ranked(wanted, store, settings, quiet=quiet)
     with Progress(quiet=quiet) as progress:
         try:
-            return _measure(wanted, Runner(store, settings, progress), progress)
+            return _measure(wanted, Runner(store, settings, progress, explain=explained), progress)
         except KeyboardInterrupt:
             progress.say("Stopped. Finished cells are safe; run the same command again to go on.")
             raise typer.Exit(130) from None
@@ -268,6 +270,7 @@ def _execute(
 
 def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bool) -> Summary:
     """Under torchrun: rank 0 measures, the others help it where something is trained."""
+    from rice_core.catalogue import explained
     from rice_core.follow import follow
     from rice_core.progress import Progress
     from rice_core.run import Runner, Summary
@@ -279,7 +282,7 @@ def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bo
             follow(wanted, world, store, settings)
             return Summary()
         with Progress(quiet=quiet) as progress:
-            summary = _measure(wanted, Runner(store, settings, progress, world=world), progress)
+            summary = _measure(wanted, Runner(store, settings, progress, world=world, explain=explained), progress)
         world.agree(None)
         return summary
 

@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 
+from rice_core.checkpoints import refuse_another_kind
 from rice_core.errors import MissingExtra, UserError
 from rice_core.features import Encoder
 from rice_core.paths import is_told
@@ -28,6 +29,7 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
         raise UserError(
             f"{spec.title} is how records call a folder that was given by its absolute path; give that path."
         )
+    refuse_another_kind(spec)
     # Building a model draws from the global generator, and a probe's numbers must not depend on that.
     with torch.random.fork_rng(devices=[]):
         try:

@@ -66,8 +66,12 @@ class TorchEncoder:
         """Freeze the geometry.
 
         Raises:
-            UserError: a resolution that the model cannot take, or layers that it does not have.
+            UserError: a resolution that the model cannot take, or layers or a norm that it does not have.
         """
+        if spec.norm_last and isinstance(trunk.norm, nn.Identity):
+            raise UserError(
+                f"{spec.title}: it has no final norm over its tokens (it norms after pooling); leave out norm=1."
+            )
         self._trunk = trunk
         self._layers = _layers(spec, len(trunk.blocks))
         self._size_hw = input_size(spec, trunk.patch, trunk.recipe.resolution)

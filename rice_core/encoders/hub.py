@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from huggingface_hub.errors import (
@@ -19,7 +18,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
-from rice_core.errors import UserError
+from rice_core.errors import UnknownModel, UserError
 from rice_core.spec import EncoderSpec
 
 HTTPError = HfHubHTTPError.__bases__[0]
@@ -38,27 +37,23 @@ EXPECTED: tuple[type[BaseException], ...] = (
 
 
 @contextmanager
-def explained(spec: EncoderSpec, known: Iterable[str] = ()) -> Iterator[None]:
+def explained(spec: EncoderSpec) -> Iterator[None]:
     """Turn what the hub's client and the model libraries raise into a UserError.
 
-    Args:
-        known: names to offer when the model is unknown.
+    Raises:
+        UnknownModel: there is no such model that anybody may see.
     """
     try:
         yield
     except UserError:
         raise
     except EXPECTED as error:
-        raise UserError(f"{spec.title}: {_sentence(error, spec.model, known)}") from error
+        said = f"{spec.title}: {_sentence(error, spec.model)}"
+        unknown = any(type(cause) is RepositoryNotFoundError for cause in _chain(error))
+        raise (UnknownModel(said, spec.model) if unknown else UserError(said)) from error
 
 
-def close_matches(name: str, known: Iterable[str]) -> str:
-    """`did you mean a, b or c?`, or nothing."""
-    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
-    return f" did you mean {' or '.join(near)}?" if near else ""
-
-
-def _sentence(error: BaseException, model: str, known: Iterable[str]) -> str:
+def _sentence(error: BaseException, model: str) -> str:
     for cause in _chain(error):
         match cause:
             case GatedRepoError():
@@ -71,7 +66,7 @@ def _sentence(error: BaseException, model: str, known: Iterable[str]) -> str:
             case RepositoryNotFoundError():
                 return (
                     "there is neither a folder nor a public repository of that name; "
-                    f"check the spelling, or log in if it is private.{close_matches(model, known)}"
+                    "check the spelling, or log in if it is private."
                 )
             case HFValidationError():
                 return "there is no such folder, and it is no repository name either (org/name); check the spelling."
@@ -83,7 +78,7 @@ def _sentence(error: BaseException, model: str, known: Iterable[str]) -> str:
             case EntryNotFoundError():
                 return f"a file of it is missing ({_first_line(cause)}); give a repository or folder that is complete."
             case pickle.UnpicklingError():
-                return "its weights are a pickle that holds more than tensors, which is never opened; convert them to safetensors."
+                return "its weights are damaged, or a pickle that holds more than tensors, which is never opened; convert them to safetensors."
             case SafetensorError():
                 return f"its weights file is damaged ({_first_line(cause)}); fetch it again."
             case _ if isinstance(cause, (HTTPError, ConnectionError, TimeoutError)):

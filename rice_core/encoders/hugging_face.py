@@ -1,14 +1,13 @@
 """`hf:FOLDER` and `hf:org/name[@revision]`: vision transformers of the transformers library, alone or inside a CLIP or SigLIP.
 
-A new family is one row of `FAMILIES`. Remote code is never run; a `.bin` is opened with `weights_only`.
+A new family is one row of `families.FAMILIES`. Remote code is never run; a `.bin` is opened with `weights_only`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,96 +15,16 @@ import torch
 import transformers
 from huggingface_hub import hf_hub_download
 from torch import nn
-from torch.func import functional_call
 from transformers import AutoImageProcessor
 
-from rice_core.catalogue import entries
-from rice_core.encoders.base import TorchEncoder, Trunk, resized_table
+from rice_core.checkpoints import checkpoint_files
+from rice_core.encoders.base import TorchEncoder, Trunk
+from rice_core.encoders.families import FAMILIES, Family
 from rice_core.encoders.hub import explained
 from rice_core.encoders.preprocess import Preprocess, interpolation_name
 from rice_core.errors import UserError
 from rice_core.model.regions import RegionSettings
 from rice_core.spec import EncoderSpec
-
-Forward = Callable[[torch.Tensor], object]
-
-
-@dataclass(frozen=True)
-class Family:
-    """What cannot be read off a checkpoint's configuration."""
-
-    model: str
-    """Class name in transformers."""
-    norm: str
-    """The final norm."""
-    normed: bool
-    """Whether `last_hidden_state` is behind it."""
-    cls: bool
-    forward: Callable[[nn.Module], Forward]
-    inside: str = ""
-    """Where the tower is, in a class that holds more than it. CLIP and SigLIP towers load from a whole checkpoint as they are."""
-
-
-def _plain(module: nn.Module) -> Forward:
-    return module
-
-
-def _interpolating(module: nn.Module) -> Forward:
-    return lambda pixels_B3HW: module(pixels_B3HW, interpolate_pos_encoding=True)
-
-
-def _aimv2(module: nn.Module) -> Forward:
-    """Its table has one size and its forward no flag, so both table and index are swapped for the call."""
-    embeddings: Any = module.embeddings
-    if embeddings.config.is_native:
-        return module
-
-    def forward(pixels_B3HW: torch.Tensor) -> object:
-        h, w = (side // embeddings.patch_size for side in pixels_B3HW.shape[-2:])
-        table = resized_table(embeddings.position_embedding.weight, 0, (h, w), antialias=False)
-        swapped = {
-            "embeddings.position_embedding.weight": table,
-            "embeddings.position_ids": torch.arange(h * w, device=table.device)[None],
-        }
-        return functional_call(module, swapped, (pixels_B3HW,))
-
-    return forward
-
-
-def _naflex(module: nn.Module) -> Forward:
-    """SigLIP2's flexible variant takes cut patches, each flattened as (row, column, channel)."""
-    patch = int(module.config.patch_size)  # type: ignore[arg-type, union-attr]
-
-    def forward(pixels_B3HW: torch.Tensor) -> object:
-        B, h, w = pixels_B3HW.shape[0], pixels_B3HW.shape[2] // patch, pixels_B3HW.shape[3] // patch
-        patches_BTP = pixels_B3HW.reshape(B, 3, h, patch, w, patch).permute(0, 2, 4, 3, 5, 1)
-        shapes_B2 = torch.tensor([[h, w]], device=pixels_B3HW.device).expand(B, 2)
-        mask_BT = torch.ones(B, h * w, dtype=torch.long, device=pixels_B3HW.device)
-        return module(patches_BTP.reshape(B, h * w, -1), mask_BT, shapes_B2)
-
-    return forward
-
-
-_MLCD = Family("MLCDVisionModel", "post_layernorm", normed=False, cls=True, forward=_plain)
-_CLIP = Family("CLIPVisionModel", "post_layernorm", normed=False, cls=True, forward=_interpolating)
-_SIGLIP = Family("SiglipVisionModel", "post_layernorm", normed=True, cls=False, forward=_interpolating)
-_SIGLIP2 = Family("Siglip2VisionModel", "post_layernorm", normed=True, cls=False, forward=_naflex)
-FAMILIES = {
-    "mlcd": _MLCD,
-    "mlcd_vision_model": _MLCD,
-    "clip": _CLIP,
-    "clip_vision_model": _CLIP,
-    "siglip": _SIGLIP,
-    "siglip_vision_model": _SIGLIP,
-    "siglip2": _SIGLIP2,
-    "siglip2_vision_model": _SIGLIP2,
-    "dinov2": Family("Dinov2Model", "layernorm", normed=True, cls=True, forward=_plain),
-    "dinov2_with_registers": Family("Dinov2WithRegistersModel", "layernorm", normed=True, cls=True, forward=_plain),
-    "dinov3_vit": Family("DINOv3ViTModel", "norm", normed=True, cls=True, forward=_plain),
-    "aimv2": Family("Aimv2Model", "rms_norm", normed=True, cls=False, forward=_aimv2, inside="vision_model"),
-    "aimv2_vision_model": Family("Aimv2VisionModel", "rms_norm", normed=True, cls=False, forward=_aimv2),
-}
-"""By the `model_type` of config.json."""
 
 
 def load(spec: EncoderSpec) -> TorchEncoder:
@@ -116,17 +35,18 @@ def load(spec: EncoderSpec) -> TorchEncoder:
     """
     if spec.revision and Path(spec.model).is_dir():
         raise UserError(f"{spec.title}: a folder has no revisions; leave out @{spec.revision}.")
-    with explained(spec, (entry.model for entry in entries() if entry.source == "hf")), _quiet():
+    with explained(spec), _quiet():
         family = _family(spec)
         module = _weights(spec, family)
         config: Any = module.config
+        _check_geometry(spec, config)
         trunk = Trunk(
             module=module,
             forward=family.forward(module),
             blocks=_blocks(module, config.num_hidden_layers),
             norm=module.get_submodule(family.norm),
             normed=family.normed,
-            prefix=int(family.cls) + getattr(config, "num_register_tokens", 0),
+            prefix=int(family.cls) + family.others + getattr(config, "num_register_tokens", 0),
             has_cls=family.cls,
             patch=config.patch_size,
             dim=config.hidden_size,
@@ -141,6 +61,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
 def _family(spec: EncoderSpec) -> Family:
     folder = Path(spec.model)
     if folder.is_dir():
+        _check_files(spec, folder)
         path = folder / "config.json"
         if not path.is_file():
             raise UserError(f"{spec.title}: the folder holds no config.json; give one in the hub's own layout.")
@@ -161,6 +82,16 @@ def _family(spec: EncoderSpec) -> Family:
     )
 
 
+def _check_files(spec: EncoderSpec, folder: Path) -> None:
+    """Refuse a folder whose weights are elsewhere: nobody could say what was measured."""
+    if "adapter_config.json" in checkpoint_files(folder):
+        # With peft installed transformers takes the model that it names instead, and without peft ignores it.
+        raise UserError(
+            f"{spec.title}: the folder holds a PEFT adapter (adapter_config.json), whose base model is elsewhere; "
+            "merge it into its base (merge_and_unload) and give the folder of that."
+        )
+
+
 def _weights(spec: EncoderSpec, family: Family) -> nn.Module:
     kind = getattr(transformers, family.model, None)
     if kind is None:
@@ -171,8 +102,13 @@ def _weights(spec: EncoderSpec, family: Family) -> nn.Module:
         trust_remote_code=False,
         dtype=torch.float32,
         output_loading_info=True,
+        **family.options,
     )
-    wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report.get("mismatched_keys", ()))
+    # Heads beside the tower are not used; only training asks for a mask token.
+    missing = [
+        key for key in report["missing_keys"] if key.startswith(family.inside) and not key.endswith("mask_token")
+    ]
+    wrong = sorted(missing) + sorted(str(key) for key in report.get("mismatched_keys", ()))
     if wrong:
         # transformers would go on with random numbers in their place.
         raise UserError(
@@ -180,6 +116,19 @@ def _weights(spec: EncoderSpec, family: Family) -> nn.Module:
         )
     tower: nn.Module = module.get_submodule(family.inside)
     return tower
+
+
+def _check_geometry(spec: EncoderSpec, config: Any) -> None:
+    """What transformers would find out at the first image, or not at all."""
+    image, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
+    if not isinstance(config.patch_size, int):
+        raise UserError(f"{spec.title}: its patch_size is {config.patch_size}; choose a model with one square patch.")
+    if isinstance(image, (list, tuple)) and len(set(image)) > 1:
+        raise UserError(
+            f"{spec.title}: its image_size is {image}; choose a model of square images, whose positions can be resized."
+        )
+    if channels != 3:
+        raise UserError(f"{spec.title}: it takes images of {channels} channels; choose a model of RGB images.")
 
 
 def _blocks(module: nn.Module, depth: int) -> list[nn.Module]:

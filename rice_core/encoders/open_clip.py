@@ -16,9 +16,9 @@ from open_clip.transformer import VisionTransformer
 from torch.func import functional_call
 
 from rice_core.encoders.base import TorchEncoder, Trunk, resized_table
-from rice_core.encoders.hub import close_matches, explained
+from rice_core.encoders.hub import explained
 from rice_core.encoders.preprocess import Preprocess, interpolation_name
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.spec import EncoderSpec
 
 
@@ -30,7 +30,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
     """
     if spec.revision:
         raise UserError(f"{spec.title}: open_clip has no revisions; leave out @{spec.revision}.")
-    with explained(spec, open_clip.list_models()), _quiet():
+    with explained(spec), _quiet():
         tower: Any = _create(spec).visual
     recipe = _recipe(tower.preprocess_cfg)
     if isinstance(tower, TimmModel):
@@ -63,13 +63,13 @@ def _create(spec: EncoderSpec) -> Any:
         return open_clip.create_model(spec.model, require_pretrained=True, pretrained_text=False, weights_only=True)
     name, _, tag = spec.model.partition("/")
     if name not in open_clip.list_models():
-        near = close_matches(name, open_clip.list_models())
-        raise UserError(f"{spec.title}: open_clip has no {name!r};{near or ' see open_clip.list_models().'}")
+        near = did_you_mean(name, open_clip.list_models())
+        raise UserError(f"{spec.title}: open_clip has no {name!r}; {near or 'see open_clip.list_models().'}".rstrip())
     tags = open_clip.list_pretrained_tags_by_model(name)
     config = open_clip.get_pretrained_cfg(name, tag) if tag else None
     if not tag or not (config or Path(tag).is_file()):
-        near = close_matches(tag, tags) or f" its tags begin with {', '.join(tags[:6]) or 'none'}."
-        raise UserError(f"{spec.title}: write {name}/TAG or {name}/WEIGHTS-FILE;{near}")
+        near = did_you_mean(tag, tags) or f"its tags begin with {', '.join(tags[:6]) or 'none'}."
+        raise UserError(f"{spec.title}: write {name}/TAG or {name}/WEIGHTS-FILE; {near}".rstrip())
     return open_clip.create_model(
         name,
         pretrained=tag,

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from rice_core.catalogue import resolve
 from rice_core.datasets.geometry import cell_shares
 from rice_core.encoders import load_encoder
 from rice_core.encoders.base import TorchEncoder
@@ -46,7 +45,7 @@ class RegionEncoder:
 
     @classmethod
     def load(cls, encoder: str | EncoderSpec, *, layers: int | None = None, device: str = "cpu") -> RegionEncoder:
-        """From a catalogue name or a shorthand: `rice:FOLDER`, or `hf:` of an MLCD-class checkpoint.
+        """From a shorthand, `rice:FOLDER` or `hf:` of an MLCD-class checkpoint, or what `catalogue.resolve` made of a name.
 
         Region layers and overlap are those that it was trained with, where its folder states them.
 
@@ -54,7 +53,7 @@ class RegionEncoder:
             UserError: it cannot be loaded, has another architecture than MLCD's, or learnt regions in layers of their own,
                 which are no part of what is exported.
         """
-        spec = resolve(encoder) if isinstance(encoder, str) else encoder
+        spec = EncoderSpec.parse(encoder) if isinstance(encoder, str) else encoder
         loaded = load_encoder(spec)
         trunk, recipe = native_trunk_of(loaded)
         if spec.resolution:

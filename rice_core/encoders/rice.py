@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec, Frozen
@@ -111,7 +111,10 @@ def _folder(spec: EncoderSpec) -> Path:
     shipped = Path(str(files("rice_core"))) / "data"
     names = sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))
     if name not in names:
-        raise UserError(f"{spec.title}: no such encoder ships with ricebench; there is {', '.join(names) or 'none'}.")
+        near = did_you_mean(name, names)
+        raise UserError(
+            f"{spec.title}: no such encoder ships with ricebench; {near}there is {', '.join(names) or 'none'}."
+        )
     return shipped / name
 
 

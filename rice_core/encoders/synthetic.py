@@ -21,10 +21,9 @@ from PIL import Image
 
 from rice_core.digest import bytes_digest, json_digest
 from rice_core.encoders.base import TorchEncoder, fitted, input_size
-from rice_core.encoders.hub import close_matches
 from rice_core.encoders.preprocess import Preprocess
 from rice_core.encoders.rice import native_trunk
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.features import Encoder, Features, Truth
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec
@@ -42,8 +41,8 @@ def load(spec: EncoderSpec) -> Encoder:
     """
     kind, slash, setting = spec.model.partition("/")
     if kind not in KINDS or spec.revision or (slash and kind in ("noise", "constant")):
-        near = close_matches(kind, KINDS)
-        raise UserError(f"{spec.title} is no synthetic encoder; there are {', '.join(KINDS)} and oracle/SHARE.{near}")
+        near = did_you_mean(kind, KINDS)
+        raise UserError(f"{spec.title} is no synthetic encoder; {near}there are {', '.join(KINDS)} and oracle/SHARE.")
     try:
         seed = int(setting) if slash and kind == "random-weights" else 0
         share = float(setting) if slash and kind == "oracle" else float(kind == "noise")

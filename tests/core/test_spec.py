@@ -19,6 +19,7 @@ MODELS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z
         "open_clip:ViT-L-14-336/openai?res=448x560&layers=-2,-1&norm=1&dtype=bf16&pad=1",
         "rice:runs/mini/encoder",
         "hf:/data/a folder/with%40at/model",
+        "timm:vit_base_patch16_224.mae?res=448&weights=/data/a%2Cb%26c%2Bd.pth",
     ],
 )
 def test_shorthand_round_trip(text: str) -> None:
@@ -46,6 +47,8 @@ def test_any_model_name_survives_the_round_trip(model: str, source: str) -> None
         ("hf:a?norm=yes", "norm=yes"),
         ("hf:a?dtype=int8", "dtype"),
         ("hf:a?layers=", "layers"),
+        ("hf:a?weights=b.pth", "weights= goes with timm:NAME alone"),
+        ("timm:local-dir:a?weights=b.pth", "weights= goes with timm:NAME alone"),
     ],
 )
 def test_a_wrong_string_is_refused_with_its_reason(text: str, says: str) -> None:
@@ -64,6 +67,27 @@ def test_the_display_name_is_no_part_of_the_identity() -> None:
     assert cell("a").id == cell("b").id
     assert cell("a").id != cell("a", "-2").id
     assert cell("a").comparable == cell("a", "-2").comparable
+
+
+def test_a_field_that_came_later_leaves_the_requests_without_it_their_ids() -> None:
+    """The id is that of the first stores, by the code that wrote them."""
+
+    def cell(text: str) -> Cell:
+        probe = ProbeSpec(name="knn", version=1)
+        return Cell(
+            encoder=EncoderSpec.parse(text),
+            probe=probe,
+            dataset=DatasetSpec(name="d", layout="photos", fingerprint="f"),
+        )
+
+    assert cell("timm:x").id == "273403d997c3783a8cdd"
+    assert "weights" not in cell("timm:x").model_dump(mode="json")["encoder"]
+    assert "weights" not in EncoderSpec.parse("timm:x").identity()
+    given = cell("timm:x?weights=a+b.pth")
+    assert given.encoder.weights == "a+b.pth", "a plus is a plus"
+    assert given.encoder.identity()["weights"] == "a+b.pth"
+    assert given.id != cell("timm:x?weights=b.pth").id != cell("timm:x").id
+    assert Cell.model_validate_json(given.model_dump_json()) == given
 
 
 def test_probe_values_are_read_as_what_they_are() -> None:

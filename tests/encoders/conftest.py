@@ -62,25 +62,28 @@ def _hf(
     cls: bool,
     whole: str = "",
     resizes: bool = True,
+    options: dict[str, Any] | None = None,
     **inputs: Any,
 ) -> Case:
+    options = options or {}
+
     def save(folder: Path) -> None:
         _randomise(getattr(hf, whole or kind)(config)).save_pretrained(folder)
         processor.save_pretrained(folder)
 
     def reference(folder: Path) -> Reference:
         # AIMv2's tower does not find its keys in a whole checkpoint by itself.
-        model = (
-            getattr(hf, whole).from_pretrained(folder).vision_model
-            if whole
-            else getattr(hf, kind).from_pretrained(folder)
-        )
-        model.eval()
+        # Masked BEiT's own class takes the norm on top of the tower for the tower's (transformers 5.23).
+        name = kind if whole == "BeitForMaskedImageModeling" else whole or kind
+        found: Any = getattr(hf, name).from_pretrained(folder, **options)
+        inside = "vision_model" if hasattr(found, "vision_model") else found.base_model_prefix
+        model = (getattr(found, inside) if name == whole else found).eval()
 
         def run(pixels: torch.Tensor) -> list[torch.Tensor]:
             given = _naflex_inputs(pixels) if kind == "Siglip2VisionModel" else {"pixel_values": pixels}
             out = model(**given, **inputs, output_hidden_states=True)
-            return [out.last_hidden_state, *out.hidden_states[1:]]
+            tokens = [out.last_hidden_state, *out.hidden_states[1:]]
+            return [_unshuffled(each, out.ids_restore) for each in tokens] if kind == "ViTMAEModel" else tokens
 
         return run
 
@@ -89,6 +92,12 @@ def _hf(
         return lambda image: own(images=[image], return_tensors="pt")["pixel_values"]
 
     return Case(prefix, cls, save, reference=reference, reference_resizes=resizes, processor=preprocess)
+
+
+def _unshuffled(tokens_BTC: torch.Tensor, ids_restore_BT: torch.Tensor) -> torch.Tensor:
+    """MAE's own way back from the random order in which its encoder saw the patches."""
+    index_BTC = ids_restore_BT[..., None].expand(-1, -1, tokens_BTC.shape[2])
+    return torch.cat([tokens_BTC[:, :1], tokens_BTC[:, 1:].gather(1, index_BTC)], dim=1)
 
 
 def _naflex_inputs(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -277,6 +286,7 @@ def _cases() -> dict[str, Case]:
             whole="Aimv2Model",
             resizes=False,
         ),
+        **_plain_vits(flag),
         "timm-vit": _timm(5, True, "vit_tiny_patch16_224", reg_tokens=4),
         "timm-siglip": _timm(0, False, "vit_base_patch16_siglip_224"),
         "timm-dinov3": _timm(5, True, "vit_small_patch16_dinov3"),
@@ -292,6 +302,34 @@ def _cases() -> dict[str, Case]:
             depth=6,
         ),
         "rice": _rice(),
+    }
+
+
+def _plain_vits(flag: dict[str, bool]) -> dict[str, Case]:
+    """ViT and its relatives: the tower alone, or under a head."""
+    vit = VISION | HIDDEN
+    squash = hf.ViTImageProcessor(size={"height": SIDE, "width": SIDE})
+    decoder = {f"decoder_{key}": value for key, value in (vit | {"hidden_size": 16}).items() if "size" not in key[:6]}
+    mae = hf.ViTMAEConfig(**vit, **decoder)
+    relative = vit | {"use_relative_position_bias": True, "use_mean_pooling": False}
+    shared = vit | {"use_shared_relative_position_bias": True, "use_mean_pooling": False, "use_mask_token": True}
+    absolute = vit | {"use_absolute_position_embeddings": True, "use_mean_pooling": False}
+
+    def head(tower: str, kind: str, config: Any, prefix: int = 1, **other: Any) -> Case:
+        return _hf(tower, config, squash, prefix=prefix, cls=prefix > 0, whole=kind, **other)
+
+    return {
+        "hf-vit": _hf("ViTModel", hf.ViTConfig(**vit), squash, prefix=1, cls=True, **flag),
+        "hf-vit-head": head("ViTModel", "ViTForImageClassification", hf.ViTConfig(**vit), **flag),
+        "hf-deit": head("DeiTModel", "DeiTForImageClassificationWithTeacher", hf.DeiTConfig(**vit), 2, **flag),
+        "hf-msn": _hf("ViTMSNModel", hf.ViTMSNConfig(**vit), squash, prefix=1, cls=True, **flag),
+        "hf-mae": _hf("ViTMAEModel", mae, squash, prefix=1, cls=True, options={"mask_ratio": 0.0}, **flag),
+        "hf-mae-decoder": head("ViTMAEModel", "ViTMAEForPreTraining", mae, options={"mask_ratio": 0.0}, **flag),
+        "hf-ijepa": _hf("IJepaModel", hf.IJepaConfig(**vit), squash, prefix=0, cls=False, **flag),
+        "hf-beit": _hf("BeitModel", hf.BeitConfig(**absolute), squash, prefix=1, cls=True),
+        "hf-beit-head": head("BeitModel", "BeitForImageClassification", hf.BeitConfig(**relative)),
+        "hf-beit-masked": head("BeitModel", "BeitForMaskedImageModeling", hf.BeitConfig(**shared)),
+        "hf-data2vec": _hf("Data2VecVisionModel", hf.Data2VecVisionConfig(**relative), squash, prefix=1, cls=True),
     }
 
 

@@ -34,7 +34,7 @@ def test_ids_become_display_names_and_settings_apply() -> None:
 
 
 def test_unknown_and_unreadable_ids() -> None:
-    with pytest.raises(UserError, match=r"no encoder 'dinov2-l41'; did you mean dinov2-l14 or .*list encoders"):
+    with pytest.raises(UserError, match=r"no encoder 'dinov2-l41'; did you mean dinov2-l14, .*list encoders"):
         resolve("dinov2-l41")
     with pytest.raises(UserError, match="cannot be loaded: it needs Python code"):
         resolve("onevision-encoder")

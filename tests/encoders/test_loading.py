@@ -17,9 +17,10 @@ import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors.torch import load_file, save_file
 
+from rice_core.catalogue import explained
 from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
-from rice_core.errors import MissingExtra, UserError
+from rice_core.errors import MissingExtra, UnknownModel, UserError
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec
 
@@ -51,7 +52,7 @@ def edit(file: Path, **changes: Any) -> None:
     [
         (GatedRepoError, ["gated", "https://huggingface.co/facebook/dinov2-lage", "hf auth login"]),
         (RevisionNotFoundError, ["no such revision", "after the @"]),
-        (RepositoryNotFoundError, ["neither a folder nor a public repository", "did you mean facebook/dinov2-large"]),
+        (RepositoryNotFoundError, ["neither a folder nor a public repository", "check the spelling"]),
         (ConnectionError, ["did not answer", "run again"]),
     ],
 )
@@ -62,8 +63,14 @@ def test_what_the_hub_answers(monkeypatch: pytest.MonkeyPatch, kind: type[Except
         raise kind("403", response=SimpleNamespace(headers={}, request=None))  # type: ignore[call-arg]
 
     monkeypatch.setattr("rice_core.encoders.hugging_face.hf_hub_download", answer)
-    message = refusal("hf:facebook/dinov2-lage@old")
-    assert all(word in message for word in words), message
+    with pytest.raises(UserError) as caught:
+        load_encoder(EncoderSpec.parse("hf:facebook/dinov2-lage@old"))
+    assert all(word in str(caught.value) for word in words), caught.value
+    # Only where nothing is there do names of the catalogue help.
+    unknown = kind is RepositoryNotFoundError
+    assert isinstance(caught.value, UnknownModel) == unknown
+    assert explained(caught.value).startswith(str(caught.value).rstrip("."))
+    assert ("did you mean facebook/dinov2-large" in explained(caught.value)) == unknown
 
 
 @pytest.mark.usefixtures("offline")
