@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 
+from rice_core.errors import did_you_mean
+
 NAMES = (
     "extraction",
     "cache",
@@ -26,7 +28,10 @@ def main(wanted: list[str]) -> int:
     """Run each; 2 for an unknown name."""
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
-        print(f"There is no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}.", file=sys.stderr)
+        print(
+            f"There is no benchmark {unknown[0]!r}; {did_you_mean(unknown[0], NAMES)}choose from {', '.join(NAMES)}.",
+            file=sys.stderr,
+        )
         return 2
     # Before torch is imported: a thread that waits for one which a neighbour has pushed off its core shall sleep, not
     # spin. Spinning made laps on a loaded machine up to 20 times longer (docs/benchmarks.md).

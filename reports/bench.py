@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rice_core.errors import UserError
+from rice_core.paths import at_home
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ class Bench:
     def __init__(self, store: str | Path = "ricebench-runs", *, progress: bool = False) -> None:
         from rice_core.store import Store
 
-        self.store = Store(Path(store).expanduser())
+        self.store = Store(at_home(store))
         self._progress = progress
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rice_core.echo import echo, emit
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from reports.table import Table
@@ -146,8 +146,9 @@ def study(
     chosen = [each for each in found if name in (each.name, each.title)]
     if not chosen:
         known = "; ".join(each.title for each in found) or "none"
+        near = did_you_mean(name, [each.name for each in found])
         raise UserError(
-            f"There is no record of a study {name!r} in {store} (there is: {known}); `ricebench run` makes some."
+            f"There is no record of a study {name!r} in {store} (there is: {known}); {near}`ricebench run` makes some."
         )
     if format_ is Format.csv and not wide:
         rows = [row for each in chosen for row in arm_numbers(each, every_metric=all_)]

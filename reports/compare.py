@@ -12,7 +12,7 @@ from reports.judge import Judge, ScoreSource, Undecidable
 from reports.table import Column, Row, Table, Value
 from reports.tidy import Contrast, contrasts
 from reports.verdicts import amount, interval, open_words, sample
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.frame import frame_of
 from rice_core.record import Record
 from rice_core.spec import EncoderSpec
@@ -127,8 +127,11 @@ def compare_named(
     for name in (a, b):
         side = [r for r in records if name in _names(r.cell.encoder)]
         if not side:
-            known = ", ".join(sorted({record.cell.encoder.title for record in records})) or "none"
-            raise UserError(f"There is no record of {name!r} in this store; there is {known}.")
+            known = sorted({record.cell.encoder.title for record in records})
+            near = did_you_mean(name, known)
+            raise UserError(
+                f"There is no record of {name!r} in this store; {near}there is {', '.join(known) or 'none'}."
+            )
         sides.append(side)
     return compare(sides[0], sides[1], store, every_metric=every_metric)
 

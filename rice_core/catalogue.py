@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -15,6 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from rice_core.checkpoints import reading_strings, refuse_another_kind
 from rice_core.errors import UnknownModel, UserError, did_you_mean
+from rice_core.paths import at_home
 from rice_core.spec import SOURCES, EncoderSpec, Frozen
 
 
@@ -81,7 +81,7 @@ def resolve(text: str) -> EncoderSpec:
                     f"{id_} cannot be loaded: {entry.unreadable}; choose another of `ricebench list encoders`."
                 )
             return EncoderSpec.parse(entry.spec + question + settings).model_copy(update={"name": name.strip() or rest})
-    if strings := reading_strings(Path(id_).expanduser()):
+    if strings := reading_strings(at_home(id_)):
         raise UserError(f"{id_} says no source; write {' or '.join(strings)}.")
     raise UserError(
         f"there is no encoder {id_!r}; {_did_you_mean(id_)}`ricebench list encoders` lists them, "

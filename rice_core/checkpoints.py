@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from rice_core.errors import UserError
+from rice_core.paths import at_home
 from rice_core.spec import EncoderSpec
 
 BUILTIN = "builtin/"
@@ -25,9 +26,9 @@ def folder_of(spec: EncoderSpec) -> Path | None:
     if spec.source == "rice" and spec.model.startswith(BUILTIN):
         folder = Path(str(files("rice_core"))) / "data" / spec.model.removeprefix(BUILTIN)
     elif spec.source in ("hf", "rice"):
-        folder = Path(spec.model).expanduser()
+        folder = at_home(spec.model)
     elif spec.model.startswith(LOCAL_DIR):
-        folder = Path(spec.model.removeprefix(LOCAL_DIR)).expanduser()
+        folder = at_home(spec.model.removeprefix(LOCAL_DIR))
     else:
         return None
     return folder if folder.is_dir() else None
@@ -62,7 +63,7 @@ def refuse_another_kind(spec: EncoderSpec) -> None:
     """
     model = spec.model.removeprefix(LOCAL_DIR)
     bare = spec.source in ("timm", "open_clip") and model == spec.model
-    place = Path(model).expanduser()
+    place = at_home(model)
     # A name of timm or open_clip may also be called as a folder is, and open_clip:NAME/FILE ends in one.
     if spec.model.startswith(BUILTIN) or (bare and "/" not in model and place.suffix not in WEIGHTS):
         return

@@ -8,7 +8,6 @@ probes stands before it.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.probe import Probe
 from rice_core.spec import Frozen, Param, ProbeRequest
 
@@ -65,7 +64,7 @@ def read_settings(path: Path, kind: type[Settings], hint: str) -> Settings:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from None
     except ValidationError as error:
-        raise UserError(f"{path}: {_sentence(error)}; {hint}.") from None
+        raise UserError(f"{path}: {_sentence(error, kind)}; {hint}.") from None
     # YAML reads dates and numbers itself: 2020-13-45 and a number of 5,000 digits are ValueErrors of Python's own.
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())[:200]}; {hint}.") from None
@@ -73,7 +72,7 @@ def read_settings(path: Path, kind: type[Settings], hint: str) -> Settings:
         raise UserError(f"{path} is nested too deep; {hint}.") from None
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, kind: type[Frozen]) -> str:
     """The first problem in the words of the file: `model.vit.width: ...`."""
     # A trunk is a preset's name or a mapping: of what is no mapping, the list of the names says more.
     problems = error.errors()
@@ -82,9 +81,17 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"] if "[" not in str(part))
     if not where and problem["type"] == "model_type":
         return "it holds no settings"
-    said = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-    said = said.removeprefix("Value error, ")
+    said = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        near = did_you_mean(str(problem["loc"][-1]), _names(kind)).rstrip()
+        said = "there is no such setting" + (f" ({near})" if near else "")
     return f"{where}: {said}" if where else said
+
+
+def _names(kind: type[Frozen]) -> set[str]:
+    """Of its settings and of those inside them."""
+    schema = kind.model_json_schema()
+    return {name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})}
 
 
 def probe_entry_points() -> dict[str, EntryPoint]:
@@ -105,9 +112,10 @@ def build_probe(request: ProbeRequest) -> Probe:
     """One probe; see `build_probes`."""
     allowed = probe_entry_points()
     if request.name not in allowed:
-        near = difflib.get_close_matches(request.name, allowed, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the installed probes are {', '.join(sorted(allowed))}."
-        raise UserError(f"There is no probe {request.name!r}; {hint}")
+        near = did_you_mean(request.name, allowed)
+        raise UserError(
+            f"There is no probe {request.name!r}; {near}the installed probes are {', '.join(sorted(allowed))}."
+        )
     kind = allowed[request.name].load()
     params = _validated(request, kind)
 
@@ -135,7 +143,9 @@ def _validated(request: ProbeRequest, kind: type[Any]) -> dict[str, Any]:
     params = {}
     for name, value in request.params.items():
         if name not in fields:
-            raise UserError(f"{request.name} has no parameter {name!r}; it has {', '.join(sorted(fields)) or 'none'}.")
+            near = did_you_mean(name, fields)
+            has = ", ".join(sorted(fields)) or "none"
+            raise UserError(f"{request.name} has no parameter {name!r}; {near}it has {has}.")
         try:
             params[name] = TypeAdapter(fields[name]).validate_python(value)
         except ValidationError as error:

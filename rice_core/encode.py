@@ -13,6 +13,7 @@ from rice_core.errors import UserError
 from rice_core.features import Encoder, Features, Informed
 from rice_core.images import ImageError, load_image, rgb_image
 from rice_core.measure import pick_device
+from rice_core.paths import at_home
 from rice_core.spec import EncoderSpec
 
 
@@ -47,7 +48,7 @@ def encode_images(
 
 def _read(image: str | Path | Image.Image, place: int) -> Image.Image:
     try:
-        return rgb_image(image) if isinstance(image, Image.Image) else load_image(Path(image).expanduser())
+        return rgb_image(image) if isinstance(image, Image.Image) else load_image(at_home(image))
     except ImageError as error:
         name = f"image {place}" if isinstance(image, Image.Image) else str(image)
         raise UserError(f"{name} {error}; leave it out or mend it.") from None

@@ -15,6 +15,7 @@ from rice_core.checkpoints import checkpoint_files, folder_of
 from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.files import is_plain, refuse_links, write_atomically
+from rice_core.paths import at_home
 from rice_core.provenance import feature_code, libraries
 from rice_core.sealed import Damaged, Unsealed, seal_json, unseal_json
 from rice_core.spec import EncoderSpec, Frozen
@@ -91,7 +92,7 @@ def _files(spec: EncoderSpec) -> dict[str, Path] | None:
     if spec.source == "synthetic":
         return {}  # made of code and numbers alone
     if spec.weights is not None:
-        path = Path(spec.weights).expanduser()
+        path = at_home(spec.weights)
         return {"weights": path} if path.is_file() else None
     folder = folder_of(spec)
     try:

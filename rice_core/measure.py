@@ -16,7 +16,7 @@ import torch
 from rice_core.datasets import Dataset
 from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
-from rice_core.errors import NotApplicable, StoreError, UserError
+from rice_core.errors import NotApplicable, StoreError, UserError, did_you_mean
 from rice_core.extract import Extractor
 from rice_core.known import Identity
 from rice_core.left_out import because
@@ -220,7 +220,8 @@ def pick_device(wanted: str) -> str:
         torch.empty(1, device=wanted)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"There is no device {wanted!r} here ({reason}); use --device cpu.") from None
+        near = did_you_mean(wanted, ("auto", "cpu", "cuda", "mps"), {"gpu": "cuda"})
+        raise UserError(f"There is no device {wanted!r} here ({reason}); {near}use --device cpu.") from None
     return wanted
 
 

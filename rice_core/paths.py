@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+from rice_core.errors import UserError
 
 _PLAIN = {"encoder", "hf"}
 """What every training calls its output: alone it says nothing."""
@@ -18,6 +20,18 @@ _ABSOLUTE = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+def at_home(path: str | Path) -> Path:
+    """The path with `~` as the user's own folder.
+
+    Raises:
+        UserError: `~name` of nobody who is known here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no user of that name here; write the path in full.") from None
 
 
 def folder_name(path: str) -> str:

@@ -18,8 +18,9 @@ from probes.detection.cascade import CascadeMaskRCNN
 from probes.detection.detectron2_modules import Detectron2
 from probes.detection.nouns import Detector
 from probes.detection.recipe import HeadConfig
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
+BACKENDS = ("auto", "ops", "detectron2")
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"
 """Of detectron2, with which the numbers of the tests were recorded."""
 
@@ -42,8 +43,10 @@ def build_detector(
     Raises:
         UserError: there is no such backend, it does not import, or the frequencies do not fit.
     """
-    if backend not in ("auto", "ops", "detectron2"):
-        raise UserError(f"There is no detector backend {backend!r}; write auto, ops or detectron2.")
+    if backend not in BACKENDS:
+        raise UserError(
+            f"There is no detector backend {backend!r}; {did_you_mean(backend, BACKENDS)}write auto, ops or detectron2."
+        )
     missing = None if backend == "ops" else _why_missing()
     if backend == "detectron2" and missing:
         raise UserError(

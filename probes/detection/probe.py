@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig, side_of
 from rice_core.budget import Budget, Passes
-from rice_core.errors import NotApplicable, UserError
+from rice_core.errors import NotApplicable, UserError, did_you_mean
 from rice_core.record import Outcome
 from rice_core.spec import Param, ProbeSpec
 
@@ -98,7 +98,9 @@ class CocoFormatDetection:
         from pydantic import ValidationError
 
         if self.recipe not in RECIPES:
-            raise UserError(f"{self.name}: there is no recipe {self.recipe!r}; write one of {', '.join(RECIPES)}.")
+            raise UserError(
+                f"{self.name}: there is no recipe {self.recipe!r}; {did_you_mean(self.recipe, RECIPES)}write one of {', '.join(RECIPES)}."
+            )
         if self.backend not in ("auto", "ops", "detectron2") or self.masks not in ("auto", "on", "off"):
             raise UserError(f"{self.name}: write backend=auto, ops or detectron2, and masks=auto, on or off.")
         base = RECIPES[self.recipe]

@@ -10,7 +10,7 @@ from reports.reference.arithmetic import placed
 from reports.reference.checks import Finding, findings
 from reports.reference.paper import MISSING, PaperColumn, PaperGain, PrintedTable, printed_tables
 from reports.table import Column, Row, Table, Value
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
 _VERDICTS = {"agrees": "agree", "rounding": "off by rounding", "suspect": "suspect", "disagrees": "disagree"}
 
@@ -72,7 +72,7 @@ def _parts(which: str) -> list[PrintedTable]:
     parts = exact or [table for table in tables if len(which) == 1 and table.id[:-1] == which]
     if not parts:
         raise UserError(
-            f"the paper has no table {which!r}; choose 1, 2, 3, 4, 5 or one of {', '.join(t.id for t in tables)}"
+            f"the paper has no table {which!r}; {did_you_mean(which, [t.id for t in tables])}choose 1, 2, 3, 4, 5 or one of {', '.join(t.id for t in tables)}"
         )
     return parts
 

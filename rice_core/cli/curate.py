@@ -10,6 +10,7 @@ import typer
 from rice_core.cli.options import QuietOption
 from rice_core.echo import echo
 from rice_core.errors import UserError
+from rice_core.paths import at_home
 
 if TYPE_CHECKING:
     from rice_core.curate.settings import CurateSettings
@@ -136,14 +137,14 @@ def _run(
     with Progress(quiet=quiet) as progress:
         try:
             return curate_folder(
-                images.expanduser(),
-                out.expanduser(),
+                at_home(images),
+                at_home(out),
                 settings,
                 progress=progress,
                 workers=workers,
                 device=_device(settings, device, centers),
                 fresh=fresh,
-                centers=None if centers is None else centers.expanduser(),
+                centers=None if centers is None else at_home(centers),
                 spread_over=spread_over,
             )
         except KeyboardInterrupt:

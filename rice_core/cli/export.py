@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rice_core.echo import echo
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,9 @@ def export(
     from rice_core.model.mlcd import save_hugging_face
 
     if to not in ("hf", "rice"):
-        raise UserError(f"--to {to} is not known; use hf or rice.")
+        raise UserError(
+            f"--to {to} is not known; {did_you_mean(to, ('hf', 'rice'), {'huggingface': 'hf'})}use hf or rice."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not empty; choose a new folder.")
     spec = resolve(encoder)

@@ -11,7 +11,7 @@ import typer
 
 from rice_core.cli.options import DEFAULT_STORE, QuietOption, StoreOption
 from rice_core.echo import echo
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 from rice_core.left_out import left_out
 
 if TYPE_CHECKING:
@@ -85,7 +85,12 @@ def show(
             raise UserError(f"There is no record {name} in {store}; `ricebench status` lists what there is.")
         _show_record(record)
         return
-    raise UserError(f"{name!r} is no probe, catalogue entry or cell id; see `ricebench list` and `ricebench status`.")
+    near = did_you_mean(
+        name, [*points, *(entry.id for entry in entries()), *(path.stem for path in (store / "records").glob("*.json"))]
+    )
+    raise UserError(
+        f"{name!r} is no probe, catalogue entry or cell id; {near}see `ricebench list` and `ricebench status`."
+    )
 
 
 def _show_probe(kind: type) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from rice_core.curate.nouns import Provider, RegionFeaturizer, RegionProposer, TextSpotter, Tokenizer
@@ -103,7 +103,9 @@ def _forget() -> None:
 def _pick(flag: str, text: str, table: Mapping[str, Callable[[str, str], Any]], device: str) -> Any:
     family, colon, model = text.strip().partition(":")
     if family not in table:
-        raise UserError(f"{flag} {text}: there is no {family!r}; choose from {', '.join(table)}.")
+        raise UserError(
+            f"{flag} {text}: there is no {family!r}; {did_you_mean(family, table)}choose from {', '.join(table)}."
+        )
     if bool(colon) != (family in _WITH_MODEL) or (colon and not model):
         form = f"{family}:MODEL" if family in _WITH_MODEL else family
         raise UserError(f"{flag} {text} cannot be read; write {form}.")

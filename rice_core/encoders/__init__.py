@@ -6,7 +6,6 @@ An adapter is a module with `load(spec) -> Encoder`. A new family is one such fi
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from rice_core.checkpoints import refuse_another_kind
 from rice_core.errors import MissingExtra, UserError
 from rice_core.features import Encoder
-from rice_core.paths import is_told
+from rice_core.paths import at_home, is_told
 from rice_core.spec import EncoderSpec
 
 
@@ -25,7 +24,7 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
         UserError: unknown or gated model, no network, weights that do not fit or would have to be unpickled, remote code
             required, a size that the model cannot take. MissingExtra: the adapter's library is not installed.
     """
-    if spec.told() == spec and is_told(spec.model) and not Path(spec.model).expanduser().exists():
+    if spec.told() == spec and is_told(spec.model) and not at_home(spec.model).exists():
         raise UserError(
             f"{spec.title} is how records call a folder that was given by its absolute path; give that path."
         )

@@ -16,6 +16,7 @@ from rice_core.encoders.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from rice_core.errors import UserError, did_you_mean
 from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
+from rice_core.paths import at_home
 from rice_core.spec import EncoderSpec, Frozen
 
 WEIGHTS, CONFIG = "encoder.safetensors", "encoder.json"
@@ -104,7 +105,7 @@ def _folder(spec: EncoderSpec) -> Path:
         raise UserError(f"{spec.title}: a folder has no revisions; leave out @{spec.revision}.")
     head, _, name = spec.model.partition("/")
     if head != "builtin":
-        folder = Path(spec.model).expanduser()
+        folder = at_home(spec.model)
         if not folder.is_dir():
             raise UserError(f"{spec.title}: there is no folder {spec.model}; give one that holds {CONFIG}.")
         return folder

@@ -23,6 +23,7 @@ from rice_core.encoders.hub import explained
 from rice_core.encoders.preprocess import Preprocess, interpolation_name
 from rice_core.encoders.state import State, read_state, shape, side, without_heads
 from rice_core.errors import UserError, did_you_mean
+from rice_core.paths import at_home
 from rice_core.spec import EncoderSpec
 
 _WORDS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1152: "so", 1280: "huge", 1408: "giant", 1536: "giant"}
@@ -44,7 +45,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         if ":" not in name:
             _check_name(spec)
         if spec.weights is not None:
-            model = _create_from(spec, Path(spec.weights).expanduser())
+            model = _create_from(spec, at_home(spec.weights))
         elif name.startswith(LOCAL_DIR):
             model = _create_local(spec, Path(name.removeprefix(LOCAL_DIR)))
         else:
@@ -90,7 +91,7 @@ def _check_name(spec: EncoderSpec) -> None:
     if not timm.is_model(architecture):
         near = did_you_mean(architecture, timm.list_models()) or "see timm.list_models()."
         if spec.weights is not None:
-            near = _what_fits(architecture, read_state(spec, Path(spec.weights).expanduser()))
+            near = _what_fits(architecture, read_state(spec, at_home(spec.weights)))
         raise UserError(f"{spec.title}: timm {timm.__version__} has no {architecture!r}; {near}".rstrip())
     tags = timm.list_pretrained(architecture)
     if tag and spec.model not in tags:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from rice_core.recipes.run import Workshop
@@ -40,9 +40,11 @@ def recipe(
     from rice_core.recipes import ablations, mini
 
     if name not in NAMES:
-        raise UserError(f"There is no recipe {name!r}; choose from {', '.join(NAMES)}.")
+        raise UserError(f"There is no recipe {name!r}; {did_you_mean(name, NAMES)}choose from {', '.join(NAMES)}.")
     if scale not in mini.SCALES:
-        raise UserError(f"There is no scale {scale!r}; choose from {', '.join(mini.SCALES)}.")
+        raise UserError(
+            f"There is no scale {scale!r}; {did_you_mean(scale, mini.SCALES)}choose from {', '.join(mini.SCALES)}."
+        )
     kind, _, which = name.partition(":")
     if base is not None:
         if kind != "table":

@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Protocol, cast
 
-from rice_core.errors import MissingExtra, UserError
+from rice_core.errors import MissingExtra, UserError, did_you_mean
 
 WORD_IDS = 4096
 _WORD = re.compile(r"\w+")
@@ -45,7 +45,9 @@ def caption_tokenizer(name: str) -> CaptionTokenizer:
         return _clip_bpe()
     if name.startswith("hf:") and len(name) > 3:
         return _hugging_face(name[3:])
-    raise UserError(f"there is no caption tokenizer {name!r}; write clip-bpe, words, or hf:NAME.")
+    raise UserError(
+        f"there is no caption tokenizer {name!r}; {did_you_mean(name, ('clip-bpe', 'words'))}write clip-bpe, words, or hf:NAME."
+    )
 
 
 class Words:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
 
 _PATIENCE = timedelta(hours=12)
 """How long the others wait for rank 0 to probe or to write; a collective of the training itself has torch's own limit."""
@@ -166,4 +166,6 @@ def _parse(wanted: str) -> torch.device:
     try:
         return torch.device(wanted)
     except RuntimeError:
-        raise UserError(f"there is no device {wanted!r}; use --device auto, cpu or cuda.") from None
+        raise UserError(
+            f"there is no device {wanted!r}; {did_you_mean(wanted, ('auto', 'cpu', 'cuda'), {'gpu': 'cuda'})}use --device auto, cpu or cuda."
+        ) from None

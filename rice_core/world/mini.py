@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, did_you_mean
+from rice_core.paths import at_home
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Judge, Suite
@@ -127,12 +128,15 @@ def open_data(text: str, worlds: Path) -> Dataset:
         return joined(open_suite_data(text, worlds))
     if (world := _world(text)) is not None:
         return open_dataset(draw(world, worlds), name=text)
-    folder = Path(text).expanduser()
+    folder = at_home(text)
     before, _, layout = text.rpartition("@")
-    if folder.is_dir() or not before or not (named := Path(before).expanduser()).is_dir():
+    if folder.is_dir() or not before or not (named := at_home(before)).is_dir():
+        if not folder.exists() and (near := did_you_mean(text, WORLDS)):
+            raise UserError(f"There is no folder {text} and no data set of that name; {near.rstrip()}")
         return open_dataset(folder)
     if layout not in READERS:
-        raise UserError(f"{layout!r} is no layout of {before}; write one of {', '.join(READERS)} after the @.")
+        near = did_you_mean(layout, READERS)
+        raise UserError(f"{layout!r} is no layout of {before}; {near}write one of {', '.join(READERS)} after the @.")
     # LVIS's annotations make another data set of the same folder; the other layouts are what the folder is.
     name = named.resolve().name
     return open_dataset(named, name=f"{name}@lvis" if layout == "lvis" else name, layout=layout)
@@ -143,7 +147,7 @@ def is_suite(text: str) -> bool:
     from rice_core import datasets
 
     world = _world(text)
-    return datasets.is_suite(Path(text).expanduser()) if world is None else world.layout == "rf100"
+    return datasets.is_suite(at_home(text)) if world is None else world.layout == "rf100"
 
 
 def open_suite_data(text: str, worlds: Path, *, judge: Judge = "test") -> Suite:
@@ -155,7 +159,7 @@ def open_suite_data(text: str, worlds: Path, *, judge: Judge = "test") -> Suite:
     from rice_core.datasets import open_suite
 
     world = _world(text)
-    folder = Path(text).expanduser() if world is None else draw(world, worlds)
+    folder = at_home(text) if world is None else draw(world, worlds)
     return open_suite(folder, name=text if world else "", judge=judge)
 
 

@@ -99,7 +99,7 @@ def test_table_in_every_format_and_the_report(photos: Path, tmp_path: Path, caps
     [
         (["run"], "--encoders is missing"),
         (["run", "-e", "nonsense", "-p", "knn", "--data", "."], "nonsense"),
-        (["run", "-e", "synthetic:noise", "-p", "knm", "--data", "."], "did you mean 'knn'"),
+        (["run", "-e", "synthetic:noise", "-p", "knm", "--data", "."], "did you mean knn"),
         (["run", "-e", "synthetic:noise", "-p", "knn", "--data", "no-such-folder"], "no-such-folder"),
         (["run", "-e", "synthetic:noise", "-p", "knn", "--data", ".", "--only", "some"], "missing, failed or all"),
         (["run", "-e", "synthetic:noise", "-p", "knn", "--data", ".", "--seeds", "a"], "--seeds"),

@@ -71,7 +71,7 @@ def test_a_configuration_reads_both_forms_of_a_probe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
-        (ProbeRequest(name="knm"), "did you mean 'knn'"),
+        (ProbeRequest(name="knm"), r"did you mean knn\?"),
         (ProbeRequest(name="knn", params={"kk": 3}), "no parameter 'kk'"),
         (ProbeRequest(name="knn", params={"k": "many"}), "k=many"),
         (ProbeRequest(name="knn", params={"k": 0}), "k"),

@@ -102,6 +102,6 @@ def test_a_probe_that_cannot_run_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     assert run(config, tmp_path / "out", quiet=False)
     assert "step 1: not probed:" in capsys.readouterr().err
     assert sorted(losses(tmp_path / "out")) == [1]
-    with pytest.raises(UserError, match="no probe 'knnn'; did you mean 'knn'"):
+    with pytest.raises(UserError, match="no probe 'knnn'; did you mean knn"):
         run(config.model_copy(update={"probe": ProbeHook(every=1, probes=("knnn",))}), tmp_path / "misspelt")
     assert not (tmp_path / "misspelt").exists()
