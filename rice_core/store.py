@@ -45,10 +45,15 @@ class Store:
 
     Args:
         root: the folder; made when something is first written.
+
+    Raises:
+        UserError: something is there that is no folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        if self.root.exists() and not self.root.is_dir():
+            raise UserError(f"{root} is a file and no store; give a folder.")
 
     def put(self, record: Record, scores: Scores | None = None) -> Record:
         """Write scores, then the record; returns the record with the scores' digest. Artifacts are already in place.
