@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rice_core.digest import json_digest
 from rice_core.paths import without_paths
-from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, ProbeSpec
+from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, Param, ProbeSpec
 
 SCHEMA_VERSION = 1
 Sentence = Annotated[str, AfterValidator(without_paths)]
@@ -66,6 +66,9 @@ class Metric(Frozen):
     chance: float | None = None
     """What features independent of the image score, in expectation; None where it is not defined."""
     ceiling: float | None = None
+    bounds: tuple[float, float] | None = None
+    """The least and the largest value that there can be, whatever is measured. Declared, and the interval keeps to them; None
+    where there are none, and in records of before."""
 
     @field_validator("value", "stderr", "chance", "ceiling")
     @classmethod
@@ -73,6 +76,18 @@ class Metric(Frozen):
         if value is not None and not math.isfinite(value):
             raise ValueError("must be finite")
         return value
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Metric:
+        if self.bounds is None:
+            return self
+        low, high = self.bounds
+        slack = 1e-9 * (high - low)  # of rounding
+        if not low < high or not low - slack <= self.value <= high + slack:
+            raise ValueError(f"{self.name} is {self.value}, which is not within {low:g} to {high:g}")
+        if self.ci95 is not None and not low <= self.ci95[0] <= self.ci95[1] <= high:
+            raise ValueError(f"the interval of {self.name}, {self.ci95}, is not within {low:g} to {high:g}")
+        return self
 
 
 class Scores(Frozen):
@@ -112,6 +127,9 @@ class Outcome(Frozen):
     artifacts: tuple[Artifact, ...] = ()
     assumptions: tuple[Sentence, ...] = ()
     """What the paper or the data set does not say and the probe decided: one sentence each."""
+    used: dict[str, Param] = {}
+    """Parameters that were, or may have been, used otherwise than asked (fewer images, a lower perplexity, what "auto" came to),
+    with what was used."""
 
 
 class Evidence(Frozen):
@@ -152,6 +170,8 @@ class Record(Frozen):
     metrics: tuple[Metric, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     assumptions: tuple[Sentence, ...] = ()
+    used: dict[str, Param] = {}
+    """As in `Outcome`, but only what differs from `cell.probe.params`."""
     scores_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     error: Sentence | None = None
     evidence: Evidence | None = None

@@ -1,7 +1,8 @@
 """Error bars: what a mean over clustered samples, a difference of two encoders or a mean over seeds is worth.
 
 Objects of one image are not independent, so every error here is by cluster (image, document, video), never by sample.
-Two ways lead to one: means use the cluster-robust formula with Student's t; other statistics a bootstrap over clusters.
+Two ways lead to one: means use the cluster-robust formula; other statistics a bootstrap over clusters. Intervals of what
+has bounds stay within them (`intervals`); those of differences are Student's t, as the test that goes with them.
 Letters: N samples, G clusters, R bootstrap replicates, S seeds.
 """
 
@@ -16,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rice_core import intervals
+from rice_core.intervals import Range
 from rice_core.record import Metric, Scores
 
 Floats = npt.NDArray[np.float64]
@@ -37,15 +40,16 @@ class Estimate:
     method: str
 
 
-def mean_clustered(values: npt.ArrayLike, clusters: Sequence[str] | npt.ArrayLike) -> Estimate:
-    """The plain mean of N values with its cluster-robust standard error.
+def mean_clustered(
+    values: npt.ArrayLike, clusters: Sequence[str] | npt.ArrayLike, bounds: Range | None = None
+) -> Estimate:
+    """The plain mean of N values with its cluster-robust standard error (`intervals.clustered_error`).
 
-    `stderr^2 = G/(G-1) * sum over clusters of (sum of the cluster's residuals)^2 / N^2` (CR1; Cameron and Miller 2015,
-    eq. 11, for a constant alone), and a t interval with G-1 degrees of freedom. Clusters of one sample each give the
-    textbook standard error.
+    Clusters of one sample each give the textbook standard error. The interval is Student's t with G-1 degrees of freedom, or
+    Wilson's where the mean has bounds (linearised values may lie outside); of values that are bounds, that of clustered hits.
 
     Raises:
-        ValueError: no values, a value that is not finite, or another number of clusters than of values.
+        ValueError: no values, a value that is not finite, another number of clusters than of values, or a mean out of bounds.
     """
     values_N = np.asarray(values, dtype=np.float64)
     if values_N.ndim != 1 or not values_N.size or not np.isfinite(values_N).all():
@@ -54,17 +58,17 @@ def mean_clustered(values: npt.ArrayLike, clusters: Sequence[str] | npt.ArrayLik
     mean, N = float(values_N.mean()), len(values_N)
     if G == 1:
         return Estimate(mean, None, None, N, 1, "one cluster: no error can be given")
-    sums_G = np.bincount(cluster_N, values_N - mean, minlength=G)
-    stderr = math.sqrt(G / (G - 1) * float(sums_G @ sums_G)) / N
+    stderr = intervals.clustered_error(values_N - mean, cluster_N)
     if stderr < 1e-12 * float(np.abs(values_N).max()):
         stderr = 0.0  # Rounding of equal values, not spread.
-    return Estimate(mean, stderr, t_interval(mean, stderr, G - 1), N, G, f"clustered ({G}), t interval")
-
-
-def t_interval(value: float, stderr: float, dof: int) -> tuple[float, float]:
-    """The 95 % interval of Student's t."""
-    half = stderr * _t_quantile(0.975, dof)
-    return value - half, value + half
+    if bounds is None:
+        return Estimate(mean, stderr, intervals.t_interval(mean, stderr, G - 1), N, G, f"clustered ({G}), t interval")
+    if np.isin(values_N, bounds).all():
+        number = N / intervals.design_effect(values_N, values_N == bounds[1], np.ones(N), cluster_N)
+        ci95 = intervals.hits_interval(mean, number, bounds, clusters=G, lone=G == N)
+    else:
+        ci95 = intervals.bounded_interval(mean, stderr, bounds, clusters=G)
+    return Estimate(mean, stderr, ci95, N, G, f"clustered ({G}), Wilson interval")
 
 
 def metric_of(
@@ -75,15 +79,16 @@ def metric_of(
     better: Better,
     chance: float | None = None,
     ceiling: float | None = None,
+    bounds: Range | None = None,
     by: str = "image",
 ) -> Metric:
     """The mean of one column of `scores` as a Metric; `by` is the word for a cluster.
 
     Raises:
-        ValueError: the column is empty.
+        ValueError: the column is empty, or its mean is out of bounds.
         KeyError: there is no such column.
     """
-    found = mean_clustered(scores.values[name], scores.cluster)
+    found = mean_clustered(scores.values[name], scores.cluster, bounds)
     return Metric(
         name=name,
         value=found.value,
@@ -95,6 +100,7 @@ def metric_of(
         method=found.method.replace("clustered", f"clustered by {by}").replace("one cluster", f"one {by}"),
         chance=chance,
         ceiling=ceiling,
+        bounds=bounds,
     )
 
 
@@ -187,15 +193,20 @@ def minimum_detectable_effect(stderr: float, dof: int, power: float = 0.8, alpha
     return stderr * _noncentrality(dof, power, alpha)
 
 
-def bootstrap(statistic: Statistic, sums_G: npt.ArrayLike, *, n_boot: int = 1000, seed: int = 0) -> Estimate:
-    """A statistic of sums over clusters (mIoU of counts), with the percentile interval of a bootstrap over clusters.
+def bootstrap(
+    statistic: Statistic, sums_G: npt.ArrayLike, *, bounds: Range | None = None, n_boot: int = 1000, seed: int = 0
+) -> Estimate:
+    """A statistic of sums over clusters (mIoU of counts), with the error of a bootstrap over clusters.
+
+    The interval is of percentiles; of a statistic with bounds Wilson's, to which few clusters say little of their own spread,
+    and equal ones are no certainty.
 
     Args:
         statistic: vectorised: sums [R, ...] -> [R].
         sums_G: one row of sufficient statistics a cluster [G, ...].
 
     Raises:
-        ValueError: no cluster, or a statistic that is not finite on a resample.
+        ValueError: no cluster, a statistic that is not finite on a resample, or a value out of bounds.
     """
     array_G, parts = np.asarray(sums_G, dtype=np.float64), []
     G = len(array_G)
@@ -213,9 +224,14 @@ def bootstrap(statistic: Statistic, sums_G: npt.ArrayLike, *, n_boot: int = 1000
     replicate_R = np.concatenate(parts)
     if not np.isfinite(replicate_R).all():
         raise ValueError("the statistic is not finite on a resample; let it leave out what a resample lacks")
-    low, high = np.quantile(replicate_R, (0.025, 0.975))
-    method = f"bootstrap over clusters ({n_boot}), percentile interval"
-    return Estimate(value, float(replicate_R.std(ddof=1)), (float(low), float(high)), G, G, method)
+    stderr = float(replicate_R.std(ddof=1))
+    if bounds is None:
+        low, high = np.quantile(replicate_R, (0.025, 0.975))
+        ci95, how = (float(low), float(high)), "percentile"
+    else:
+        # Resamples of G clusters vary by (G-1)/G of what the clusters do.
+        ci95, how = intervals.bounded_interval(value, stderr * math.sqrt(G / (G - 1)), bounds, clusters=G), "Wilson"
+    return Estimate(value, stderr, ci95, G, G, f"bootstrap over clusters ({n_boot}), {how} interval")
 
 
 def across_seeds(metrics: Sequence[Metric]) -> Estimate:
@@ -223,7 +239,8 @@ def across_seeds(metrics: Sequence[Metric]) -> Estimate:
 
     A seed's value is mean + (luck of the validation images) + (luck of the seed). All seeds share the images, so their
     luck does not average out: `stderr^2 = mean of the seeds' stderr^2 + s^2 / S`, s the spread between S seeds. The
-    interval joins the two half-widths, each from its own t, in quadrature (MOVER; Zou and Donner 2008).
+    interval joins the two half-widths, each from its own t, in quadrature (MOVER; Zou and Donner 2008); within the metric's
+    bounds where it has them (`intervals.pooled_interval`).
 
     Raises:
         ValueError: no metric, or metrics that differ in name, unit or direction.
@@ -236,14 +253,24 @@ def across_seeds(metrics: Sequence[Metric]) -> Estimate:
     if S == 1:
         return Estimate(mean, metrics[0].stderr, metrics[0].ci95, n, 1, f"one seed; {metrics[0].method}")
     between = float(values_S.std(ddof=1)) / math.sqrt(S)
-    half = between * _t_quantile(0.975, S - 1)
+    # A record of before has no bounds, and its interval may cross them.
+    bounds = metrics[0].bounds if len({metric.bounds for metric in metrics}) == 1 else None
     if len(known) < S:
-        return Estimate(mean, between, (mean - half, mean + half), n, S, f"between {S} seeds alone")
+        alone = (
+            intervals.t_interval(mean, between, S - 1)
+            if bounds is None
+            else intervals.bounded_interval(mean, between, bounds, clusters=S)
+        )
+        return Estimate(mean, between, alone, n, S, f"between {S} seeds alone")
     stderr = math.sqrt(sum(error**2 for error, _ in known) / S + between**2)
-    below = sum((m.value - ci[0]) ** 2 for m, (_, ci) in zip(metrics, known, strict=True)) / S
-    above = sum((m.value - ci[1]) ** 2 for m, (_, ci) in zip(metrics, known, strict=True)) / S
-    ci95 = mean - math.sqrt(below + half**2), mean + math.sqrt(above + half**2)
-    return Estimate(mean, stderr, ci95, n, S, f"{S} seeds: spread between them and sampling error")
+    members = [(metric.value, ci95) for metric, (_, ci95) in zip(metrics, known, strict=True)]
+    if bounds is None:
+        half = between * intervals.t_quantile(S - 1)
+        below, above = (sum((value - ci95[end]) ** 2 for value, ci95 in members) / S for end in (0, 1))
+        joint = mean - math.sqrt(below + half**2), mean + math.sqrt(above + half**2)
+    else:
+        joint = intervals.pooled_interval(mean, members, between, bounds)
+    return Estimate(mean, stderr, joint, n, S, f"{S} seeds: spread between them and sampling error")
 
 
 def codes(labels: Any, expected: int) -> tuple[Ints, int]:
@@ -265,14 +292,7 @@ def _pvalue(found: Estimate) -> float | None:
 
 
 @cache
-def _t_quantile(p: float, dof: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(dof, p))
-
-
-@cache
 def _noncentrality(dof: int, power: float, alpha: float) -> float:
     from scipy.special import nctdtrinc
 
-    return float(nctdtrinc(dof, 1 - power, _t_quantile(1 - alpha / 2, dof)))
+    return float(nctdtrinc(dof, 1 - power, intervals.t_quantile(dof, 1 - alpha / 2)))
