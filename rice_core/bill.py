@@ -71,8 +71,12 @@ def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], live: list[Passes
     if not reads and not live:
         return "nothing to extract"
     held = {split: len(samples) for split, samples in plan.dataset.splits.items()}
-    images = {(read.split, read.view): min(held.get(read.split, 0), read.most or 1 << 62) for read in reads}
-    cached = sum(max(n for (s, _), n in images.items() if s == split) for split in {split for split, _ in images})
+    images = {
+        (read.split, read.pooling, read.view): min(held.get(read.split, 0), read.most or 1 << 62) for read in reads
+    }
+    # Both views of a split come from one pass, and every way of pooling but the plain mean takes one of its own.
+    shared = {read[:2] for read in images}
+    cached = sum(max(n for (*read, _), n in images.items() if tuple(read) == one) for one in shared)
     passes = cached + sum(each.images for each in live)
     parts = [f"at most {passes} images through the encoder" + (" (cached features are reused)" if cached else "")]
     if budget.tokens_per_second and budget.patch:
@@ -81,7 +85,7 @@ def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], live: list[Passes
         parts.append(f"about {tokens / speed / 60:.1f} min at the recorded {speed / budget.tokens:.1f} images/s")
     else:
         parts.append(f"no speed on record: `ricebench run -e {encoder.shorthand} -p knn ... --limit 64` measures it")
-    dense = sum(n for (_, view), n in images.items() if view == "dense")
+    dense = sum(n for (_, _, view), n in images.items() if view == "dense")
     if budget.patch and budget.dim and dense:
         size = budget.tokens * (budget.dim * 2 + budget.patch**2 * 3)
         parts.append(f"{dense * size / 1e9:.2f} GB of patch tokens on disk")

@@ -26,10 +26,12 @@ from rice_core.digest import json_digest
 from rice_core.errors import UserError
 from rice_core.features import Encoder, Informed, Truth
 from rice_core.images import ImageError, load_image
+from rice_core.pooling import MEAN, Pooling, blocks_of, class_vectors, side_by_side
 from rice_core.probe import View
 
 Geometry = Literal["squash", "native"]
 SHARD_IMAGES = 64
+_Asked = tuple[Geometry, set[View], Pooling]  # of a pass over a shard's images
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Extractor:
         n = len(self._dataset.splits.get(split, ()))
         return range(0, n if most is None else min(n, most), SHARD_IMAGES)
 
-    def shard(self, split: str, view: View, start: int) -> Shard:
+    def shard(self, split: str, view: View, start: int, pooling: Pooling = MEAN) -> Shard:
         """The shard of `view` that begins at image `start`: from the cache, else computed and kept.
 
         items: x_NC, row_N (the image's position in the shard), region_N (its k-th region; -1 - k where that covers nothing).
@@ -127,27 +129,27 @@ class Extractor:
             UserError: the features are not finite, or the size does not suit the encoder.
             StoreError: the disk is full.
         """
-        found = self._cache.get(self._key(split, view, start))
+        found = self._cache.get(self._key(split, view, start, pooling))
         if found is not None:
             return found
         views: set[View] = {view}
         geometry = self.geometry(view)
-        if geometry == "squash" and self.geometry("items") == "squash":
-            # One forward pass for both views where another probe of this run wants the other one.
+        if geometry == "squash" and self.geometry("items") == "squash" and pooling == MEAN:
+            # One forward pass for both views where another probe of this run wants the other one; another pooling has its own.
             views.add("items")
             if start < self._dense_too.get(split, 0):
                 views.add("dense")
         began = time.perf_counter()
-        shards = self._compute(split, start, geometry, views)
+        shards = self._compute(split, start, (geometry, views, pooling))
         self.seconds += time.perf_counter() - began
         for each, shard in shards.items():
-            self._cache.put(self._key(split, each, start), shard)
+            self._cache.put(self._key(split, each, start, pooling), shard)
         return shards[view]
 
     def _samples(self, split: str, start: int) -> tuple[Sample, ...]:
         return self._dataset.splits[split][start : start + SHARD_IMAGES]
 
-    def _key(self, split: str, view: View, start: int) -> str:
+    def _key(self, split: str, view: View, start: int, pooling: Pooling) -> str:
         samples = self._samples(split, start)
         body: dict[str, Any] = {
             "geometry": self.geometry(view),
@@ -158,6 +160,8 @@ class Extractor:
         if view == "items" or isinstance(self._encoder, Informed):
             body["regions"] = [[r.box_xywh, r.label, _plain(r.segmentation)] for s in samples for r in s.regions]
             body["objects"] = [len(sample.regions) for sample in samples]
+        if pooling != MEAN:
+            body["pooling"] = [pooling.kind, pooling.layers]
         if isinstance(self._encoder, Informed):
             body["labels"] = [sample.label for sample in samples]
         return self._key_of(body)
@@ -177,8 +181,8 @@ class Extractor:
         }
         return json_digest(body | dict(about))
 
-    def _compute(self, split: str, start: int, geometry: Geometry, views: set[View]) -> dict[View, Shard]:
-        samples = self._samples(split, start)
+    def _compute(self, split: str, start: int, asked: _Asked) -> dict[View, Shard]:
+        samples, (geometry, views, _) = self._samples(split, start), asked
         futures = self._decode(split, geometry, start)
         if start + SHARD_IMAGES < len(self._dataset.splits[split]):
             self._decode(split, geometry, start + SHARD_IMAGES)  # the next shard, while this one is in the encoder
@@ -194,7 +198,7 @@ class Extractor:
             except ImageError as error:
                 skipped.append({"item": sample.id, "reason": str(error)})
             if len(ready) == self._batch or (ready and row == len(samples) - 1):
-                parts.append(self._forward(samples, rows, ready, geometry, views))
+                parts.append(self._forward(samples, rows, ready, asked))
                 rows, ready = [], []
         return {view: Shard(_concatenate([part[view] for part in parts]), {"skipped": skipped}) for view in views}
 
@@ -219,17 +223,16 @@ class Extractor:
         cover = np.stack([coverage(region, grid, image_hw) for region in sample.regions]) if sample.regions else None
         return _Ready(torch.from_numpy(pixels.copy()).permute(2, 0, 1), image_hw, cover)
 
-    def _forward(
-        self, samples: Sequence[Sample], rows: list[int], ready: list[_Ready], geometry: Geometry, views: set[View]
-    ) -> dict[View, Arrays]:
-        batch = [samples[row] for row in rows]
+    def _forward(self, of: Sequence[Sample], rows: list[int], ready: list[_Ready], asked: _Asked) -> dict[View, Arrays]:
+        batch, (geometry, views, pooling) = [of[row] for row in rows], asked
         model_B3HW = torch.stack([each.model_3HW for each in ready]).to(self._encoder.device)
         if geometry == "squash":
             model_B3HW = self._encoder.normalize(model_B3HW.float() / 255)
         if isinstance(self._encoder, Informed):
             self._encoder.observe([self._truth(s, r, geometry) for s, r in zip(batch, ready, strict=True)])
         with torch.inference_mode():
-            dense_BCHW = self._encoder.encode(model_B3HW).dense_BCHW.float()
+            blocks = blocks_of(self._encoder, model_B3HW, pooling)
+            dense_BCHW = side_by_side(blocks).float()
             finite_B = dense_BCHW.isfinite().flatten(1).all(1).cpu().tolist()
             if not all(finite_B):
                 bad = batch[finite_B.index(False)].id
@@ -239,6 +242,8 @@ class Extractor:
             out: dict[View, Arrays] = {}
             if "items" in views:
                 out["items"] = self._pool_items(dense_BCHW, rows, ready)
+                if "cls" in pooling.kind:  # of whole images alone, one row each
+                    out["items"]["x_NC"] = class_vectors(blocks, pooling).cpu().numpy()
             if "dense" in views:
                 pixels = torch.stack([each.model_3HW for each in ready]).permute(0, 2, 3, 1).numpy()
                 hw = np.array([each.image_hw for each in ready], dtype=np.int32)

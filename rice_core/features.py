@@ -106,3 +106,18 @@ class Informed(Protocol):
 
     def observe(self, truths: Sequence[Truth]) -> None:
         """The truth of the images of the next `encode` call, in order."""
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """An encoder whose last blocks can be read together, whatever its spec asks for."""
+
+    def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
+        """Patch and class tokens of the last `n` blocks, shallow to deep, each behind the final norm.
+
+        That is DINOv2's `get_intermediate_layers(n, return_class_token=True, norm=True)`. `layers=` of the spec says which
+        block is the last, and `norm=0` leaves the norm out.
+
+        Raises:
+            UserError: it has fewer; and as `encode`.
+        """

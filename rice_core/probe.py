@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rice_core.features import Encoder
+from rice_core.pooling import MEAN, Pooling
 from rice_core.record import Artifact, Outcome
 from rice_core.spec import ProbeSpec
 
@@ -33,7 +34,7 @@ class Items:
     """One row a labelled thing: an object of a COCO-format set, or a whole image of a folder-per-class set.
 
     Features are the mean of the patch tokens that the object's mask (else its box) covers, weighted by coverage; the mean
-    of all tokens for a whole image.
+    of all tokens for a whole image, or what another `Pooling` asks for.
     """
 
     x_NC: npt.NDArray[np.float32]
@@ -66,6 +67,8 @@ class Read:
     view: View
     most: int | None = None
     """Images at most; None is all."""
+    pooling: Pooling = MEAN
+    """Of items."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,12 @@ class Work(Protocol):
     def skip(self, item: str, reason: str) -> None:
         """Say that an input is left out; it is counted and shown in the record."""
 
-    def items(self, encoder: Encoder, split: SplitName) -> Items:
-        """All labelled items of a split with their pooled features (cached)."""
+    def items(self, encoder: Encoder, split: SplitName, pooling: Pooling = MEAN) -> Items:
+        """All labelled items of a split with their pooled features (cached).
+
+        Raises:
+            NotApplicable: the encoder or the data set has nothing to pool that way; the sentence says what is missing.
+        """
 
     def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
         """Patch tokens of a split in a fixed order (cached), shard by shard; at most `most` images."""

@@ -255,7 +255,7 @@ class DatasetSpec(Frozen):
 
 
 def _query(query: str, given: str) -> list[tuple[str, str]]:
-    # A form would say a space with +; here it is itself (weights=a+b.pth).
+    # A plus is a plus (pool=cls+mean, weights=a+b.pth), never a space.
     pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
     if len(pairs) != len([part for part in query.split("&") if part]):
         raise UserError(f"{given!r}: write settings as ?key=value&key=value.")

@@ -18,6 +18,7 @@ from rice_core.datasets import Dataset, Sample, label_map
 from rice_core.digest import canonical_json, json_digest
 from rice_core.errors import NotApplicable
 from rice_core.features import Encoder
+from rice_core.pooling import MEAN, Pooling, check_poolable
 from rice_core.probe import DenseBatch, Items, Sibling, SplitName
 from rice_core.record import Artifact, Cell, Record, Skipped
 from rice_core.train.parallel import World
@@ -79,11 +80,12 @@ class CellWork:
     def skip(self, item: str, reason: str) -> None:
         self.skipped[item] = Skipped(item=item, reason=reason)
 
-    def items(self, encoder: Encoder, split: SplitName) -> Items:
+    def items(self, encoder: Encoder, split: SplitName, pooling: Pooling = MEAN) -> Items:
+        check_poolable(pooling, encoder, self._cell.encoder.title, self._dataset.provides)
         samples = self.samples(split)
         x, y, ids, clusters = [], [], [], []
         for start in self.progress(self._features.starts(split), f"{self._cell.encoder.title}: {split} features"):
-            shard = self._features.shard(split, "items", start)
+            shard = self._features.shard(split, "items", start, pooling)
             self._note(shard.notes)
             if not shard.arrays:
                 continue

@@ -138,10 +138,25 @@ class TorchEncoder:
     def encode(self, pixels_B3HW: torch.Tensor) -> Features:
         pixels_B3HW = self._fit(pixels_B3HW.to(self.device, getattr(torch, self._spec.dtype)))
         h, w = (side // self.patch for side in pixels_B3HW.shape[-2:])
-        raw = self._tokens(pixels_B3HW)
-        grids = tuple(self._grid(layer, raw_BTC, h, w) for layer, raw_BTC in zip(self._layers, raw, strict=True))
-        cls_BC = self._class_token(self._layers[-1], raw[-1]) if self._trunk.has_cls else None
+        raw = self._tokens(pixels_B3HW, self._layers)
+        normed = [self._normed(layer, native=self._trunk.normed) for layer in self._layers]
+        grids = tuple(self._grid(raw_BTC, h, w, each) for raw_BTC, each in zip(raw, normed, strict=True))
+        cls_BC = self._class_token(raw[-1], self._normed(self._layers[-1], native=True))
         return Features(grids[-1], cls_BC, grids if len(grids) > 1 else ())
+
+    def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
+        """See `rice_core.features.Layered`."""
+        last = self._layers[-1]
+        if not 1 <= n <= last + 1:
+            read = (
+                "" if last == len(self._trunk.blocks) - 1 else f" up to the one that its layers= names (block {last})"
+            )
+            raise UserError(f"{self._spec.title} has {last + 1} blocks{read}; write layers=1 to layers={last + 1}.")
+        pixels_B3HW = self._fit(pixels_B3HW.to(self.device, getattr(torch, self._spec.dtype)))
+        h, w = (side // self.patch for side in pixels_B3HW.shape[-2:])
+        normed = self._spec.norm_last is not False
+        raw = self._tokens(pixels_B3HW, range(last - n + 1, last + 1))
+        return tuple(Features(self._grid(each, h, w, normed), self._class_token(each, normed)) for each in raw)
 
     def weights_digest(self) -> str:
         """Computed once: ask again from a new encoder after training the weights."""
@@ -170,8 +185,8 @@ class TorchEncoder:
             )
         return pixels_B3HW
 
-    def _tokens(self, pixels_B3HW: torch.Tensor) -> list[torch.Tensor]:
-        """The raw output of each wanted block, shallow to deep, (B, T, C) each."""
+    def _tokens(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
+        """The raw output of each of these blocks, (B, T, C) each."""
         seen: dict[int, torch.Tensor] = {}
 
         def keep(layer: int) -> Callable[..., None]:
@@ -180,15 +195,15 @@ class TorchEncoder:
 
             return hook
 
-        hooks = [self._trunk.blocks[layer].register_forward_hook(keep(layer)) for layer in self._layers]
+        hooks = [self._trunk.blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
         try:
             self._trunk.forward(pixels_B3HW)
         finally:
             for handle in hooks:
                 handle.remove()
-        return [seen[layer] for layer in self._layers]
+        return [seen[layer] for layer in layers]
 
-    def _grid(self, layer: int, raw_BTC: torch.Tensor, h: int, w: int) -> torch.Tensor:
+    def _grid(self, raw_BTC: torch.Tensor, h: int, w: int, normed: bool) -> torch.Tensor:
         """Tokens of one block -> (B, C, h, w) without the prefix."""
         prefix = self._trunk.prefix
         if raw_BTC.shape[1] != prefix + h * w:
@@ -197,13 +212,16 @@ class TorchEncoder:
                 "so its patch grid is not known; use a plain vision transformer."
             )
         patches_BTC = raw_BTC[:, prefix:]
-        if self._normed(layer, native=self._trunk.normed):
+        if normed:
             patches_BTC = self._trunk.norm(patches_BTC)
         return patches_BTC.float().transpose(1, 2).reshape(raw_BTC.shape[0], -1, h, w)
 
-    def _class_token(self, layer: int, raw_BTC: torch.Tensor) -> torch.Tensor:
+    def _class_token(self, raw_BTC: torch.Tensor, normed: bool) -> torch.Tensor | None:
+        """(B, C), or None where the model has none."""
+        if not self._trunk.has_cls:
+            return None
         first_BC = raw_BTC[:, 0]
-        first_BC = self._trunk.norm(first_BC) if self._normed(layer, native=True) else first_BC
+        first_BC = self._trunk.norm(first_BC) if normed else first_BC
         return first_BC.float()
 
     def _normed(self, layer: int, *, native: bool) -> bool:
