@@ -113,7 +113,8 @@ def _write(
     quality = 0.3 + 0.01 * int(cell.encoder.model.split("-")[1])
     hits = 100.0 * (luck < np.clip(quality + rng.normal(0, 0.05, len(luck)), 0, 1))
     scores = Scores(sample=_SAMPLES, cluster=_CLUSTERS, values={metric: tuple(hits.tolist())})
-    metrics: list[Metric] = [metric_of(scores, metric, unit="%", better="higher", chance=12.5, ceiling=100.0)]
+    levels = {"chance": 12.5, "ceiling": 100.0}
+    metrics: list[Metric] = [metric_of(scores, metric, unit="%", better="higher", **levels, bounds=(0.0, 100.0))]
     artifacts: tuple[Artifact, ...] = ()
     if cell.probe.name == "tokens":
         artifacts = (

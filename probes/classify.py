@@ -1,7 +1,11 @@
-"""What the classification probes share: labelled unit vectors in, an Outcome of hits out. N items, C channels."""
+"""What the classification probes share: labelled unit vectors in, an Outcome of hits out.
+
+Letters: N items, C channels, K classes, R guesses of an item (1 or 5), best first.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,17 +13,25 @@ import numpy as np
 import numpy.typing as npt
 
 from rice_core.errors import NotApplicable, UserError
+from rice_core.intervals import design_effect, hits_interval
+from rice_core.pooling import Pooling
 from rice_core.ratios import mean_of_ratios
 from rice_core.record import Metric, Outcome, Scores
-from rice_core.stats import Ints, metric_of, t_interval
+from rice_core.spec import Param
+from rice_core.stats import Ints, codes, metric_of
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
     from rice_core.probe import SplitName, Work
 
+PERCENT = (0.0, 100.0)
+BEST = 5
+"""Guesses of `top5`."""
+_GEOMETRY = (
+    "on images squashed to the encoder's input (whole labelled images: by the model's own resize and crop, where the data set "
+    "has no regions)"
+)
 ASSUMPTIONS = (
-    "An item is one annotated object (or one labelled image) and its vector is the mean of the patch tokens it covers, "
-    "weighted by coverage, on images squashed to the encoder's input.",
     "Vectors are scaled to unit length first: the length of a mean depends on how many patches it is over, so it would "
     "tell the size of an object, hence its class, even from tokens that are noise.",
     "accuracy is the mean of the per-class accuracies over the classes of the validation split; a class without a "
@@ -38,14 +50,35 @@ class Labelled:
     clusters: tuple[str, ...]
 
 
-def labelled(work: Work, encoder: Encoder, split: SplitName) -> Labelled:
+def pooling_of(probe: str, kind: str, layers: int) -> Pooling:
+    """The parameters `pool` and `layers` of a probe.
+
+    Raises:
+        UserError: there is no such pooling.
+    """
+    if kind not in ("mean", "cls", "cls+mean"):
+        raise UserError(f"{probe}: there is no pool={kind}; write mean, cls or cls+mean.")
+    if layers < 1:
+        raise UserError(
+            f"{probe}: layers={layers} reads no block; write how many of the last blocks, such as layers=4."
+        )
+    return Pooling(kind, layers)  # type: ignore[arg-type]
+
+
+def params_of(pooling: Pooling) -> dict[str, Param]:
+    """Its part of a ProbeSpec; empty for the default, so that cells of before the parameters keep their ids."""
+    asked: dict[str, Param] = {"pool": pooling.kind, "layers": pooling.layers}
+    return {key: value for key, value in asked.items() if value != {"pool": "mean", "layers": 1}[key]}
+
+
+def labelled(work: Work, encoder: Encoder, split: SplitName, pooling: Pooling) -> Labelled:
     """The items of a split that have a label, as unit vectors.
 
     Raises:
-        NotApplicable: fewer than two classes.
+        NotApplicable: fewer than two classes, or nothing to pool that way.
         UserError: a feature that is not finite.
     """
-    items = work.items(encoder, split)
+    items = work.items(encoder, split, pooling)
     rows = np.array([row for row in np.argsort(np.array(items.ids)) if items.y_N[row] >= 0], dtype=np.int64)
     found = len(np.unique(items.y_N[rows]))
     if found < 2:
@@ -58,35 +91,71 @@ def labelled(work: Work, encoder: Encoder, split: SplitName) -> Labelled:
     return Labelled(x_NC, items.y_N[rows], ids, clusters)
 
 
-def outcome(guess_N: npt.NDArray[np.int64], val: Labelled, assumptions: tuple[str, ...]) -> Outcome:
-    """`accuracy` (mean per class, the headline) and `top1`, both in percent, clustered by image.
+def outcome(
+    ranked_NR: npt.NDArray[np.int64],
+    val: Labelled,
+    pooling: Pooling,
+    assumptions: tuple[str, ...],
+    used: Mapping[str, Param] | None = None,
+) -> Outcome:
+    """`accuracy` (mean per class, the headline), `top1`, and `top5` where five guesses are given; percent, clustered by image.
 
     A classifier that cannot see the image guesses class c with the same probability whatever the truth, so its mean
-    per-class accuracy is 100 / classes exactly, however uneven the classes: that is `chance`. Top-1 has no such level.
+    per-class accuracy is 100 / classes exactly, however uneven the classes: that is `chance`. Top-1 and top-5 have no such level.
+
+    Args:
+        ranked_NR: classes, the best first; -1 is no guess.
+        used: of the probe's parameters, those that were not used as asked.
     """
-    hit_N = 100.0 * (guess_N == val.y_N)
-    rows_N = np.arange(len(hit_N))
-    _, balanced_N = mean_of_ratios(
-        hit_N, np.ones(len(hit_N)), group_E=val.y_N, row_E=rows_N, cluster_E=np.array(val.clusters)
-    )
-    columns = {"accuracy": tuple(balanced_N.tolist()), "top1": tuple(hit_N.tolist())}
+    hit_NR = ranked_NR == val.y_N[:, None]
+    hits = {"accuracy": hit_NR[:, 0], "top1": hit_NR[:, 0]}
+    if ranked_NR.shape[1] == BEST:
+        hits["top5"] = hit_NR.any(1)
+    groups = {name: np.zeros_like(val.y_N) for name in hits} | {"accuracy": val.y_N}
+    columns = {name: tuple((100.0 * hit_N).tolist()) for name, hit_N in hits.items()}
+    columns["accuracy"] = _balanced(hits["accuracy"], val)
     scores = Scores(sample=val.ids, cluster=val.clusters, values=columns)
-    chance = 100.0 / len(np.unique(val.y_N))
-    accuracy = metric_of(scores, "accuracy", unit="%", better="higher", chance=chance, ceiling=100.0)
-    top1 = metric_of(scores, "top1", unit="%", better="higher", ceiling=100.0)
-    images = len(set(val.clusters))
+    chance = {"accuracy": 100.0 / len(np.unique(val.y_N))}
+    metrics = [
+        metric_of(scores, name, unit="%", better="higher", chance=chance.get(name), ceiling=100.0, bounds=PERCENT)
+        for name in hits
+    ]
     return Outcome(
-        metrics=(
-            no_surer_than_hits(accuracy, hit_N > 0, val.y_N, images),
-            no_surer_than_hits(top1, hit_N > 0, np.zeros_like(val.y_N), images),
-        ),
+        metrics=tuple(no_surer_than_hits(metric, scores, hits[metric.name], groups[metric.name]) for metric in metrics),
         scores=scores,
-        assumptions=ASSUMPTIONS + assumptions,
+        assumptions=(_vector(pooling), *ASSUMPTIONS, *assumptions),
+        used=dict(used or {}),
     )
 
 
-def no_surer_than_hits(metric: Metric, hit_N: npt.NDArray[np.bool_], group_N: Ints, images: int) -> Metric:
-    """The metric with at least the error of independent hits whose class shares are smoothed.
+def _balanced(hit_N: npt.NDArray[np.bool_], val: Labelled) -> tuple[float, ...]:
+    ones_N, rows_N = np.ones(len(hit_N)), np.arange(len(hit_N))
+    clusters = np.array(val.clusters)
+    _, values_N = mean_of_ratios(100.0 * hit_N, ones_N, group_E=val.y_N, row_E=rows_N, cluster_E=clusters)
+    return tuple(values_N.tolist())
+
+
+def _vector(pooling: Pooling) -> str:
+    """What an item's vector is, in words."""
+    last = (
+        ""
+        if pooling.layers == 1
+        else f" of each of the last {pooling.layers} blocks, behind the final norm, side by side"
+    )
+    if pooling.kind == "mean":
+        return (
+            "An item is one annotated object (or one labelled image) and its vector is the mean of the patch tokens it covers, "
+            f"weighted by coverage{last}, {_GEOMETRY}."
+        )
+    mean = "" if pooling.kind == "cls" else ", and after it the mean of the last block's patch tokens"
+    return (
+        f"An item is one labelled image and its vector is the class token{last}{mean} (as in DINOv2's linear evaluation), on "
+        "images by the model's own resize and crop."
+    )
+
+
+def no_surer_than_hits(metric: Metric, scores: Scores, hit_N: npt.NDArray[np.bool_], group_N: Ints) -> Metric:
+    """The metric with at least the error of independent hits whose class shares are smoothed, and Wilson's interval.
 
     A class with no hit (or no miss) shows no spread, so near chance and near 100 the observed error is far too small, and
     noise would look worse than chance by many sigma. Here each class takes ten more items that hit at the overall rate,
@@ -95,17 +164,20 @@ def no_surer_than_hits(metric: Metric, hit_N: npt.NDArray[np.bool_], group_N: In
     """
     if metric.stderr is None:
         return metric
-    _, code_N = np.unique(group_N, return_inverse=True)
+    code_N, K = codes(group_N, len(hit_N))
     n_K, hits_K = np.bincount(code_N), np.bincount(code_N, hit_N)
-    alike = len(n_K) ** 2 / (1 / n_K).sum()  # Items of one class that would give as exact a mean as these classes do.
+    alike = K**2 / (1 / n_K).sum()  # Items of one class that would give as exact a mean as these classes do.
     rate = (metric.value / 100 * alike + 2) / (alike + 4)
     share_K = (hits_K + 10 * rate) / (n_K + 10)
     if metric.chance is not None and metric.value < metric.chance:
-        share_K = np.full(len(n_K), metric.chance / 100)
-    floor = 100 * float(np.sqrt((share_K * (1 - share_K) / n_K).sum())) / len(n_K)
+        share_K = np.full(K, metric.chance / 100)
+    floor = 100 * float(np.sqrt((share_K * (1 - share_K) / n_K).sum())) / K
+    # The independent hits of one class that would have this error; clustered ones are worth fewer.
+    share, cluster_N, G = float(share_K.mean()), *codes(scores.cluster, len(hit_N))
+    independent = share * (1 - share) / (floor / 100) ** 2
+    effect = design_effect(np.array(scores.values[metric.name]), hit_N, 1 / n_K[code_N], cluster_N)
+    ci95 = hits_interval(metric.value, independent / effect, PERCENT, clusters=G, lone=len(hit_N) == G)
     if metric.stderr >= floor:
-        return metric
-    update = {"stderr": floor, "ci95": t_interval(metric.value, floor, images - 1)}
-    return metric.model_copy(
-        update=update | {"method": f"binomial with smoothed class shares, wider than {metric.method}"}
-    )
+        return metric.model_copy(update={"ci95": ci95})
+    method = f"binomial with smoothed class shares, wider than {metric.method}"
+    return metric.model_copy(update={"stderr": floor, "ci95": ci95, "method": method})

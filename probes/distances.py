@@ -27,6 +27,13 @@ class Pairs:
     across_P: npt.NDArray[np.float32]
     """One token in an object, the other in another category or the background. Empty without annotations."""
 
+    tokens: int
+
+    @property
+    def sampled(self) -> bool:
+        """Whether they are not all pairs of the image."""
+        return len(self.all_P) < self.tokens * (self.tokens - 1)
+
     @property
     def separation(self) -> float | None:
         """AUROC in percent that a pair within one object is closer than a pair across; None without both kinds."""
@@ -49,10 +56,10 @@ def token_pairs(x_TC: Floats, label_T: Ints | None, *, most: int, generator: np.
     other_AT = chosen_A[:, None] != np.arange(T)
     if label_T is None:
         nothing = np.zeros(0, np.float32)
-        return Pairs(distance_AT[other_AT], nothing, nothing)
+        return Pairs(distance_AT[other_AT], nothing, nothing, T)
     same_AT = label_T[chosen_A, None] == label_T
     object_AT = (label_T[chosen_A, None] >= 0) | (label_T >= 0)
-    return Pairs(distance_AT[other_AT], distance_AT[other_AT & same_AT & object_AT], distance_AT[~same_AT])
+    return Pairs(distance_AT[other_AT], distance_AT[other_AT & same_AT & object_AT], distance_AT[~same_AT], T)
 
 
 def token_labels(label_HW: Ints, grid_hw: tuple[int, int]) -> Ints:

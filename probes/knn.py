@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from probes.classify import labelled, outcome
+from probes.classify import BEST, labelled, outcome, params_of, pooling_of
 from rice_core.errors import UserError
+from rice_core.pooling import Pooling
 from rice_core.record import Outcome
 from rice_core.spec import ProbeSpec
 
@@ -35,6 +36,10 @@ class Knn:
 
     k: int = 10
     temperature: float = 0.0
+    pool: str = "mean"
+    """Of the patch tokens; or cls, or cls+mean, of whole labelled images."""
+    layers: int = 1
+    """Last blocks whose vectors stand side by side."""
     recipe: str = "standard"
 
     name: ClassVar[str] = "knn"
@@ -50,46 +55,64 @@ class Knn:
             raise UserError(f"knn: k={self.k} asks for no neighbour; write k=1 or more.")
         if not 0 <= self.temperature < float("inf"):
             raise UserError(f"knn: temperature={self.temperature} cannot be; write 0 for a plain majority, or 0.07.")
+        pooling_of(self.name, self.pool, self.layers)
+
+    @property
+    def pooling(self) -> Pooling:
+        return pooling_of(self.name, self.pool, self.layers)
 
     @property
     def spec(self) -> ProbeSpec:
-        params = {"k": self.k, "temperature": self.temperature}
+        params = {"k": self.k, "temperature": self.temperature} | params_of(self.pooling)
         return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
 
     @property
     def reads(self) -> tuple[Read, ...]:
         from rice_core.probe import Read
 
-        return Read("train", "items"), Read("val", "items")
+        return Read("train", "items", pooling=self.pooling), Read("val", "items", pooling=self.pooling)
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. Nothing here is random: every seed gives the same numbers."""
         import torch
 
-        train, val = labelled(work, encoder, "train"), labelled(work, encoder, "val")
+        train, val = (labelled(work, encoder, split, self.pooling) for split in ("train", "val"))
+        if self.k > len(train.ids):
+            raise UserError(
+                f"knn: k={self.k} neighbours of only {len(train.ids)} train items would give every item the same votes; "
+                f"write a smaller k, such as knn?k={max(1, len(train.ids) // 10)}."
+            )
         x_NC, y_N = (torch.from_numpy(array).to(encoder.device) for array in (train.x_NC, train.y_N))
+        best = BEST if self._has_top5(len(np.unique(train.y_N))) else 1
         rows = max(1, _SIMILARITIES // len(x_NC))
         starts = work.progress(range(0, len(val.x_NC), rows), f"{encoder.spec.title}: nearest neighbours")
         blocks = (torch.from_numpy(val.x_NC[start : start + rows]).to(encoder.device) for start in starts)
-        guess_M = torch.cat([vote(block_MC, x_NC, y_N, self.k, self.temperature) for block_MC in blocks])
-        return outcome(guess_M.cpu().numpy().astype(np.int64), val, self._assumptions())
-
-    def _assumptions(self) -> tuple[str, ...]:
-        how = f"weighted by exp(cosine / {self.temperature})" if self.temperature else "by plain majority"
-        return (
-            f"The {self.k} nearest train items by cosine vote {how}; equal votes go to the class with the nearest.",
+        ranked_MR = torch.cat(
+            [ranked(votes(block_MC, x_NC, y_N, self.k, self.temperature), best) for block_MC in blocks]
         )
+        return outcome(ranked_MR.cpu().numpy().astype(np.int64), val, self.pooling, self._assumptions(best))
+
+    def _has_top5(self, classes: int) -> bool:
+        """Five of five classes are no guess, and fewer than five neighbours cannot vote for five."""
+        return classes > BEST and self.k >= BEST
+
+    def _assumptions(self, best: int) -> tuple[str, ...]:
+        how = f"weighted by exp(cosine / {self.temperature})" if self.temperature else "by plain majority"
+        said = f"The {self.k} nearest train items by cosine vote {how}; equal votes go to the class with the nearest."
+        if best == 1:
+            return (said,)
+        return said, "top5 takes the five classes with the most votes; a class without a vote is no guess."
 
 
-def vote(
+def votes(
     x_MC: torch.Tensor, train_NC: torch.Tensor, train_y_N: torch.Tensor, k: int, temperature: float
 ) -> torch.Tensor:
-    """The class that the k most similar of the unit vectors `train_NC` vote for, [M]; all of them where N < k."""
+    """What the k most similar of the unit vectors `train_NC` vote for each class, [M, K]; k is at most N."""
     import torch
 
     # Equal vectors must stay equal: the product's rounding differs by position, and would break their ties by it.
     cosine_MN = (x_MC @ train_NC.T).mul_(2**20).round_().div_(2**20)
-    cosine_Mk, nearest_Mk = cosine_MN.topk(min(k, len(train_NC)), dim=1)
+    cosine_Mk, nearest_Mk = cosine_MN.topk(k, dim=1)
     # Halves of halves never sum to a whole vote, and a nearer one outweighs all that are farther.
     rank_k = torch.arange(1, cosine_Mk.shape[1] + 1, dtype=torch.float64, device=x_MC.device)
     weight_Mk = (1 + 0.5**rank_k).expand(cosine_Mk.shape)
@@ -97,4 +120,10 @@ def vote(
         # Relative to the nearest, so that a small temperature cannot overflow.
         weight_Mk = torch.exp((cosine_Mk - cosine_Mk[:, :1]).double() / temperature)
     votes_MK = torch.zeros(len(x_MC), int(train_y_N.max()) + 1, dtype=torch.float64, device=x_MC.device)
-    return votes_MK.scatter_add_(1, train_y_N[nearest_Mk], weight_Mk).argmax(1)
+    return votes_MK.scatter_add_(1, train_y_N[nearest_Mk], weight_Mk)
+
+
+def ranked(votes_MK: torch.Tensor, best: int) -> torch.Tensor:
+    """The classes with the most votes, [M, best], -1 where none is left with any; of equal ones the first, as argmax."""
+    sorted_MK, class_MK = votes_MK.sort(dim=1, descending=True, stable=True)
+    return class_MK.masked_fill(sorted_MK <= 0, -1)[:, :best]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from probes.classify import labelled, outcome
+from probes.classify import BEST, labelled, outcome, params_of, pooling_of
 from probes.logistic import PENALTIES, choose_C, fit_logistic, logits, penalties, standardiser
 from rice_core.errors import UserError
+from rice_core.pooling import Pooling
 from rice_core.record import Outcome
-from rice_core.spec import ProbeSpec
+from rice_core.spec import Param, ProbeSpec
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
@@ -27,6 +28,10 @@ class Linear:
 
     holdout: float = 0.2
     """Share of the train images that choose C."""
+    pool: str = "mean"
+    """Of the patch tokens; or cls, or cls+mean, of whole labelled images."""
+    layers: int = 1
+    """Last blocks whose vectors stand side by side."""
     recipe: str = "standard"
 
     name: ClassVar[str] = "linear"
@@ -40,24 +45,28 @@ class Linear:
     def __post_init__(self) -> None:
         if not 0 < self.holdout < 1:
             raise UserError(f"linear: holdout={self.holdout} is no share; write a number between 0 and 1, such as 0.2.")
+        pooling_of(self.name, self.pool, self.layers)
+
+    @property
+    def pooling(self) -> Pooling:
+        return pooling_of(self.name, self.pool, self.layers)
 
     @property
     def spec(self) -> ProbeSpec:
-        return ProbeSpec(
-            name=self.name, version=self.version, recipe=self.recipe, params={"holdout": float(self.holdout)}
-        )
+        params: dict[str, Param] = {"holdout": float(self.holdout)} | params_of(self.pooling)
+        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
 
     @property
     def reads(self) -> tuple[Read, ...]:
         from rice_core.probe import Read
 
-        return Read("train", "items"), Read("val", "items")
+        return Read("train", "items", pooling=self.pooling), Read("val", "items", pooling=self.pooling)
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed divides the train images into those that fit and those that choose C."""
         import torch
 
-        train, val = labelled(work, encoder, "train"), labelled(work, encoder, "val")
+        train, val = (labelled(work, encoder, split, self.pooling) for split in ("train", "val"))
         classes_K, codes_N = np.unique(train.y_N, return_inverse=True)
         x_ND, val_MD = (torch.from_numpy(split.x_NC).to(encoder.device) for split in (train, val))
         mean_D, scale_D = standardiser(x_ND)
@@ -66,8 +75,12 @@ class Linear:
         grid = work.progress(PENALTIES, f"{encoder.spec.title}: linear probe")
         choice = choose_C(x_ND, y_N, np.array(train.clusters), grid, holdout=self.holdout, seed=seed)
         weight_DK = fit_logistic(x_ND, y_N, len(classes_K), C=choice.C, start_DK=choice.weight_DK)
-        guess_M = classes_K[logits(val_MD, weight_DK).argmax(1).cpu().numpy()]
-        return outcome(guess_M, val, (self._assumption(), choice.sentence))
+        # Five of five classes are no guess.
+        best = BEST if len(classes_K) > BEST else 1
+        order_MK = logits(val_MD, weight_DK).sort(dim=1, descending=True, stable=True).indices
+        ranked_MR = classes_K[order_MK[:, :best].cpu().numpy()]
+        used = {} if choice.held_out else {"holdout": 0.0}
+        return outcome(ranked_MR, val, self.pooling, (self._assumption(), choice.sentence), used)
 
     def _assumption(self) -> str:
         return (

@@ -18,7 +18,7 @@ from probes.logistic import PENALTIES, choose_C, fit_logistic, penalties, standa
 from rice_core.errors import NotApplicable, UserError
 from rice_core.ratios import mean_of_ratios
 from rice_core.record import Metric, Outcome, Scores
-from rice_core.spec import ProbeSpec
+from rice_core.spec import Param, ProbeSpec
 from rice_core.stats import Floats, bootstrap, metric_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class LinearSeg:
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed draws the train tokens and the images that choose C."""
-        head, how = self._fit(encoder, seed, work)
+        head, how, used = self._fit(encoder, seed, work)
         kinds = len(work.classes) + 1
         ids: list[str] = []
         cells: list[npt.NDArray[np.int64]] = []
@@ -100,9 +100,10 @@ class LinearSeg:
                 work.artifact_json("linear-seg.json", by_category(work.classes, cells_N3K)),
             ),
             assumptions=(*self._assumptions(), how),
+            used=used,
         )
 
-    def _fit(self, encoder: Encoder, seed: int, work: Work) -> tuple[Head, str]:
+    def _fit(self, encoder: Encoder, seed: int, work: Work) -> tuple[Head, str, dict[str, Param]]:
         import torch
 
         found: dict[str, tuple[npt.NDArray[np.float32], Labels]] = {}
@@ -130,7 +131,9 @@ class LinearSeg:
         y_T = torch.from_numpy(codes_T).to(encoder.device)
         choice = choose_C(x_TC, y_T, image_T, grid, holdout=_HOLDOUT, seed=seed)
         weight_CL = fit_logistic(x_TC, y_T, len(met_L), C=choice.C, start_DK=choice.weight_DK)
-        return Head(mean_C, scale_C, weight_CL, met_L), choice.sentence
+        most = max(len(labels_T) for _, labels_T in found.values())
+        how = f"{choice.sentence} The classifier learnt from {len(labels_T):,} tokens, at most {most} of each of {len(images)} images."
+        return Head(mean_C, scale_C, weight_CL, met_L), how, {"images": len(images), "tokens_per_image": most}
 
     def _assumptions(self) -> tuple[str, ...]:
         return (
@@ -192,12 +195,14 @@ def judge(ids: tuple[str, ...], cells_N3K: npt.NDArray[np.int64], seed: int) -> 
     union_NP = guess_NP + truth_NP - right_NP
     columns = {"miou": _per_image(right_NP, union_NP), "macc": _per_image(right_NP, truth_NP)}
     scores = Scores(sample=ids, cluster=ids, values=columns)
-    error = bootstrap(mean_iou, np.stack([right_NP, union_NP, truth_NP], 1), seed=seed)
-    miou = metric_of(scores, "miou", unit="%", better="higher", ceiling=100.0)
+    bounds = (0.0, 100.0)
+    error = bootstrap(mean_iou, np.stack([right_NP, union_NP, truth_NP], 1), bounds=bounds, seed=seed)
+    miou = metric_of(scores, "miou", unit="%", better="higher", ceiling=100.0, bounds=bounds)
     method = error.method.replace("clusters", "images").replace("one cluster", "one image")
     miou = miou.model_copy(update={"stderr": error.stderr, "ci95": error.ci95, "method": method})
     chance = 100.0 / len(present_P)
-    return scores, (miou, metric_of(scores, "macc", unit="%", better="higher", chance=chance, ceiling=100.0))
+    macc = metric_of(scores, "macc", unit="%", better="higher", chance=chance, ceiling=100.0, bounds=bounds)
+    return scores, (miou, macc)
 
 
 def mean_iou(sums_R3P: Floats) -> Floats:

@@ -34,7 +34,7 @@ def embed(x_NC: Floats, *, perplexity: float, seed: int, steps: Iterable[int] = 
 
     Args:
         x_NC: finite features.
-        perplexity: effective number of neighbours, lowered to (N - 1) / 3 for few objects.
+        perplexity: effective number of neighbours, lowered as `possible` says.
         steps: the numbers 0 to STEPS - 1; a progress bar may stand between.
 
     Returns:
@@ -46,7 +46,7 @@ def embed(x_NC: Floats, *, perplexity: float, seed: int, steps: Iterable[int] = 
     if len(x_NC) < 4:
         raise ValueError(f"a map needs at least 4 objects, not {len(x_NC)}")
     unit_NC = normalised(np.asarray(x_NC, dtype=np.float64))
-    p_NN = affinities(unit_NC, min(perplexity, (len(unit_NC) - 1) / 3)).astype(np.float32)
+    p_NN = affinities(unit_NC, possible(perplexity, len(unit_NC))).astype(np.float32)
     y_N3 = _initial(unit_NC, np.random.default_rng(seed)).astype(np.float32)
     mean_N3, square_N1 = np.zeros_like(y_N3), np.zeros((len(y_N3), 1), np.float32)
     # The products are N x 3: BLAS threads only wait for each other there (1.3 s against 7 to 10 s for 1000 objects).
@@ -60,6 +60,11 @@ def embed(x_NC: Floats, *, perplexity: float, seed: int, steps: Iterable[int] = 
             rate = LEARNING_RATE * min(1.0, (1 - step / STEPS) / (1 - FALLING_FROM))
             y_N3 = normalised(y_N3 - rate * unbiased * mean_N3 / (np.sqrt(square_N1) + 1e-12))
     return normalised(y_N3.astype(np.float64))
+
+
+def possible(perplexity: float, objects: int) -> float:
+    """The perplexity, or (N - 1) / 3 where it is lower: with more neighbours than that most objects are neighbours of most."""
+    return min(perplexity, (objects - 1) / 3)
 
 
 def affinities(x_NC: Floats, perplexity: float) -> Floats:

@@ -17,7 +17,7 @@ from probes import pca, sphere
 from probes.distances import Pairs, token_labels, token_pairs
 from rice_core.errors import NotApplicable, UserError
 from rice_core.record import Artifact, Metric, Outcome, Scores
-from rice_core.spec import ProbeSpec
+from rice_core.spec import Param, ProbeSpec
 from rice_core.stats import metric_of
 
 if TYPE_CHECKING:
@@ -99,11 +99,15 @@ class Tokens:
         distances, metrics, scores, notes = _distances(measured)
         colours, picture = _colours(shown, work)
         layout, note = self._layout(encoder, seed, work)
+        used: dict[str, Param] = {"images": len(measured), "pairs_per_image": int(measured[0].counts.sum())}
+        used["tsne_objects"] = objects = len(layout["points"]) if layout else 0
         if layout is not None:
+            used["perplexity"] = sphere.possible(self.perplexity, objects)
             metrics += (_trust_metric(layout),)
         body = {"distances": distances, "pca": colours, "tsne": layout}
         artifacts = (work.artifact_json("tokens.json", body), picture)
-        return Outcome(metrics=metrics, scores=scores, artifacts=artifacts, assumptions=(*notes, _FIGURE_5, note))
+        said = (*notes, _FIGURE_5, note)
+        return Outcome(metrics=metrics, scores=scores, artifacts=artifacts, assumptions=said, used=used)
 
     def _look(self, encoder: Encoder, seed: int, work: Work) -> tuple[list[_Measured], list[_Shown]]:
         generator, bad = np.random.default_rng(seed), []
@@ -147,9 +151,11 @@ class Tokens:
             return None, "Figure 1 is left out: all objects have the same features, so none is nearer than another."
         steps = work.progress(range(sphere.STEPS), f"{encoder.spec.title}: t-SNE of {len(chosen)} objects")
         y_N3 = sphere.embed(x_NC, perplexity=self.perplexity, seed=seed, steps=steps)
+        used = sphere.possible(self.perplexity, len(chosen))
+        why = f" in place of {self.perplexity:g}, a third of the other objects" if used < self.perplexity else ""
         note = (
-            "The paper does not say how Figure 1 was laid out: here t-SNE runs on the sphere itself, on mean patch tokens "
-            f"compared by cosine, perplexity {self.perplexity:g}."
+            "The paper does not say how Figure 1 was laid out: here t-SNE runs on the sphere itself, on mean patch tokens of "
+            f"{len(chosen)} objects compared by cosine, perplexity {used:g}{why}."
         )
         return _layout_body(x_NC, y_N3, items, chosen), note
 
@@ -168,6 +174,8 @@ class _Measured:
     image_id: str
     mean: float
     counts: npt.NDArray[np.int64]
+    sampled: bool
+    """Whether not all pairs are counted."""
     separation: float | None
     within: float | None
     across: float | None
@@ -178,12 +186,17 @@ class _Measured:
         within, across = (float(p.mean(dtype=np.float64)) if len(p) else None for p in (pairs.within_P, pairs.across_P))
         counts = np.bincount(level_P, minlength=BINS * FINE + 1)
         mean = float(pairs.all_P.mean(dtype=np.float64))
-        return cls(image_id, mean, counts, pairs.separation, within, across)
+        return cls(image_id, mean, counts, pairs.sampled, pairs.separation, within, across)
 
 
 def _distances(measured: Sequence[_Measured]) -> tuple[dict[str, Any], tuple[Metric, ...], Scores, tuple[str, ...]]:
     """The distances part of tokens.json, the metrics, the scores and the assumptions."""
     notes = ["The paper does not say which distance Figure 4 shows: here 1 - cosine of two tokens of one image."]
+    if measured[0].sampled:
+        notes.append(
+            f"{measured[0].counts.sum():,} pairs of an image are measured, of a random sample of its tokens with all, for all "
+            "pairs are more than pairs_per_image."
+        )
     separable = [image for image in measured if image.separation is not None]
     if separable and len(separable) < len(measured):
         # One set of images for both numbers, so that each score column belongs to the same samples.
@@ -197,11 +210,12 @@ def _distances(measured: Sequence[_Measured]) -> tuple[dict[str, Any], tuple[Met
         values["object-separation"] = tuple(image.separation for image in used if image.separation is not None)
     ids = tuple(image.image_id for image in used)
     scores = Scores(sample=ids, cluster=ids, values=values)
-    metrics = [metric_of(scores, "token-distance", unit="", better="neither")]
+    metrics = [metric_of(scores, "token-distance", unit="", better="neither", bounds=(0.0, 2.0))]
     counts = np.sum([image.counts for image in used], axis=0)
     body: dict[str, Any] = _histogram(counts) | {"images": len(used), "mean": round(metrics[0].value, 6)}
     if separable:
-        metrics.append(metric_of(scores, "object-separation", unit="%", better="higher", chance=50.0, ceiling=100.0))
+        levels = {"chance": 50.0, "ceiling": 100.0}
+        metrics.append(metric_of(scores, "object-separation", unit="%", better="higher", **levels, bounds=(0.0, 100.0)))
         body["within_object"] = round(float(np.mean([image.within for image in used])), 6)
         body["across_objects"] = round(float(np.mean([image.across for image in used])), 6)
         body["separation"] = round(metrics[1].value, 4)
@@ -254,6 +268,7 @@ def _trust_metric(layout: dict[str, Any]) -> Metric:
         method=f"{layout['neighbours']} neighbours, of the map and not of the encoder",
         chance=0.5,
         ceiling=1.0,
+        bounds=(0.0, 1.0),
     )
 
 

@@ -11,6 +11,7 @@ from reports.gaps import commands, gaps
 from reports.groups import Entry, Group, groups, is_miniature
 from reports.judge import Judge
 from reports.table import Column, Row, Table, Value
+from reports.used import apart, replaced_in
 from rice_core.digest import json_digest
 from rice_core.record import Metric
 from rice_core.spec import DatasetSpec
@@ -89,7 +90,11 @@ def overview_table(board: Board, judges: Mapping[str, Judge]) -> Table:
         title=f"All probes on {board.title}: mean ± standard error",
         columns=tuple(heads),
         rows=tuple(rows),
-        notes=(*_notes(board.groups, rows), *_to_fill(board.groups)),
+        notes=(
+            *_notes(board.groups, rows),
+            *(said for group in board.groups for said in apart(group, group.entries)),
+            *_to_fill(board.groups),
+        ),
     )
 
 
@@ -109,7 +114,7 @@ def group_table(judge: Judge) -> Table:
         title=f"{group.title}: mean ± standard error",
         columns=columns,
         rows=tuple(rows),
-        notes=(_samples(group), *_notes([group], rows)),
+        notes=(_samples(group), *replaced_in(group), *_notes([group], rows)),
     )
 
 

@@ -11,6 +11,7 @@ from reports.groups import Entry, Group, groups
 from reports.judge import Judge, ScoreSource, Undecidable
 from reports.table import Column, Row, Table, Value
 from reports.tidy import Contrast, contrasts
+from reports.used import apart
 from reports.verdicts import amount, interval, open_words, sample
 from rice_core.errors import UserError, did_you_mean
 from rice_core.frame import frame_of
@@ -61,6 +62,8 @@ class Comparison:
     differences: tuple[Difference, ...]
     refused: tuple[str, ...]
     """What was left out, and why: one sentence each."""
+    unlike: tuple[str, ...] = ()
+    """Parameters that the two did not use alike: one sentence each."""
 
     def table(self) -> Table:
         """One row a metric."""
@@ -75,6 +78,7 @@ class Comparison:
             notes=(
                 "Paired by sample, clustered; seeds that both have. MDE: the true difference that would show with 80 % power.",
                 *([_PARTIAL] if any(found.partial for found in self.differences) else []),
+                *self.unlike,
                 *self.refused,
             ),
         )
@@ -91,6 +95,7 @@ class Comparison:
             f"  {name} on {found.group.dataset.name}, {found.column.label}: {found.sentence}"
             for found, name in zip(self.differences, self._names(), strict=True)
         ]
+        lines += [f"  beware: {said}" for said in self.unlike]
         lines += [f"  not compared: {reason}" for reason in self.refused]
         return "\n".join(lines) + "\n"
 
@@ -154,11 +159,12 @@ def compare(
     a, b = _side(shared, a_ids, "first"), _side(shared, b_ids, "second")
     if a.key == b.key:
         raise UserError(f"{a.label} would be compared with itself; name two encoders, as `ricebench table` shows them.")
-    differences, refused = [], []
+    differences, refused, unlike = [], [], []
     for group in shared:
         both = group.entry(a.key), group.entry(b.key)
         if both[0] and both[1] and both[0].done and both[1].done:
             judge = Judge(group, store)
+            unlike += apart(group, (both[0], both[1]))
             columns = group.columns if every_metric else (headline(group),)
             differences += [found for column in columns if (found := difference(judge, both[0], both[1], column))]
         else:
@@ -168,7 +174,7 @@ def compare(
             f"{a.label} and {b.label} have no comparable result ({'; '.join(dict.fromkeys(refused)) or 'no metric in common'});"
             " run the same probes on the same data with both."
         )
-    return Comparison(a.label, b.label, tuple(differences), tuple(dict.fromkeys(refused)))
+    return Comparison(a.label, b.label, tuple(differences), tuple(dict.fromkeys(refused)), tuple(unlike))
 
 
 def difference(judge: Judge, a: Entry, b: Entry, column: Column) -> Difference | None:

@@ -162,6 +162,7 @@ class Measurer:
             metrics=outcome.metrics,
             artifacts=outcome.artifacts,
             assumptions=outcome.assumptions,
+            used={name: value for name, value in outcome.used.items() if cell.probe.params.get(name) != value},
             evidence=evidence,
             taints=_taints(cell, evidence),
             skipped=self._skipped(work),

@@ -336,4 +336,5 @@ def _metric(name: str, value: float, error: Estimate | None, images: int) -> Met
         stderr=error.stderr if error else None,
         ci95=error.ci95 if error else None,
         method=error.method if error else "",
+        bounds=(0.0, 100.0),
     )

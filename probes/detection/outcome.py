@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from probes.detection.annotations import GroundTruth
 from probes.detection.evaluate import Judged, score
 from probes.detection.learn import Learnt
+from probes.detection.learner import rate_at
 from probes.detection.pictures import contact_sheet
 from probes.detection.recipe import Recipe, side_of
 from probes.detection.results import write_results
 from rice_core.record import Outcome, Skipped
+from rice_core.spec import Param
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
@@ -47,6 +49,7 @@ def outcome_of(
             ),
         ),
         assumptions=(*assumptions(recipe, encoder, learnt), *truth.notes),
+        used=used_of(recipe, encoder, learnt),
     )
 
 
@@ -105,11 +108,25 @@ def _number(value: float) -> float | None:
     return None if value != value else round(float(value), 4)
 
 
+def used_of(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> dict[str, Param]:
+    """What the recipe's settings came to: a side that the patch divides, what "auto" chose, and a rate never reached in the warm-up."""
+    training = recipe.training
+    used: dict[str, Param] = {"backend": learnt.backend.split()[0], "masks": "on" if learnt.masks else "off"}
+    if (side := side_of(training.side, encoder.patch)) != training.side:
+        used["side"] = side
+    # After the warm-up it only falls.
+    highest = max(rate_at(training, step) for step in range(min(training.iterations, training.warm_up + 1)))
+    if highest < training.rate:
+        used["rate"] = highest
+    return used
+
+
 def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, ...]:
     """What the paper does not say and was decided."""
     head, training = recipe.head, recipe.training
     side = side_of(training.side, encoder.patch)
     width = "the encoder's width" if head.projection is None else f"{head.projection} channels by a 1x1 convolution"
+    used = used_of(recipe, encoder, learnt)
     said = [
         f"The detector is trained by {learnt.backend}.",
         "The paper states no schedule, rate, augmentation or head; "
@@ -123,6 +140,12 @@ def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, 
         f"A token is 16 x 16 pixels to the detector whatever the encoder's patch ({encoder.patch}), so anchors are "
         f"{encoder.patch / 16:g} times their size in pixels of the image.",
     ]
+    if "rate" in used:
+        said.append(
+            f"The training ends in its warm-up: the highest rate is {used['rate']:g} in place of {training.rate:g}."
+        )
+    if "side" in used:
+        said.append(f"{side} pixels are in place of {training.side}, which a patch of {encoder.patch} does not divide.")
     if training.views is not None:
         said.append(
             f"Each image has {training.views} views, the same and in the same order for every seed, read in half precision: "

@@ -6,6 +6,7 @@ every detection and every object in it has that weight. Letters: as in `matches.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.detection.matches import Flags, Floats, Ints, Matches
-from rice_core.stats import Estimate, t_interval
+from rice_core.intervals import bounded_interval
+from rice_core.stats import Estimate
 
 _GROUPS = 200
 Counts = npt.NDArray[np.int32]
@@ -101,8 +103,10 @@ def _estimate(value: float, replicates_R: Floats, images: int) -> Estimate:
     # Around the value, not the percentiles: AP takes maxima, so it rises with noise, and a resample has more of that than
     # the sample. On a set of COCO's size all resamples can lie above the value.
     stderr = float(replicates_R.std(ddof=1))
-    method = f"bootstrap over images ({len(replicates_R)}), t interval"
-    return Estimate(value, stderr, t_interval(value, stderr, images - 1), images, images, method)
+    method = f"bootstrap over images ({len(replicates_R)}), Wilson interval"
+    # Resamples of G images vary by (G-1)/G of what the images do.
+    ci95 = bounded_interval(value, stderr * math.sqrt(images / (images - 1)), (0.0, 100.0), clusters=images)
+    return Estimate(value, stderr, ci95, images, images, method)
 
 
 def average_precision(matches: Matches, times_RI: Counts) -> Floats:

@@ -63,16 +63,17 @@ class Rf100Detection(CocoFormatDetection):
                 "mend them or take them out, then run again: what is trained is kept."
             )
         figures = [{"name": name, "domain": work.domain[name], **body} for name, body in sorted(done.items())]
-        said = next(iter(judged.values()))["assumptions"]
+        first = next(iter(judged.values()))
         return Outcome(
             metrics=metrics,
             scores=scores,
             artifacts=(work.artifact_json(f"{self.name}.json", {"parts": figures}),),
             assumptions=(
-                *said,
+                *first["assumptions"],
                 "Each data set is trained with the same settings, whatever its size.",
                 *_without_a_mean(lacking, ap, domain),
             ),
+            used=first["used"],
         )
 
     def _part(self, encoder: Encoder, name: str, part: Dataset, seed: int, work: Work) -> dict[str, Any]:
@@ -80,7 +81,7 @@ class Rf100Detection(CocoFormatDetection):
         from probes.detection.annotations import read_ground_truth
         from probes.detection.evaluate import score
         from probes.detection.learn import learn
-        from probes.detection.outcome import assumptions, exported, without
+        from probes.detection.outcome import assumptions, exported, used_of, without
 
         path = work.folder / f"{name}.json"
         finished = work.world.agree(_finished(path) if work.world.leads else None)
@@ -124,6 +125,7 @@ class Rf100Detection(CocoFormatDetection):
             "judged": len(val.images),
             "categories": len(train.categories),
             "assumptions": assumptions(self.settings(), encoder, learnt),
+            "used": used_of(self.settings(), encoder, learnt),
         }
         write_atomically(path, seal_json(key_of(path), body))
         return body
@@ -172,11 +174,11 @@ def means(ap: Mapping[str, float | None], domain: Mapping[str, str]) -> tuple[tu
         weight = {name: len(names) / (len(of_domain) * len(of_domain[domain[name]])) for name in names}
         values = tuple(weight[name] * known[name] for name in names)
         scores = Scores(sample=tuple(names), cluster=tuple(names), values={"rf_avg": values})
-        metrics.append(metric_of(scores, "rf_avg", unit="%", better="higher", by="data set"))
+        metrics.append(metric_of(scores, "rf_avg", unit="%", better="higher", bounds=(0.0, 100.0), by="data set"))
     for each, parts in of_domain.items() if len(of_domain) > 1 else ():
         if not known.keys() >= set(parts):
             continue
-        found = mean_clustered([known[name] for name in parts], parts)
+        found = mean_clustered([known[name] for name in parts], parts, (0.0, 100.0))
         metrics.append(
             Metric(
                 name=each,
@@ -187,6 +189,7 @@ def means(ap: Mapping[str, float | None], domain: Mapping[str, str]) -> tuple[tu
                 stderr=found.stderr,
                 ci95=found.ci95,
                 method=found.method.replace("clusters", "data sets"),
+                bounds=(0.0, 100.0),
             )
         )
     return tuple(metrics), scores

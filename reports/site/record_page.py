@@ -10,6 +10,7 @@ from reports.gaps import Gap
 from reports.groups import Entry, Group
 from reports.site.pen import Pen
 from reports.site.pictures import Pictures
+from reports.used import replaced
 from rice_core.record import Metric, Record
 
 _STATUS = {"done": "finished", "failed": "failed", "not_applicable": "not applicable"}
@@ -57,6 +58,7 @@ def _facts(record: Record) -> list[tuple[str, str, bool]]:
     facts = [
         ("encoder", record.cell.encoder.told().shorthand, True),
         ("probe", f"{record.cell.probe.shorthand}, version {record.cell.probe.version}", False),
+        *(("not used as asked", said, False) for said in replaced(record)),
         ("data set", f"{record.cell.dataset.name} ({record.cell.dataset.layout})", False),
         ("listing", record.cell.dataset.fingerprint, True),
     ]

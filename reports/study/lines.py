@@ -1,7 +1,8 @@
 """What may be said of one metric of a study: means over trainings, differences from the reference arm, and who leads.
 
-One training is one sample: with S of them an interval is Student's t with S - 1 degrees of freedom, and differences are
-paired by training seed. Sampling error of the probe's images is no part of it: all trainings meet the same images.
+One training is one sample: with S of them an interval has Student's quantile of S - 1 degrees of freedom and keeps to the
+metric's bounds, and differences are paired by training seed. Sampling error of the probe's images is no part of it: all
+trainings meet the same images.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def lines(control: Control, measure: Measure, column: Column) -> list[Line]:
             Line(
                 arm,
                 by_seed,
-                mean=mean_clustered(list(by_seed.values()), list(by_seed)),
+                mean=mean_clustered(list(by_seed.values()), list(by_seed), _bounds(measure, column)),
                 difference=_difference(by_seed, base or {}, column),
                 leads=arm == leader,
                 tainted=any(record.taints for some in measure.records[arm.label].values() for record in some),
@@ -73,6 +74,12 @@ def levels(measure: Measure, column: Column) -> dict[str, float]:
         if len(known) == 1 and (level := known.pop()) is not None:
             found[name] = level
     return found
+
+
+def _bounds(measure: Measure, column: Column) -> tuple[float, float] | None:
+    """Of the metric, where all records declare the same."""
+    known = {metric.bounds for record in _records(measure) if (metric := record.metric(column.key))}
+    return next(iter(known)) if len(known) == 1 else None
 
 
 def sentence(found: Paired, column: Column, *, partial: bool = False) -> str:

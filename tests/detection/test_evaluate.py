@@ -327,7 +327,7 @@ def test_the_error_belongs_to_the_same_ap_and_its_interval_holds_it(style: str, 
             assert error.ci95 is not None
             assert error.ci95[0] < error.value < error.ci95[1]
     metric = scored.metrics()[0]
-    assert (metric.name, metric.n, metric.method) == ("box_ap", 8, "bootstrap over images (30), t interval")
+    assert (metric.name, metric.n, metric.method) == ("box_ap", 8, "bootstrap over images (30), Wilson interval")
     again = score(truth_of(body, tmp_path), results, masks=True, resamples=30)
     assert again.box.errors == scored.box.errors
 
@@ -345,6 +345,22 @@ def test_the_bootstrap_agrees_with_the_spread_between_samples(tmp_path: Path, mo
         values.append(ap_R[0])
         errors.append(ap_R[1:].std(ddof=1))
     assert np.std(values, ddof=1) == pytest.approx(np.mean(errors), rel=0.5)
+
+
+@pytest.mark.parametrize("style", ["coco", "lvis"])
+def test_intervals_of_few_images_stay_within_percent(style: str, tmp_path: Path) -> None:
+    """Student's leaves the range in one of these; nothing found and all found are no certainty."""
+    body, results = world(7, style, images=4)
+    truth, crossed = truth_of(body, tmp_path), 0
+    for some in (results, results[: len(results) // 6], []):
+        for metric in score(truth, some, masks=True, resamples=30).metrics():
+            assert metric.bounds == (0, 100)
+            if metric.ci95 is None or metric.stderr is None:
+                continue
+            assert 0 <= metric.ci95[0] <= metric.value <= metric.ci95[1] <= 100
+            assert metric.ci95[1] - metric.ci95[0] > 0.1
+            crossed += not 0 <= metric.value - 3.18 * metric.stderr <= metric.value + 3.18 * metric.stderr <= 100
+    assert crossed
 
 
 def test_one_image_has_no_error(tmp_path: Path) -> None:

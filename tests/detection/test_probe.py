@@ -166,6 +166,17 @@ def test_a_finished_part_is_its_own_cells_alone(tmp_path):
     assert _finished(tmp_path / "c" / "marbles.json") is None
 
 
+def test_intervals_of_few_data_sets_stay_within_percent():
+    """Two data sets have Student's quantile of 12.7: plain intervals went from -49 to 52."""
+    metrics, _ = means({"a": 0.0, "b": 3.0, "c": 97.0, "d": 100.0}, {"a": "x", "b": "x", "c": "y", "d": "y"})
+    for metric in metrics:
+        assert metric.bounds == (0, 100)
+        assert 0 <= metric.ci95[0] < metric.value < metric.ci95[1] <= 100
+    (nothing, *_), _ = means({"a": 0.0, "b": 0.0}, {"a": "x", "b": "x"})
+    assert nothing.ci95[0] == 0
+    assert nothing.ci95[1] > 50
+
+
 def test_the_mean_over_domains_weighs_them_alike():
     metrics, scores = means({"a": 10.0, "b": 20.0, "c": 60.0}, {"a": "x", "b": "x", "c": "y"})
     values = {metric.name: metric.value for metric in metrics}

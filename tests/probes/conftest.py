@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from rice_core.pooling import MEAN, Pooling
 from rice_core.probe import DenseBatch, Items
 from rice_core.record import Artifact
 from rice_core.spec import EncoderSpec
@@ -59,7 +60,7 @@ class ToyWork:
     def classes(self) -> tuple[str, ...]:
         return tuple(f"kind {k}" for k in range(self.kinds))
 
-    def items(self, encoder: ToyEncoder, split: str) -> Items:
+    def items(self, encoder: ToyEncoder, split: str, pooling: Pooling = MEAN) -> Items:
         rng = np.random.default_rng([self.seed, split == "val"])
         size = self.images[split] * 3
         y_N = rng.choice(self.kinds, size, p=self._shares())

@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 from probes.linear import Linear
 from probes.logistic import choose_C, fit_logistic, logits, standardiser
 from rice_core.errors import NotApplicable, UserError
+from rice_core.pooling import MEAN
 
 
 def blobs(seed, rows=400, dim=10, kinds=5, spread=1.0):
@@ -142,8 +143,8 @@ def test_too_few_images_to_hold_any_out(toy_encoder, toy_work):
 
 def test_train_labels_with_gaps_are_kept(toy_encoder, toy_work):
     class Gappy(toy_work):
-        def items(self, encoder, split):
-            items = super().items(encoder, split)
+        def items(self, encoder, split, pooling=MEAN):
+            items = super().items(encoder, split, pooling)
             return type(items)(**{**vars(items), "y_N": items.y_N * 5 + 3})
 
     assert Linear().run(toy_encoder(), seed=0, work=Gappy()).metrics[0].value >= 99
@@ -156,3 +157,30 @@ def test_refuses_and_says_why(toy_encoder, toy_work):
         with pytest.raises(UserError, match="between 0 and 1"):
             Linear(holdout=holdout)
     assert Linear().spec.params == {"holdout": 0.2}
+
+
+def test_top5_is_by_logits(toy_encoder, toy_work):
+    """torch's `topk` of scikit-learn's decision function at the C that was chosen."""
+    work, encoder = toy_work(kinds=9), toy_encoder(signal=0.2)
+    found = Linear().run(encoder, seed=0, work=work)
+    train, val = (work.items(encoder, split) for split in ("train", "val"))
+    x, x_val = (part.x_NC / np.linalg.norm(part.x_NC, axis=1, keepdims=True) for part in (train, val))
+    mean, scale = x.mean(0), x.std(0)
+    C = float(next(said for said in found.assumptions if said.startswith("C is")).split()[2].rstrip(":"))
+    oracle = LogisticRegression(C=C, tol=1e-6, max_iter=5000).fit((x - mean) / scale, train.y_N)
+    score = oracle.decision_function((x_val - mean) / scale)
+    hits = (oracle.classes_[np.argsort(-score, 1)[:, :5]] == val.y_N[:, None]).any(1)
+    names = [metric.name for metric in found.metrics]
+    assert names == ["accuracy", "top1", "top5"]
+    assert found.metrics[2].value == pytest.approx(100 * hits.mean(), abs=1.2)  # two of 180 at a hair's breadth
+    assert found.metrics[2].value > found.metrics[1].value + 10
+    five = Linear().run(toy_encoder(), seed=0, work=toy_work(kinds=5))
+    assert [metric.name for metric in five.metrics] == ["accuracy", "top1"]
+
+
+def test_a_holdout_that_could_not_be_is_in_what_was_used(toy_encoder, toy_work):
+    assert Linear().run(toy_encoder(), seed=0, work=toy_work()).used == {}
+    work = toy_work(images={"train": 1, "val": 30}, kinds=2, seed=3)
+    few = Linear(holdout=0.9).run(toy_encoder(), seed=0, work=work)
+    assert few.used == {"holdout": 0.0}
+    assert "C is 1: too few train images to hold any out." in few.assumptions

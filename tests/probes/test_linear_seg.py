@@ -36,6 +36,18 @@ def test_uneven_cells_take_the_pixels_whose_centre_they_hold():
             assert majority(labels, (5, 5), 3)[i, j] == np.bincount(inside.ravel(), minlength=3).argmax()
 
 
+def test_intervals_stay_within_percent_and_all_right_in_few_images_is_no_certainty():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, (5, 6, 6))
+    for share in (1.0, 0.97, 0.02, 0.0):
+        guess = np.where(rng.random(truth.shape) < share, truth, (truth + 1) % 4)
+        cells = np.stack([counts(g, t, 4) for g, t in zip(guess, truth, strict=True)])
+        for metric in judge(tuple("abcde"), cells, 0)[1]:
+            assert metric.bounds == (0, 100)
+            assert 0 <= metric.ci95[0] <= metric.value <= metric.ci95[1] <= 100
+            assert metric.ci95[1] - metric.ci95[0] > 0.5
+
+
 @pytest.mark.filterwarnings("ignore:y_pred contains classes")
 def test_metrics_are_scikit_learns():
     rng = np.random.default_rng(1)
@@ -50,7 +62,7 @@ def test_metrics_are_scikit_learns():
     assert np.trace(confusion_matrix(*flat)) == cells[:, 0].sum()
     for metric in (miou, macc):
         assert np.mean(scores.values[metric.name]) == pytest.approx(metric.value)
-    assert miou.method == "bootstrap over images (1000), percentile interval"
+    assert miou.method == "bootstrap over images (1000), Wilson interval"
 
 
 def test_per_image_values_of_miou_carry_the_bootstraps_error(toy_encoder, toy_work):

@@ -10,6 +10,7 @@ import pytest
 
 from probes.tokens import BINS, Tokens
 from rice_core.errors import NotApplicable, UserError
+from rice_core.pooling import MEAN
 from rice_core.probe import DenseBatch, Items
 from rice_core.record import Outcome
 
@@ -58,6 +59,25 @@ def test_metrics_are_the_means_of_their_scores(toy_encoder, toy_work) -> None:
         metric = next(m for m in outcome.metrics if m.name == name)
         assert metric.value == pytest.approx(np.mean(column))
         assert metric.stderr == pytest.approx(np.std(column, ddof=1) / np.sqrt(len(column)))
+
+
+def test_intervals_stay_in_the_range_of_a_distance_and_of_percent(toy_encoder, toy_work) -> None:
+    """Of three images, one unlike the others: Student's interval began at -1; and 100 % in three is no certainty."""
+
+    class Odd(toy_encoder):
+        def see(self, labels, salt):
+            found = np.tile(np.eye(self.dim)[0], (*labels.shape, 1))
+            return (found if salt < 4 else super().see(labels, salt)).astype(np.float32)
+
+    outcome = replace(FEW, images=3).run(Odd(signal=0.0), seed=0, work=toy_work(without=("regions",)))
+    distance = outcome.metrics[0]
+    assert distance.value - 4.3 * distance.stderr < 0
+    assert 0 < distance.ci95[0] < distance.value < distance.ci95[1] < 2
+    assert distance.bounds == (0, 2)
+    separation = replace(FEW, images=3).run(toy_encoder(), seed=0, work=toy_work()).metrics[1]
+    assert (separation.value, separation.stderr) == (100, 0)
+    # As 3 of 3 independent ones.
+    assert separation.ci95 == (pytest.approx(100 * 3 / (3 + 1.9599640**2)), 100)
 
 
 def test_the_histogram_is_numpys(toy_encoder, toy_work) -> None:
@@ -148,8 +168,8 @@ def test_without_any_object_the_distance_is_over_all_images(toy_encoder, toy_wor
 
 def test_the_layout_names_the_classes_it_shows(toy_encoder, toy_work) -> None:
     class Gaps(toy_work):
-        def items(self, encoder, split):
-            items = super().items(encoder, split)
+        def items(self, encoder, split, pooling=MEAN):
+            items = super().items(encoder, split, pooling)
             return replace(items, y_N=np.where(items.y_N == 0, -1, items.y_N))
 
     work = Gaps()
@@ -175,8 +195,8 @@ def test_features_that_are_not_finite_are_refused_by_image(toy_encoder, toy_work
                     batch.dense_NCHW[3, 0, 0, 0] = np.nan
                 yield batch
 
-        def items(self, encoder, split) -> Items:
-            items = super().items(encoder, split)
+        def items(self, encoder, split, pooling=MEAN) -> Items:
+            items = super().items(encoder, split, pooling)
             if self.where == "items":
                 items.x_NC[:, 0] = np.where(np.array(items.clusters) == "val-7", np.inf, items.x_NC[:, 0])
             return items

@@ -68,6 +68,22 @@ def test_means_and_intervals_are_scipys(made) -> None:
     assert line.mean.n == 3
 
 
+def test_the_interval_of_a_metric_with_bounds_stays_within_them(made) -> None:
+    """98, 99 and 100 % would be 96.5 to 101.5 %."""
+    records = made("rice", [98.0, 99.0, 100.0])
+    bounded = [
+        record.model_copy(update={"metrics": (record.metrics[0].model_copy(update={"bounds": (0.0, 100.0)}),)})
+        for record in records
+    ]
+    plain, line = by_arm(records)["rice"], by_arm(bounded)["rice"]
+    assert plain.mean.ci95[1] > 101
+    assert 90 < line.mean.ci95[0] < 98
+    assert 99 < line.mean.ci95[1] < 100
+    assert (line.mean.value, line.mean.stderr) == (plain.mean.value, plain.mean.stderr)
+    # Records of before have no bounds: nothing is known of their range.
+    assert by_arm([records[0], *bounded[1:]])["rice"].mean.ci95 == plain.mean.ci95
+
+
 def test_differences_are_scipys_paired_t(made) -> None:
     found = by_arm([*made("rice", RICE, reference="1"), *made("mlcd", MLCD), *made("siglip", SIGLIP)])
     assert found["rice"].difference is None
