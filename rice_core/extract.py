@@ -21,6 +21,7 @@ from PIL import Image
 
 from rice_core.budget import Budget
 from rice_core.cache import Arrays, FeatureCache, Shard
+from rice_core.compact import compact, concatenated
 from rice_core.datasets import Dataset, Sample, coverage, label_map
 from rice_core.digest import json_digest
 from rice_core.errors import UserError
@@ -200,7 +201,7 @@ class Extractor:
             if len(ready) == self._batch or (ready and row == len(samples) - 1):
                 parts.append(self._forward(samples, rows, ready, asked))
                 rows, ready = [], []
-        return {view: Shard(_concatenate([part[view] for part in parts]), {"skipped": skipped}) for view in views}
+        return {view: Shard(concatenated([part[view] for part in parts]), {"skipped": skipped}) for view in views}
 
     def _decode(self, split: str, geometry: Geometry, start: int) -> list[Future[_Ready]]:
         key = (split, geometry, start)
@@ -247,7 +248,7 @@ class Extractor:
             if "dense" in views:
                 pixels = torch.stack([each.model_3HW for each in ready]).permute(0, 2, 3, 1).numpy()
                 hw = np.array([each.image_hw for each in ready], dtype=np.int32)
-                dense = _compact(dense_BCHW.cpu().numpy())
+                dense = compact(dense_BCHW.cpu().numpy())
                 out["dense"] = {"dense_NCHW": dense, "pixels_NHW3": pixels, "image_N2": hw, "row_N": _rows(rows)}
         self.images += len(rows)
         return out
@@ -279,17 +280,6 @@ class Extractor:
 
 def _rows(values: list[int]) -> npt.NDArray[np.int32]:
     return np.array(values, dtype=np.int32)
-
-
-def _compact(dense: npt.NDArray[np.float32]) -> npt.NDArray[np.float16] | npt.NDArray[np.float32]:
-    """Half the bytes where float16 holds the range (11 bits of mantissa); very large or tiny features stay float32."""
-    largest = float(np.abs(dense).max(initial=0.0))
-    return dense.astype(np.float16) if 1e-2 < largest < 6e4 else dense
-
-
-def _concatenate(parts: list[Arrays]) -> Arrays:
-    names = parts[0] if parts else ()
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _plain(segmentation: Any) -> Any:
