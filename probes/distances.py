@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probes.label_maps import majority
+from probes.label_maps import IGNORED, majority
+from rice_core.features import IGNORE
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
@@ -25,7 +26,10 @@ class Pairs:
     within_P: npt.NDArray[np.float32]
     """Both tokens in objects of one category. Empty without annotations."""
     across_P: npt.NDArray[np.float32]
-    """One token in an object, the other in another category or the background. Empty without annotations."""
+    """One token in an object, the other in another category or the background. Empty without annotations.
+
+    Tokens that are ignored are in neither kind of pair.
+    """
 
     tokens: int
 
@@ -47,7 +51,7 @@ def token_pairs(x_TC: Floats, label_T: Ints | None, *, most: int, generator: np.
     keeps this one matrix product. A zero vector is at distance 0 from another one, and at 1 from everything else.
 
     Args:
-        label_T: category of each token, -1 background.
+        label_T: category of each token, else BACKGROUND or IGNORE.
     """
     T = len(x_TC)
     anchors = T if most >= T * (T - 1) else max(1, most // (T - 1))
@@ -59,13 +63,18 @@ def token_pairs(x_TC: Floats, label_T: Ints | None, *, most: int, generator: np.
         return Pairs(distance_AT[other_AT], nothing, nothing, T)
     same_AT = label_T[chosen_A, None] == label_T
     object_AT = (label_T[chosen_A, None] >= 0) | (label_T >= 0)
-    return Pairs(distance_AT[other_AT], distance_AT[other_AT & same_AT & object_AT], distance_AT[~same_AT], T)
+    known_AT = (label_T[chosen_A, None] != IGNORE) & (label_T != IGNORE)
+    return Pairs(
+        distance_AT[other_AT], distance_AT[other_AT & same_AT & object_AT], distance_AT[~same_AT & known_AT], T
+    )
 
 
 def token_labels(label_HW: Ints, grid_hw: tuple[int, int]) -> Ints:
-    """The most frequent category of the pixels under each token, row by row; -1 is background."""
-    category_K, code_N = np.unique(label_HW, return_inverse=True)
-    return category_K[majority(code_N.reshape(label_HW.shape), grid_hw, len(category_K)).ravel()]
+    """The most frequent of category, BACKGROUND and IGNORE among the pixels under each token, row by row."""
+    known_K = np.setdiff1d(label_HW, [IGNORE])
+    code_HW = np.where(label_HW == IGNORE, IGNORED, np.searchsorted(known_K, label_HW))
+    # IGNORED is -1: the last one.
+    return np.append(known_K, IGNORE)[majority(code_HW, grid_hw, len(known_K)).ravel()]
 
 
 def auroc(lower_P: Floats, higher_P: Floats) -> float:

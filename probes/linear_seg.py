@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from probes.label_maps import Labels, Panel, contact_sheet, counts, majority
+from probes.label_maps import IGNORED, Labels, Panel, contact_sheet, counts, majority
 from probes.logistic import PENALTIES, choose_C, fit_logistic, penalties, standardiser
 from rice_core.errors import NotApplicable, UserError
 from rice_core.ratios import mean_of_ratios
@@ -70,6 +70,31 @@ class LinearSeg:
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed draws the train tokens and the images that choose C."""
         head, how, used = self._fit(encoder, seed, work)
+        ids, cells_N3K, panels = self._judge_cells(head, encoder, work)
+        judged_N = cells_N3K[:, 2].any(1)
+        for image in ids[~judged_N]:
+            work.skip(str(image), "lies in crowd regions as a whole, so nothing of it can be judged")
+        scores, metrics = judge(tuple(ids[judged_N].tolist()), cells_N3K[judged_N], seed)
+        ignored = len(ids) * self.grid**2 - int(cells_N3K[:, 2].sum())
+        return Outcome(
+            metrics=metrics,
+            scores=scores,
+            artifacts=(
+                work.artifact_png("linear-seg.png", contact_sheet(panels, len(work.classes) + 1)),
+                work.artifact_json("linear-seg.json", by_category(work.classes, cells_N3K)),
+            ),
+            assumptions=(
+                *self._assumptions(),
+                *_left_out(ignored, len(ids) * self.grid**2, "validation cells", "judged"),
+                *how,
+            ),
+            used=used,
+        )
+
+    def _judge_cells(
+        self, head: Head, encoder: Encoder, work: Work
+    ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], list[Panel]]:
+        """The val images by name, their `counts`, and the first few to show."""
         kinds = len(work.classes) + 1
         ids: list[str] = []
         cells: list[npt.NDArray[np.int64]] = []
@@ -90,23 +115,14 @@ class LinearSeg:
         if not cells:
             raise NotApplicable("segmentation needs val images, and none could be read")
         order = np.argsort(np.array(ids))
-        cells_N3K = np.stack(cells)[order]
-        scores, metrics = judge(tuple(ids[row] for row in order), cells_N3K, seed)
-        return Outcome(
-            metrics=metrics,
-            scores=scores,
-            artifacts=(
-                work.artifact_png("linear-seg.png", contact_sheet(panels, kinds)),
-                work.artifact_json("linear-seg.json", by_category(work.classes, cells_N3K)),
-            ),
-            assumptions=(*self._assumptions(), how),
-            used=used,
-        )
+        return np.array(ids)[order], np.stack(cells)[order], panels
 
-    def _fit(self, encoder: Encoder, seed: int, work: Work) -> tuple[Head, str, dict[str, Param]]:
+    def _fit(self, encoder: Encoder, seed: int, work: Work) -> tuple[Head, tuple[str, ...], dict[str, Param]]:
+        """The classifier, how it came about, and the parameters as they were used."""
         import torch
 
         found: dict[str, tuple[npt.NDArray[np.float32], Labels]] = {}
+        ignored = patches = 0
         for batch in work.dense(encoder, "train", most=self.images):
             labels_NHW = categories(batch)
             for row, image in enumerate(batch.ids):
@@ -114,8 +130,10 @@ class LinearSeg:
                 truth_hw = majority(labels_NHW[row], batch.dense_NCHW.shape[2:], len(work.classes) + 1)
                 # By the image's name, so that the draw does not depend on the order of the images.
                 rng = np.random.default_rng([seed, zlib.crc32(image.encode())])
-                chosen = rng.permutation(truth_hw.size)[: self.tokens_per_image]
+                order = rng.permutation(truth_hw.size)
+                chosen = order[truth_hw.ravel()[order] != IGNORED][: self.tokens_per_image]
                 found[image] = tokens_CT[:, chosen].T, truth_hw.ravel()[chosen]
+                patches, ignored = patches + truth_hw.size, ignored + int((truth_hw == IGNORED).sum())
         images = sorted(found)
         labels_T = np.concatenate([found[image][1] for image in images]) if images else np.zeros(0, np.int64)
         met_L, codes_T = np.unique(labels_T, return_inverse=True)
@@ -131,9 +149,11 @@ class LinearSeg:
         y_T = torch.from_numpy(codes_T).to(encoder.device)
         choice = choose_C(x_TC, y_T, image_T, grid, holdout=_HOLDOUT, seed=seed)
         weight_CL = fit_logistic(x_TC, y_T, len(met_L), C=choice.C, start_DK=choice.weight_DK)
+        left_out = _left_out(ignored, patches, "patches of the train images", "trained on")
         most = max(len(labels_T) for _, labels_T in found.values())
         how = f"{choice.sentence} The classifier learnt from {len(labels_T):,} tokens, at most {most} of each of {len(images)} images."
-        return Head(mean_C, scale_C, weight_CL, met_L), how, {"images": len(images), "tokens_per_image": most}
+        used: dict[str, Param] = {"images": len(images), "tokens_per_image": most}
+        return Head(mean_C, scale_C, weight_CL, met_L), (*left_out, how), used
 
     def _assumptions(self) -> tuple[str, ...]:
         return (
@@ -172,14 +192,14 @@ class Head:
 
 
 def categories(batch: DenseBatch) -> Labels:
-    """The pixel labels of a batch with background as 0, the first category as 1.
+    """The pixel labels of a batch with background as 0, the first category as 1, and IGNORED.
 
     Raises:
         NotApplicable: the data set has no regions.
     """
     if batch.labels_NHW is None:
         raise NotApplicable("segmentation needs boxes or masks, and this data set has none")
-    return batch.labels_NHW + 1
+    return batch.labels_NHW + 1  # of IGNORE this makes IGNORED
 
 
 def judge(ids: tuple[str, ...], cells_N3K: npt.NDArray[np.int64], seed: int) -> tuple[Scores, tuple[Metric, ...]]:
@@ -226,6 +246,16 @@ def by_category(classes: tuple[str, ...], cells_N3K: npt.NDArray[np.int64]) -> d
             for k in np.flatnonzero(truth_K)
         ]
     }
+
+
+def _left_out(n: int, of: int, what: str, done: str) -> tuple[str, ...]:
+    """What was ignored, in words."""
+    if not n:
+        return ()
+    return (
+        f"{n} of {of} {what} hold more pixels of a crowd region than of any category, so they are not {done}: a crowd is "
+        "neither object nor background. Smaller objects and crowds lie on top of larger ones.",
+    )
 
 
 def _per_image(num_NP: Floats, den_NP: Floats) -> tuple[float, ...]:

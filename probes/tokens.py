@@ -16,6 +16,7 @@ import numpy.typing as npt
 from probes import pca, sphere
 from probes.distances import Pairs, token_labels, token_pairs
 from rice_core.errors import NotApplicable, UserError
+from rice_core.features import IGNORE
 from rice_core.record import Artifact, Metric, Outcome, Scores
 from rice_core.spec import Param, ProbeSpec
 from rice_core.stats import metric_of
@@ -125,7 +126,7 @@ class Tokens:
                 label_T = None if batch.labels_NHW is None else token_labels(batch.labels_NHW[i], (H, W))
                 x_TC = dense_CHW.reshape(C, -1).T
                 pairs = token_pairs(x_TC, label_T, most=self.pairs_per_image, generator=generator)
-                measured.append(_Measured.of(image_id, pairs))
+                measured.append(_Measured.of(image_id, pairs, label_T))
                 if len(shown) < SHOWN:
                     shown.append(_Shown(image_id, dense_CHW.copy(), batch.pixels_NHW3[i].copy()))
         _refuse(bad, encoder)
@@ -179,14 +180,19 @@ class _Measured:
     separation: float | None
     within: float | None
     across: float | None
+    tokens: int
+    ignored: int
+    """Tokens in crowd regions: in no pair of the separation."""
 
     @classmethod
-    def of(cls, image_id: str, pairs: Pairs) -> _Measured:
+    def of(cls, image_id: str, pairs: Pairs, label_T: npt.NDArray[np.int64] | None) -> _Measured:
         level_P = np.round(pairs.all_P * (BINS * FINE / 2)).astype(np.int64)
         within, across = (float(p.mean(dtype=np.float64)) if len(p) else None for p in (pairs.within_P, pairs.across_P))
         counts = np.bincount(level_P, minlength=BINS * FINE + 1)
         mean = float(pairs.all_P.mean(dtype=np.float64))
-        return cls(image_id, mean, counts, pairs.sampled, pairs.separation, within, across)
+        ignored = 0 if label_T is None else int((label_T == IGNORE).sum())
+        tokens = 0 if label_T is None else len(label_T)
+        return cls(image_id, mean, counts, pairs.sampled, pairs.separation, within, across, tokens, ignored)
 
 
 def _distances(measured: Sequence[_Measured]) -> tuple[dict[str, Any], tuple[Metric, ...], Scores, tuple[str, ...]]:
@@ -222,6 +228,11 @@ def _distances(measured: Sequence[_Measured]) -> tuple[dict[str, Any], tuple[Met
         notes.append(
             "Objects of one category in an image count as one in object-separation; background pairs are not used."
         )
+        if ignored := sum(image.ignored for image in used):
+            notes.append(
+                f"{ignored} of {sum(image.tokens for image in used)} tokens lie in crowd regions, which are neither object "
+                "nor background: object-separation leaves them out, token-distance does not."
+            )
     return body, tuple(metrics), scores, tuple(notes)
 
 

@@ -165,6 +165,7 @@ class Extractor:
             body["pooling"] = [pooling.kind, pooling.layers]
         if isinstance(self._encoder, Informed):
             body["labels"] = [sample.label for sample in samples]
+            body["crowds"] = [[[c.box_xywh, _plain(c.segmentation)] for c in sample.crowds] for sample in samples]
         return self._key_of(body)
 
     def _key_of(self, about: Mapping[str, Any]) -> str:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:  # `list` and `show` read probes and their needs without torch
     import torch
     from PIL import Image
 
+BACKGROUND = -1
+IGNORE = -2
+"""Labels of pixels beside the categories, which count from 0. Of an ignored one (a crowd region) nothing is known: it is
+neither object nor background, and takes no part in training and judging."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -95,7 +100,7 @@ class Truth:
     """What is known about one image, in the geometry of the pixels that the encoder is about to see."""
 
     labels_HW: npt.NDArray[np.int64] | None
-    """Category of each input pixel, -1 background; None where the data set has no masks or boxes."""
+    """Category of each input pixel, else BACKGROUND or IGNORE; None where the data set has no masks or boxes."""
     label: int | None
     """Class of the whole image."""
 

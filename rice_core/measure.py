@@ -185,13 +185,23 @@ class Measurer:
     def _check_applicable(self, cell: Cell, probe: Probe) -> None:
         lacking = " and ".join(_WORDS.get(thing, thing) for thing in sorted(probe.data - self._dataset.provides))
         if lacking:
-            raise NotApplicable(
-                f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have"
-                + because(self._dataset.skipped)
-            )
+            reason = f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have"
+            raise NotApplicable(reason + (_crowds_alone(self._dataset) or because(self._dataset.skipped)))
         lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))
         if lacking:
             raise NotApplicable(f"{probe.name} needs {lacking}, which {cell.encoder.title} does not give")
+
+
+def _crowds_alone(dataset: Dataset) -> str:
+    """What to add where every region of a data set is a crowd, which is hardly ever meant."""
+    samples = [sample for split in dataset.splits.values() for sample in split]
+    crowds = sum(len(sample.crowds) for sample in samples)
+    if not crowds or any(sample.regions for sample in samples):
+        return ""
+    return (
+        f": it has no object, only {crowds} crowd regions (iscrowd 1); where these are single objects, as in CVAT's export of "
+        "brush masks, set iscrowd to 0 or export polygons"
+    )
 
 
 def siblings_of(

@@ -54,7 +54,8 @@ class DenseBatch:
     ids: tuple[str, ...]
     dense_NCHW: npt.NDArray[np.float32]
     labels_NHW: npt.NDArray[np.int64] | None
-    """Category of each *input pixel* (encoder resolution), -1 background; None where the data set has no regions."""
+    """Category of each *input pixel* (encoder resolution), else `features.BACKGROUND` or `IGNORE`; None where the data set
+    has no regions."""
     pixels_NHW3: npt.NDArray[np.uint8]
     """The images the encoder saw, before normalisation."""
 

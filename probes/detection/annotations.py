@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from rice_core.datasets.entries import Key, as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Sample
-from rice_core.datasets.regions import BadEntry, read_region, rle_counts
+from rice_core.datasets.regions import BadEntry, is_crowd, read_region, rle_counts
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
@@ -130,6 +130,7 @@ class _File:
                 f"give a split with annotations, or raise the limit.{first}"
             )
         style = _style(self.body["images"], categories)
+        self._note_crowds(raw_things, style)
         images = tuple(
             TruthImage(
                 key=key,
@@ -254,6 +255,14 @@ class _File:
                 self._skip(item, reason)
         return things, raw
 
+    def _note_crowds(self, raw: Sequence[Mapping[str, Any]], style: Style) -> None:
+        crowds = sum(entry["iscrowd"] for entry in raw)
+        if crowds and style == "coco":  # the lvis package knows no crowds, and judges them as objects
+            self.notes.append(
+                f"{crowds} of {len(raw)} regions of {self.name} are crowds (iscrowd 1), no objects: detections that lie in one are "
+                "neither right nor wrong."
+            )
+
     def _has_masks(self, raw: Sequence[Mapping[str, Any]], images: Sequence[TruthImage]) -> bool:
         without = sum("segmentation" not in entry for entry in raw)
         if 0 < without < len(raw):
@@ -319,12 +328,10 @@ def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def _thing(entry: dict[str, Any], label: int, size_hw: tuple[int, int] | None) -> Thing:
-    crowd = entry.get("iscrowd", 0)
-    if crowd not in (0, 1):
-        raise BadEntry(f"has an iscrowd that is neither 0 nor 1 ({crowd!r:.20})")
+    crowd = is_crowd(entry)
     region = read_region(entry, label, size_hw)
     x, y, w, h = region.box_xywh
-    return Thing((x, y, x + w, y + h), label, region.segmentation, bool(crowd))
+    return Thing((x, y, x + w, y + h), label, region.segmentation, crowd)
 
 
 def _area(entry: dict[str, Any], thing: Thing, size_hw: tuple[int, int] | None) -> float:

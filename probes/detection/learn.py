@@ -103,9 +103,16 @@ def learn(
         workers=_workers(encoder, work),
     )
     unread = tuple(Skipped(item=item, reason=reason) for item, reason in learner.skipped.items())
-    for skip in (*truth.skipped, *val.skipped, *unread, *found.skipped):
+    for skip in (*truth.skipped, *val.skipped, *_no_targets(truth), *unread, *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
     return Learnt(found, learner.curve, learns_masks, made_by)
+
+
+def _no_targets(truth: GroundTruth) -> tuple[Skipped, ...]:
+    """The crowds, in one line."""
+    crowds = sum(thing.crowd for image in truth.images for thing in image.things)
+    reason = "are no targets of the training, as in detectron2: what lies there is trained as background"
+    return (Skipped(item=f"{truth.name}: {crowds} crowds", reason=reason),) if crowds else ()
 
 
 def _train(

@@ -50,6 +50,8 @@ class Source:
     size_hw: tuple[int, int] | None = None
     """As annotated."""
     regions: tuple[Region, ...] = ()
+    crowds: int = 0
+    """Regions of many objects, which are none of the above."""
     lines: tuple[Line, ...] = ()
     caption: str | None = None
 

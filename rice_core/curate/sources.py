@@ -83,7 +83,9 @@ def category_names(folder: Path) -> tuple[str, ...]:
 
 
 def _from_coco(sample: Sample) -> Source:
-    return Source(id=sample.id, path=sample.path, size_hw=sample.size_hw, regions=sample.regions)
+    return Source(
+        id=sample.id, path=sample.path, size_hw=sample.size_hw, regions=sample.regions, crowds=len(sample.crowds)
+    )
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -27,6 +27,7 @@ from rice_core.curate.settings import CurateSettings
 from rice_core.curate.shards import write_shards
 from rice_core.curate.sources import category_names, list_sources
 from rice_core.curate.stream import FeatureStream
+from rice_core.datasets.coco import CROWDS
 from rice_core.digest import canonical_json
 from rice_core.errors import UserError
 from rice_core.files import write_atomically
@@ -74,7 +75,7 @@ class Curation:
         sources, skipped = list_sources(self.images, self.settings)
         self.parts = [tuple(sources[start : start + CHUNK]) for start in range(0, len(sources), CHUNK)]
         found_key = self._find()
-        self._count(skipped)
+        self._count(sources, skipped)
         s, objects, images = self.settings, None, None
         if s.proposals != "none":
             told = s.labels == "truth"
@@ -102,11 +103,13 @@ class Curation:
         self._spread(find, jobs, self.chosen.find_portable, "proposals and text")
         return key
 
-    def _count(self, skipped: Sequence[Skipped]) -> None:
+    def _count(self, sources: Sequence[Source], skipped: Sequence[Skipped]) -> None:
         """Counts of what was found, and the list of what was left out."""
         listed = list(skipped)
-        if skipped:
-            self.counts["left_out.annotations"] = len(skipped)
+        if bad := sum(each.reason != CROWDS for each in skipped):
+            self.counts["left_out.annotations"] = bad
+        if (crowds := sum(source.crowds for source in sources)) and self.settings.proposals == "coco":
+            self.counts["left_out.crowds"] = crowds
         some, through, failed = False, False, None
         for found in self._found():
             some, through = some or has_regions(found), through or found.problem is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rice_core.datasets.coco_files import annotation_files, image_folder
 from rice_core.datasets.entries import as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
-from rice_core.datasets.regions import BadEntry, read_region
+from rice_core.datasets.regions import BadEntry, is_crowd, read_region
 from rice_core.datasets.splits import Judge, by_id, divide, judged, role
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
@@ -30,6 +30,10 @@ class Coco:
     """Split -> the annotation file that it comes from."""
     skipped: tuple[Skipped, ...]
     n_regions: int
+
+
+CROWDS = "are neither objects nor background"
+"""How crowd regions are listed: one line a file, as COCO has thousands."""
 
 
 def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: Judge = "val") -> Coco:
@@ -123,7 +127,9 @@ class _File:
                 self._skip(item, reason)
         regions = self._regions(categories, images, left_out)
         return [
-            Sample(id=s.id, path=s.path, size_hw=s.size_hw, regions=tuple(regions.get(key, ())), key=key)
+            replace(
+                s, regions=tuple(regions.get((key, False), ())), crowds=tuple(regions.get((key, True), ())), key=key
+            )
             for key, s in images.items()
         ]
 
@@ -142,8 +148,10 @@ class _File:
 
     def _regions(
         self, categories: dict[Any, int], images: dict[Any, Sample], left_out: set[Any]
-    ) -> dict[Any, list[Region]]:
-        regions: dict[Any, list[Region]] = {}
+    ) -> dict[tuple[Any, bool], list[Region]]:
+        """By image and whether they are crowds."""
+        regions: dict[tuple[Any, bool], list[Region]] = {}
+        crowds: list[str] = []
         seen: set[Any] = set()
         for item, entry in self._entries("annotations", "annotation"):
             key, image = as_key(entry.get("id")), as_key(entry.get("image_id"))
@@ -157,12 +165,16 @@ class _File:
                     continue
                 if (category := as_key(entry.get("category_id"))) not in categories:
                     raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
-                if entry.get("iscrowd"):
-                    continue
+                crowd = is_crowd(entry)
                 region = read_region(entry, categories[category], images[image].size_hw)
-                regions.setdefault(image, []).append(region)
+                regions.setdefault((image, crowd), []).append(region)
+                if crowd:
+                    crowds.append(item)
             except BadEntry as reason:
                 self._skip(item, reason)
+        if crowds:
+            noun = "crowd region" if len(crowds) == 1 else "crowd regions"
+            self._skip(f"{len(crowds)} {noun} (iscrowd 1; {crowds[0]} the first)", CROWDS)
         return regions
 
     def _entries(self, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rice_core.datasets.nouns import Dataset, Sample
+from rice_core.datasets.nouns import Dataset, Region, Sample
 from rice_core.digest import canonical_json, file_digest, json_digest
 
 UNREADABLE = "unreadable"
@@ -38,7 +38,7 @@ def file_digests(dataset: Dataset, *, threads: int = 8) -> dict[str, str]:
 
 
 def data_digest(dataset: Dataset, files: Mapping[str, str] | None = None) -> str:
-    """sha256 over the bytes of the images, their labels and their regions, split by split.
+    """sha256 over the bytes of the images, their labels, regions and crowds, split by split.
 
     Args:
         files: `file_digests(dataset)`, where it is at hand already.
@@ -47,10 +47,15 @@ def data_digest(dataset: Dataset, files: Mapping[str, str] | None = None) -> str
     digest = hashlib.sha256(canonical_json(dataset.classes).encode())
     for split, samples in sorted(dataset.splits.items()):
         for sample in samples:
-            regions = [[region.box_xywh, region.label, region.segmentation] for region in sample.regions]
-            line = [split, sample.id, files[sample.id], sample.label, sample.size_hw, regions]
+            line = [split, sample.id, files[sample.id], sample.label, sample.size_hw, _plain(sample.regions)]
+            if sample.crowds:  # without any, the digest of a data set is what it always was
+                line.append(_plain(sample.crowds))
             digest.update(canonical_json(line).encode())
     return digest.hexdigest()
+
+
+def _plain(regions: tuple[Region, ...]) -> list[list[Any]]:
+    return [[region.box_xywh, region.label, region.segmentation] for region in regions]
 
 
 def _digest(path: Path) -> str:

@@ -11,26 +11,29 @@ from pycocotools import mask as coco_mask
 
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.regions import rle_counts
+from rice_core.features import BACKGROUND, IGNORE
 
 
 def label_map(sample: Sample, size_hw: tuple[int, int], image_hw: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """The category of each pixel, -1 background, after squashing the image to `size_hw`; smaller objects lie on top.
+    """The category of each pixel after squashing the image to `size_hw`, else BACKGROUND, or IGNORE in a crowd region.
 
-    A pixel takes what lies under its centre. Masks are drawn at the image's size first, so they are COCO's own.
+    Smaller regions lie on top, of equal ones the objects. A pixel takes what lies under its centre. Masks are drawn at the
+    image's size first, so they are COCO's own.
 
     Args:
         image_hw: the decoded image's height and width, which the regions' coordinates belong to.
     """
-    labels_hw = np.full(size_hw, -1, dtype=np.int64)
+    labels_hw = np.full(size_hw, BACKGROUND, dtype=np.int64)
     painted: list[tuple[float, npt.NDArray[np.bool_], int]] = []
-    for region in sample.regions:
+    crowds = ((crowd, IGNORE) for crowd in sample.crowds)
+    for region, label in (*crowds, *((region, region.label) for region in sample.regions)):
         mask_HW = region_mask(region, image_hw)
         if mask_HW is None:
             (y_h, x_w), area = _box_centres(region, size_hw, image_hw), region.box_xywh[2] * region.box_xywh[3]
-            painted.append((area, y_h[:, None] & x_w[None, :], region.label))
+            painted.append((area, y_h[:, None] & x_w[None, :], label))
         else:
             rows, columns = (_nearest(n, size) for n, size in zip(size_hw, mask_HW.shape, strict=True))
-            painted.append((float(np.count_nonzero(mask_HW)), mask_HW[np.ix_(rows, columns)], region.label))
+            painted.append((float(np.count_nonzero(mask_HW)), mask_HW[np.ix_(rows, columns)], label))
     for _, mask_hw, label in sorted(painted, key=lambda paint: -paint[0]):
         labels_hw[mask_hw] = label
     return labels_hw

@@ -30,6 +30,8 @@ class Sample:
     path: Path
     label: int | None = None
     regions: tuple[Region, ...] = ()
+    crowds: tuple[Region, ...] = ()
+    """Groups of objects that nobody told apart (COCO's iscrowd 1): neither objects nor background."""
     size_hw: tuple[int, int] | None = None
     """As annotated; checked when the image is decoded."""
     key: int | str | None = None

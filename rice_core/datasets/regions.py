@@ -15,6 +15,8 @@ from rice_core.images import MAX_PIXELS
 _FAR = 100_000.0
 """Pixels that a polygon may reach where the image's size is not annotated."""
 
+_CROWD: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
+
 
 class BadEntry(Exception):
     """Why an entry of an annotation file is left out."""
@@ -36,6 +38,21 @@ def read_region(entry: dict[str, Any], label: int, size_hw: tuple[int, int] | No
     if isinstance(segmentation, dict):
         return Region(box, label, _run_lengths(segmentation, size_hw))
     return Region(box, label, read_polygons(segmentation, size_hw))
+
+
+def is_crowd(entry: dict[str, Any]) -> bool:
+    """What `iscrowd` says: 0 or 1, as a number, a truth value, or either as text ("0" is no crowd); none given is none.
+
+    Raises:
+        BadEntry: anything else.
+    """
+    value = entry.get("iscrowd")
+    if value is None:
+        return False
+    plain = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(plain, (str, int, float)) and plain in _CROWD:
+        return _CROWD[plain]
+    raise BadEntry(f"has an iscrowd that is neither 0 nor 1 ({value!r:.20})")
 
 
 def rle_counts(counts: Any) -> list[int]:

@@ -3,7 +3,7 @@
 noise             features drawn from the bytes of the image alone: chance
 constant          the same features for every image
 random-weights    the native ViT, untrained; random-weights/7 is another draw. A floor, not chance
-oracle            told the truth: a fixed random unit code of each category. The ceiling
+oracle            told the truth: a fixed random unit code of each category. The ceiling. Of ignored pixels it is told nothing
 oracle/0.5        that share of the oracle's signal replaced by noise; oracle/1 is noise
 
 Shapes: B images, H x W pixels, h x w the patch grid, U distinct labels.
@@ -24,12 +24,11 @@ from rice_core.encoders.base import TorchEncoder, fitted, input_size
 from rice_core.encoders.preprocess import Preprocess
 from rice_core.encoders.rice import native_trunk
 from rice_core.errors import UserError, did_you_mean
-from rice_core.features import Encoder, Features, Truth
+from rice_core.features import BACKGROUND, IGNORE, Encoder, Features, Truth
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec
 
 SIDE, PATCH, DIM = 96, 8, 64
-BACKGROUND = -1
 KINDS = ("noise", "constant", "random-weights", "oracle")
 
 
@@ -105,7 +104,8 @@ class Untold:
 
 
 class Oracle(Untold):
-    """Dense tokens are the coverage-weighted mean of the codes of the categories in their cell.
+    """Dense tokens are the coverage-weighted mean of the codes of the categories in their cell, over the pixels that are not
+    ignored; zero where all are.
 
     Where there are no masks or boxes, every token carries the code of the whole image's class; the class token always does,
     or the mean of the patch tokens where that class is unknown.
@@ -157,9 +157,14 @@ class Oracle(Untold):
             raise ValueError(f"labels are {labels_HW.shape}, the image {size_hw}")
         H, W = size_hw
         labels_HW = np.pad(labels_HW, ((0, h * PATCH - H), (0, w * PATCH - W)), constant_values=BACKGROUND)
-        known_U, index = np.unique(labels_HW, return_inverse=True)
-        cells = index.reshape(h, PATCH, w, PATCH)
-        share_Uhw = np.stack([(cells == u).mean((1, 3), dtype=np.float32) for u in range(len(known_U))])
+        cells = labels_HW.reshape(h, PATCH, w, PATCH)
+        known_U = np.setdiff1d(labels_HW, [IGNORE])
+        if not len(known_U):
+            return np.zeros((DIM, h, w), np.float32)
+        share_Uhw = np.stack([(cells == label).mean((1, 3), dtype=np.float32) for label in known_U])
+        share_Uhw /= np.maximum(
+            share_Uhw.sum(0), np.float32(1 / PATCH**2)
+        )  # of what is known: a pixel or more, else none
         codes_UC = np.stack([self._code(int(label)) for label in known_U])
         dense_CHW: npt.NDArray[np.float32] = np.einsum("uc,uhw->chw", codes_UC, share_Uhw)
         return dense_CHW

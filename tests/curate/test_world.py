@@ -21,6 +21,7 @@ from rice_core.errors import StoreError, UserError
 from rice_core.progress import Progress
 from rice_core.regions import RegionManifest, RegionSample, read_region_manifest
 from rice_core.temporaries import beside
+from rice_core.world.layouts.coco import write_coco
 
 Curated = tuple[Path, RegionManifest]
 Make = Callable[..., Any]
@@ -282,6 +283,27 @@ def test_filters_count_what_they_take(
     left_out = manifest.counts["left_out.objects.small"]
     assert left_out > 0
     assert manifest.counts["regions.object"] + left_out == everything.counts["regions.object"]
+
+
+def test_crowds_are_no_regions_and_counted(tmp_path: Path, quiet: Progress, settings: Make) -> None:
+    world = write_coco(tmp_path / "world", seed=3, train=30, val=4)
+    path = world / "annotations" / "instances_train.json"
+    body = json.loads(path.read_text())
+    for entry in body["annotations"][:7]:
+        entry["iscrowd"] = 1
+    path.write_text(json.dumps(body))
+    wanted = settings(text="none", captions="none", labels="truth", split="train")
+    counts = curate(world, tmp_path / "out", wanted, progress=quiet).counts
+    assert counts["left_out.crowds"] == 7
+    assert "left_out.annotations" not in counts
+    assert counts["regions.object"] == len(body["annotations"]) - 7
+    listed = [json.loads(line)["item"] for line in (tmp_path / "out/left_out.jsonl").read_text().splitlines()]
+    assert "annotations/instances_train.json: 7 crowd regions" in [item.split(" (")[0] for item in listed]
+    for entry in body["annotations"]:
+        entry["iscrowd"] = 1
+    path.write_text(json.dumps(body))
+    with pytest.raises(UserError, match=f"no region is left of .*crowds {len(body['annotations'])}"):
+        curate(world, tmp_path / "none", wanted, progress=quiet)
 
 
 @pytest.mark.parametrize(

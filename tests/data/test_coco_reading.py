@@ -286,12 +286,94 @@ def test_a_symbolic_link_to_another_disk_is_followed(tmp_path: Path) -> None:
     assert len(samples(open_dataset(tmp_path / "set"))) == 2
 
 
-def test_crowds_are_left_out(tmp_path: Path) -> None:
-    body = instances(2)
-    body["annotations"][0]["iscrowd"] = 1
+def test_crowds_are_kept_apart_from_objects_and_counted_in_one_line(tmp_path: Path) -> None:
+    body = instances(5)
+    for entry in body["annotations"][1:4]:
+        entry["iscrowd"] = 1
     dataset = read(tmp_path, body)
-    assert dataset.skipped == ()
-    assert sorted(len(s.regions) for s in samples(dataset).values()) == [0, 1]
+    found = samples(dataset)
+    assert [len(found[f"train/{k}.png"].regions) for k in range(5)] == [1, 0, 0, 0, 1]
+    assert [len(found[f"train/{k}.png"].crowds) for k in range(5)] == [0, 1, 1, 1, 0]
+    assert found["train/1.png"].crowds[0].box_xywh == (2, 3, 10, 10)
+    assert found["train/1.png"].crowds[0].segmentation == [SQUARE]
+    (line,) = dataset.skipped
+    assert line.item == "annotations/instances_train.json: 3 crowd regions (iscrowd 1; annotation 10 the first)"
+    assert line.reason == "are neither objects nor background"
+
+
+def test_crowds_alone_provide_nothing(tmp_path: Path) -> None:
+    body = instances(2)
+    for entry in body["annotations"]:
+        entry["iscrowd"] = 1
+    assert read(tmp_path, body).provides == frozenset()
+
+
+def test_a_crowd_is_checked_as_an_object_is(tmp_path: Path) -> None:
+    body = instances(3)
+    body["annotations"][0] |= {"iscrowd": 1, "bbox": [200, 3, 5, 5]}
+    body["annotations"][1] |= {"iscrowd": 1, "segmentation": {"size": [20, 30], "counts": [5]}}
+    dataset = read(tmp_path, body)
+    assert [line.reason for line in dataset.skipped] == [
+        "has a box outside the image",
+        "has run lengths that do not fill the mask",
+    ]
+    assert not any(sample.crowds for sample in samples(dataset).values())
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [
+        (0, 0),
+        (1, 1),
+        (False, 0),
+        (True, 1),
+        (None, 0),
+        (0.0, 0),
+        (1.0, 1),
+        ("0", 0),
+        ("1", 1),
+        (" False ", 0),
+        ("true", 1),
+    ],
+)
+def test_iscrowd_as_tools_write_it(tmp_path: Path, value: object, crowd: int) -> None:
+    body = instances(2)
+    body["annotations"][0]["iscrowd"] = value
+    first = samples(read(tmp_path, body))["train/0.png"]
+    assert (len(first.regions), len(first.crowds)) == (1 - crowd, crowd)
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, "yes", "", "None", [], [0], {}, float("nan")])
+def test_an_iscrowd_that_says_neither_is_no_guess(tmp_path: Path, value: object) -> None:
+    body = instances(2)
+    body["annotations"][0]["iscrowd"] = value
+    dataset = read(tmp_path, body)
+    first = samples(dataset)["train/0.png"]
+    assert (first.regions, first.crowds) == ((), ())
+    assert [line.reason.split("(")[0] for line in dataset.skipped] == ["has an iscrowd that is neither 0 nor 1 "]
+
+
+def test_the_digest_knows_crowds_and_is_what_it_was_without_any(tmp_path: Path) -> None:
+    body = instances(2)
+    files = {f"train/{k}.png": "0" * 64 for k in range(2)}
+    objects = read(tmp_path, body)
+    body["annotations"][0]["iscrowd"] = 1
+    crowd = read(tmp_path, body)
+    moved = replace(
+        crowd,
+        splits={
+            name: tuple(
+                replace(s, crowds=tuple(replace(c, box_xywh=(2.0, 3.0, 10.0, 9.0)) for c in s.crowds)) for s in split
+            )
+            for name, split in crowd.splits.items()
+        },
+    )
+    bare = replace(
+        crowd, splits={name: tuple(replace(s, crowds=()) for s in split) for name, split in crowd.splits.items()}
+    )
+    assert len({data_digest(each, files) for each in (objects, crowd, moved, bare)}) == 4
+    # Of a build that knew no crowds.
+    assert data_digest(objects, files) == "6576bbd23ad14bed691e8f5683dfd96d836ea1aa078ad0d5d20d3f323dfa4165"
 
 
 def test_a_box_over_the_border_is_cut(tmp_path: Path) -> None:

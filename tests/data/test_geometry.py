@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pycocotools import mask as coco_mask
 from rice_core.datasets import Region, Sample, coverage, label_map, region_mask
 from rice_core.datasets.geometry import cell_shares
 from rice_core.datasets.regions import rle_counts
+from rice_core.features import BACKGROUND, IGNORE
 
 numbers = st.floats(0, 40, allow_nan=False, width=32)
 
@@ -135,6 +137,28 @@ def test_label_map_samples_under_the_centres_and_small_objects_lie_on_top() -> N
             assert got[i, j] == (want[-1] if want else -1)
     assert got.dtype == np.int64
     assert {-1, 2, 4, 7} == set(np.unique(got))
+
+
+def test_a_crowd_is_ignored_where_no_smaller_object_lies_on_it() -> None:
+    crowd, on_it, below = Region((1, 0, 4, 4), 7), Region((2, 1, 1, 1), 5), Region((0, 0, 6, 6), 3)
+    sample = Sample("a", Path("a"), regions=(on_it,), crowds=(crowd,))
+    o, b = IGNORE, BACKGROUND
+    got = label_map(sample, (6, 6), (6, 6))
+    assert got.tolist() == [[b, o, o, o, o, b], [b, o, 5, o, o, b], *[[b, o, o, o, o, b]] * 2, *[[b] * 6] * 2]
+    # It lies on a larger object, as a smaller object would.
+    got = label_map(replace(sample, regions=(on_it, below)), (6, 6), (6, 6))
+    assert got.tolist() == [[3, o, o, o, o, 3], [3, o, 5, o, o, 3], *[[3, o, o, o, o, 3]] * 2, *[[3] * 6] * 2]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_of_a_crowd_and_an_object_of_one_size_the_object_is_seen(masked: bool) -> None:
+    mask_HW = np.zeros((4, 6), np.bool_)
+    mask_HW[1:3, 2:5] = True
+    region = Region((2, 1, 3, 2), 0, run_lengths(mask_HW, compressed=True) if masked else None)
+    both = label_map(Sample("a", Path("a"), regions=(region,), crowds=(region,)), (4, 6), (4, 6))
+    np.testing.assert_array_equal(both, np.where(mask_HW, 0, BACKGROUND))
+    alone = label_map(Sample("a", Path("a"), crowds=(region,)), (8, 12), (4, 6))
+    np.testing.assert_array_equal(alone, np.where(mask_HW, IGNORE, BACKGROUND).repeat(2, 0).repeat(2, 1))
 
 
 def test_label_map_of_boxes() -> None:

@@ -67,7 +67,10 @@ def test_a_sound_file_is_read_as_it_stands(tmp_path: Path) -> None:
     made = body()
     made["annotations"][1] |= {"iscrowd": 1, "bbox": [25.5, 10, 8, 5]}
     truth = read(tmp_path, made)
-    assert (truth.style, truth.skipped, truth.notes, truth.has_masks) == ("coco", (), (), True)
+    assert (truth.style, truth.skipped, truth.has_masks) == ("coco", (), True)
+    assert truth.notes == (
+        "1 of 3 regions of truth.json are crowds (iscrowd 1), no objects: detections that lie in one are neither right nor wrong.",
+    )
     assert [(c.id, c.name, c.frequency) for c in truth.categories] == [(7, "dog", None), (9, "cat", None)]
     assert [image.key for image in truth.images] == [0, 1, 2]
     assert truth.images[0].size_hw == (20, 30)
@@ -197,6 +200,22 @@ def test_annotations_of_an_image_left_out_need_no_second_mention(tmp_path: Path)
 def test_a_file_of_no_use_is_a_sentence(made: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         read(tmp_path, made)
+
+
+@pytest.mark.parametrize(("value", "crowd"), [("0", False), ("1", True), (None, False), (True, True), (1.0, True)])
+def test_iscrowd_as_tools_write_it(value: Any, crowd: bool, tmp_path: Path) -> None:
+    made = body()
+    made["annotations"][1]["iscrowd"] = value
+    truth = read(tmp_path, made)
+    assert [image.things[0].crowd for image in truth.images] == [False, crowd, False]
+    assert [entry["iscrowd"] for entry in truth.body["annotations"]] == [0, int(crowd), 0]
+    assert truth.skipped == ()
+
+
+def test_lvis_is_told_nothing_of_crowds(tmp_path: Path) -> None:
+    made = lvis()
+    made["annotations"][1]["iscrowd"] = 1
+    assert read(tmp_path, made).notes == ()
 
 
 def test_crowds_alone_are_no_objects(tmp_path: Path) -> None:

@@ -76,6 +76,25 @@ def test_a_record_has_ap_figures_and_assumptions(world, tmp_path):
     assert len(scores.sample) == 8
 
 
+def test_crowds_are_no_targets_and_counted(tmp_path):
+    folder = write_coco(tmp_path / "w", seed=3, train=6, val=4)
+    for path in (folder / "annotations").glob("instances_*.json"):
+        body = json.loads(path.read_text())
+        for entry in body["annotations"][:2]:
+            entry["iscrowd"] = 1
+        path.write_text(json.dumps(body))
+    dataset = open_dataset(folder, name="mini")
+    (record,) = _run(dataset, tmp_path, CocoDetection(recipe="smoke", iterations=1)).records
+    assert "instances_train.json: 2 crowds" in [skip.item for skip in record.skipped]
+    regions = 2 + sum(len(sample.regions) for sample in dataset.splits["val"])
+    assert (
+        f"2 of {regions} regions of instances_val.json are crowds (iscrowd 1), no objects: detections that lie in one are "
+        "neither right nor wrong." in record.assumptions
+    )
+    figures = json.loads(Store(tmp_path).artifact(record, "coco-det-ap.json"))
+    assert sum(category["objects"] for category in figures["kinds"]["box"]["categories"]) == regions - 2
+
+
 class Talkative(CocoDetection):
     """Says everything, since a head of few steps is sure of nothing."""
 

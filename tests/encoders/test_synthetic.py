@@ -10,7 +10,7 @@ import torch
 
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
-from rice_core.features import Encoder, Features, Informed, Truth
+from rice_core.features import IGNORE, Encoder, Features, Informed, Truth
 from rice_core.spec import EncoderSpec
 
 KINDS = ("noise", "constant", "random-weights", "oracle", "oracle/0.5")
@@ -91,6 +91,23 @@ def test_oracle_tokens_are_coverage_weighted_codes() -> None:
     torch.testing.assert_close(dense[:, 0, 1], 0.75 * background + 0.25 * five)
     torch.testing.assert_close(dense[:, 1, 0], background)
     torch.testing.assert_close(dense[:, 1, 1], five)
+
+
+def test_oracle_knows_nothing_of_ignored_pixels() -> None:
+    pixels = images(1, 16, 16)
+
+    def tokens(labels: np.ndarray) -> torch.Tensor:
+        return told("oracle", [Truth(labels, None)], pixels).dense_BCHW[0]
+
+    background, five = (tokens(np.full((16, 16), label))[:, 0, 0] for label in (-1, 5))
+    labels = np.full((16, 16), -1)
+    labels[:8, :6], labels[:2, :8] = IGNORE, 5  # of the first cell 16 pixels are 5, 36 ignored, 12 background
+    labels[8:, :8] = IGNORE
+    dense = tokens(labels)
+    torch.testing.assert_close(dense[:, 0, 0], (16 * five + 12 * background) / 28)
+    torch.testing.assert_close(dense[:, 0, 1], background)
+    assert not dense[:, 1, 0].any()
+    assert not tokens(np.full((16, 16), IGNORE)).any()
 
 
 def test_oracle_tells_the_whole_image_s_class() -> None:

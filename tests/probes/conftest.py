@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from rice_core.features import IGNORE
 from rice_core.pooling import MEAN, Pooling
 from rice_core.probe import DenseBatch, Items
 from rice_core.record import Artifact
@@ -52,8 +53,11 @@ class ToyWork:
     shuffle: int | None = None
     without: tuple[str, ...] = ()
     """Of "labels" and "regions": what this data set lacks."""
+    crowded: float = 0.0
+    """The share of columns, from the left, that are covered by a crowd region."""
     seed: int = 0
     limit: int | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -77,6 +81,7 @@ class ToyWork:
             cells = np.stack([self._scene(split, row) for row in rows[start : start + 16]])
             seen = [encoder.see(c, 2 * int(r) + (split == "val")) for c, r in zip(cells, rows[start:], strict=False)]
             labels = cells.repeat(self.patch, 1).repeat(self.patch, 2)
+            labels[:, :, : round(self.crowded * labels.shape[2])] = IGNORE
             pixels = np.repeat(((labels + 1) * 20).astype(np.uint8)[..., None], 3, -1)
             yield DenseBatch(
                 tuple(f"{split}-{row}" for row in rows[start : start + 16]),
@@ -84,6 +89,9 @@ class ToyWork:
                 None if "regions" in self.without else labels,
                 pixels,
             )
+
+    def skip(self, item: str, reason: str) -> None:
+        self.skipped[item] = reason
 
     def progress(self, sequence: Any, what: str) -> Iterator[Any]:
         return iter(sequence)

@@ -52,6 +52,19 @@ def test_which_pairs_are_within_and_across() -> None:
     assert found.separation == 75
 
 
+def test_ignored_tokens_are_neither_within_nor_across() -> None:
+    x_TC = np.eye(8, dtype=np.float32)
+    label_T = np.array([0, 0, -2, 1, 1, -1, -2, -1])
+    kept = label_T != -2
+    for most in (ALL, 3 * 7):
+        found = pairs(x_TC, label_T, most)
+        assert len(found.all_P) == (56 if most == ALL else 21)
+    found, without = pairs(x_TC, label_T), pairs(x_TC[kept], label_T[kept])
+    assert len(found.within_P) == len(without.within_P) == 4
+    assert len(found.across_P) == len(without.across_P) == 2 * (4 + 8)
+    assert pairs(x_TC, np.full(8, -2)).separation is None
+
+
 def test_separation_knows_the_ceiling_and_its_opposite() -> None:
     label_T = np.repeat([-1, 0, 1], 4)
     assert pairs(np.eye(3, dtype=np.float32)[label_T + 1], label_T).separation == 100
@@ -91,3 +104,13 @@ def test_a_token_has_the_label_of_most_of_its_pixels() -> None:
     label_HW[0, 2] = label_HW[1, 2] = label_HW[0, 3] = 1202
     label_HW[2, 0] = 7  # One pixel of four: the token stays background.
     np.testing.assert_array_equal(token_labels(label_HW, (2, 3)), [7, 1202, -1, -1, -1, -1])
+
+
+def test_a_token_is_ignored_where_most_of_its_pixels_are() -> None:
+    label_HW = np.full((4, 6), -1)
+    label_HW[:2, :2] = -2
+    label_HW[0, 2:4] = -2  # half: of equals it is the background that counts
+    label_HW[2, :2], label_HW[3, :2] = 7, -2  # or the object
+    label_HW[2:, 4:], label_HW[2, 4] = -2, 9
+    np.testing.assert_array_equal(token_labels(label_HW, (2, 3)), [-2, -1, -1, 7, -1, -2])
+    np.testing.assert_array_equal(token_labels(np.full((4, 6), -2), (2, 3)), [-2] * 6)

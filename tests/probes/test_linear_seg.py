@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, jaccard_score
 
-from probes.label_maps import contact_sheet, counts, majority, palette
+from probes.label_maps import Panel, contact_sheet, counts, majority, palette
 from probes.linear_seg import Head, LinearSeg, judge, mean_iou
 from rice_core.errors import NotApplicable, UserError
 from rice_core.probe import Read
@@ -23,6 +23,19 @@ def test_majority_of_a_cell_and_the_smaller_label_of_equals():
     assert majority(labels, (2, 2), 6).tolist() == [[0, 1], [4, 0]]
     assert (majority(labels, (4, 4), 6) == labels).all()
     assert majority(labels, (1, 2), 6).tolist() == [[4, 0]]
+
+
+def test_a_cell_is_ignored_where_more_of_it_is_than_of_any_label():
+    labels = np.array([[-1, -1, -1, 2], [0, 2, 2, -1], [-1, 1, -1, 0], [-1, 2, -1, 1]])
+    assert majority(labels, (2, 2), 3).tolist() == [[-1, 2], [-1, -1]]
+    assert majority(labels, (1, 1), 3).tolist() == [[-1]]
+    assert (majority(labels, (4, 4), 3) == labels).all()
+    assert majority(np.full((2, 2), -1), (1, 1), 0).tolist() == [[-1]]
+
+
+def test_ignored_cells_are_neither_right_nor_guessed_nor_true():
+    truth, guess = np.array([[0, -1, 1], [-1, 1, 1]]), np.array([[0, 1, 1], [0, 0, 1]])
+    assert counts(guess, truth, 3).tolist() == [[1, 2, 0], [2, 2, 0], [1, 3, 0]]
 
 
 def test_uneven_cells_take_the_pixels_whose_centre_they_hold():
@@ -154,6 +167,78 @@ def test_contact_sheet(toy_encoder, toy_work):
     assert contact_sheet([], 3).shape[2] == 3
 
 
+class Fooled:
+    """Sees category 0 in the left half of every image: what trains on it or judges it there has another number."""
+
+    def __init__(self, encoder):
+        self._encoder = encoder
+
+    def __getattr__(self, name):
+        return getattr(self._encoder, name)
+
+    def see(self, labels, salt):
+        return self._encoder.see(np.where(np.arange(labels.shape[-1]) < 3, 0, labels), salt)
+
+
+def test_crowds_are_neither_trained_on_nor_judged_and_counted(toy_encoder, toy_work):
+    work = toy_work(crowded=0.5, images={"train": 40, "val": 30})
+    found = run(Fooled(toy_encoder(signal=1)), work)
+    assert [metric.value for metric in found.metrics] == [100, 100]
+    assert {metric.n for metric in found.metrics} == {30}
+    assert sum(row["cells"] for row in work.artifacts["linear-seg.json"]["categories"]) == 30 * 18
+    present = len(work.artifacts["linear-seg.json"]["categories"])
+    assert found.metrics[1].chance == 100 / present
+    said = [line.split(" hold ")[0] for line in found.assumptions if "crowd" in line]
+    assert said == ["540 of 1080 validation cells", "720 of 1440 patches of the train images"]
+    plain = run(Fooled(toy_encoder(signal=1)), toy_work(images={"train": 40, "val": 30}))
+    assert plain.metrics[0].value < 90
+    assert not any("crowd" in line for line in plain.assumptions)
+
+
+def test_the_draw_of_tokens_is_of_those_that_are_not_ignored(toy_encoder, toy_work, monkeypatch):
+    import probes.linear_seg as module
+
+    sizes, real = [], module.standardiser
+    monkeypatch.setattr(module, "standardiser", lambda x: (sizes.append(len(x)), real(x))[1])
+    for crowded in (0.5, 5 / 6):  # 18 and 6 of 36 tokens are left
+        run(toy_encoder(), toy_work(crowded=crowded), images=20, tokens_per_image=7)
+    assert sizes == [20 * 7, 20 * 6]
+
+
+class OneCovered:
+    """Val image 3 lies in a crowd as a whole."""
+
+    def __init__(self, work):
+        self._work = work
+
+    def __getattr__(self, name):
+        return getattr(self._work, name)
+
+    def dense(self, encoder, split, *, most=None):
+        for batch in self._work.dense(encoder, split, most=most):
+            if split == "val" and "val-3" in batch.ids:
+                batch.labels_NHW[batch.ids.index("val-3")] = -2
+            yield batch
+
+
+def test_an_image_that_lies_in_a_crowd_is_not_judged(toy_encoder, toy_work):
+    work = toy_work()
+    found = run(toy_encoder(signal=0.35), OneCovered(work))
+    assert list(work.skipped) == ["val-3"]
+    assert {metric.n for metric in found.metrics} == {59}
+    assert "val-3" not in found.scores.sample
+    for metric in found.metrics:
+        assert np.mean(found.scores.values[metric.name]) == pytest.approx(metric.value)
+
+
+def test_what_is_ignored_has_its_own_colour():
+    labels = np.array([[-1, 0], [1, 2]])
+    sheet = contact_sheet([Panel(np.zeros((2, 2, 3), np.uint8), labels, np.abs(labels))], 3)
+    truth = sheet[4:116, 120:232]
+    assert truth[0, 0].tolist() == [224, 224, 192]
+    assert [truth[0, -1].tolist(), truth[-1, 0].tolist(), truth[-1, -1].tolist()] == palette(3).tolist()
+
+
 def test_says_when_it_cannot_say_anything(toy_encoder, toy_work):
     with pytest.raises(NotApplicable, match="boxes or masks"):
         run(toy_encoder(), toy_work(without=("regions",)))
@@ -161,6 +246,8 @@ def test_says_when_it_cannot_say_anything(toy_encoder, toy_work):
         run(toy_encoder(), toy_work(images={"train": 0, "val": 9}))
     with pytest.raises(NotApplicable, match="val images"):
         run(toy_encoder(), toy_work(images={"train": 9, "val": 0}))
+    with pytest.raises(NotApplicable, match="train split, and it has 0"):
+        run(toy_encoder(), toy_work(crowded=1))
     with pytest.raises(NotApplicable, match="two categories in the val split"):
         judge(("a",), np.array([[[4, 0], [4, 0], [4, 0]]]), 0)
 

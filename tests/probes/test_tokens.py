@@ -269,3 +269,31 @@ def test_listing_it_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Fooled:
+    """Sees category 0 wherever a crowd is: what it gives there would spoil every number that looked at it."""
+
+    def __init__(self, encoder) -> None:
+        self._encoder = encoder
+
+    def __getattr__(self, name: str):
+        return getattr(self._encoder, name)
+
+    def see(self, labels: np.ndarray, salt: int) -> np.ndarray:
+        return self._encoder.see(np.where(np.arange(labels.shape[-1]) < 3, 0, labels), salt)
+
+
+def test_crowds_are_in_no_pair_of_the_separation_and_counted(toy_encoder, toy_work) -> None:
+    work = toy_work(crowded=0.5)
+    outcome = FEW.run(Fooled(toy_encoder(signal=1.0)), seed=0, work=work)
+    assert value(outcome, "object-separation") == 100
+    used = outcome.metrics[1].n
+    assert 0 < used < 20  # some images have no object outside the crowd
+    assert [line for line in outcome.assumptions if "crowd" in line] == [
+        f"{18 * used} of {36 * used} tokens lie in crowd regions, which are neither object nor background: "
+        "object-separation leaves them out, token-distance does not."
+    ]
+    plain = FEW.run(Fooled(toy_encoder(signal=1.0)), seed=0, work=toy_work())
+    assert value(plain, "object-separation") < 100
+    assert not any("crowd" in line for line in plain.assumptions)
