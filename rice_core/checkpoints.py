@@ -115,6 +115,6 @@ def _json(path: Path) -> dict[str, Any]:
     """Empty where it is no JSON object: the loader reports that."""
     try:
         body = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}

@@ -7,6 +7,7 @@ Encoder shorthand   [name=]source:model[@revision][?key=value&...]
     rice:runs/mini/encoder                  synthetic:noise
 
     keys: res (560 or 448x560, height first), layers (-1 or -2,-1), norm (0 | 1), dtype (fp32 | bf16 | fp16), pad (0 | 1),
+          mean and std (0.5 or 0.48,0.46,0.41), interpolation (nearest | lanczos | bilinear | bicubic),
           weights (a file, for timm:NAME)
 
 Probe shorthand     name[?param=value&...]        knn   knn?k=20   linear-seg?grid=12
@@ -15,13 +16,14 @@ Probe shorthand     name[?param=value&...]        knn   knn?k=20   linear-seg?gr
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
@@ -36,7 +38,12 @@ Source = Literal["hf", "timm", "open_clip", "rice", "synthetic"]
 SOURCES: tuple[str, ...] = ("hf", "timm", "open_clip", "rice", "synthetic")
 DType = Literal["float32", "bfloat16", "float16"]
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-_SETTINGS = ("res", "layers", "norm", "dtype", "pad", "weights")
+Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic"]
+Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+"""Red, green, blue, of pixels in [0, 1]."""
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Deviations = tuple[_Positive, _Positive, _Positive]
+_SETTINGS = ("res", "layers", "norm", "dtype", "pad", "weights", "mean", "std", "interpolation")
 _SETTING_WORDS = {
     "resolution": "res",
     "size": "res",
@@ -45,7 +52,7 @@ _SETTING_WORDS = {
     "checkpoint": "weights",
 }
 _SOURCE_WORDS = {"huggingface": "hf", "transformers": "hf", "openclip": "open_clip", "ricebench": "rice"}
-_LATER = frozenset({"weights"})
+_LATER = frozenset({"weights", "mean", "std", "interpolation"})
 """Fields of `EncoderSpec` that the first stores do not know."""
 Param = bool | int | float | str
 
@@ -77,6 +84,10 @@ class EncoderSpec(Frozen):
     dtype: DType = "float32"
     weights: str | None = None
     """A file of weights in the place of the published ones, for `timm:NAME`. The path as typed, as a folder is in `model`."""
+    mean: Channels | None = None
+    """Instead of the checkpoint's own, or where it states none; so are `std` and `interpolation`."""
+    std: Deviations | None = None
+    interpolation: Interpolation | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, body: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -94,6 +105,11 @@ class EncoderSpec(Frozen):
         if value is not None and min(value) < 1:
             raise ValueError("a resolution is at least 1 pixel")
         return value
+
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _channels(cls, value: Any) -> Any:
+        return (value,) * 3 if isinstance(value, (int, float)) else value
 
     @model_validator(mode="after")
     def _weights_of_a_timm_name(self) -> EncoderSpec:
@@ -131,12 +147,22 @@ class EncoderSpec(Frozen):
             query.append("pad=1")
         if self.weights is not None:
             query.append("weights=" + quote(self.weights, safe="/:.-_~"))
+        for key, value in (("mean", self.mean), ("std", self.std)):
+            if value is not None:
+                query.append(f"{key}=" + ",".join(map(repr, value[:1] if len(set(value)) == 1 else value)))
+        if self.interpolation:
+            query.append(f"interpolation={self.interpolation}")
         model = quote(self.model, safe="/:.-_~+ ()[]{},!$&'*;#")
         return (
             f"{self.source}:{model}"
             + (f"@{self.revision}" if self.revision else "")
             + ("?" + "&".join(query) if query else "")
         )
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """Those of mean, std and interpolation that are given."""
+        return {key: value for key in ("mean", "std", "interpolation") if (value := getattr(self, key)) is not None}
 
     def identity(self) -> dict[str, Any]:
         """Everything that changes the features: all fields but the display name, without a machine's paths."""
@@ -200,11 +226,17 @@ def _encoder_field(key: str, value: str, given: str) -> dict[str, Any]:
                 return {{"norm": "norm_last", "pad": "pad_to_patch"}[key]: {"0": False, "1": True}[value]}
             case "dtype":
                 return {"dtype": _DTYPES.get(value, value)}
+            case "mean" | "std":
+                red, *others = (float(number) for number in value.split(","))
+                green, blue = others or (red, red)
+                return {key: (red, green, blue)}
+            case "interpolation":
+                return {key: value}
             case "weights":
                 return {"weights": value or None}
     except (ValueError, KeyError):
         raise UserError(
-            f"{given!r}: {key}={value} cannot be read; examples: res=448x560, layers=-2,-1, norm=1, dtype=bf16."
+            f"{given!r}: {key}={value} cannot be read; examples: res=448x560, layers=-2,-1, norm=1, dtype=bf16, mean=0.48,0.46,0.41."
         ) from None
     near = did_you_mean(key, _SETTINGS, _SETTING_WORDS) or f"use {', '.join(_SETTINGS[:-1])} or {_SETTINGS[-1]}."
     raise UserError(f"{given!r}: {key!r} is no setting of an encoder; {near}".rstrip())

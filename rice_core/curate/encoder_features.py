@@ -10,6 +10,7 @@ from PIL import Image
 
 from rice_core.catalogue import resolve
 from rice_core.curate.nouns import Box, Floats
+from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 
@@ -30,8 +31,8 @@ class EncoderFeatures:
             raise ValueError("an encoder must fill in spec.resolution")
         self._side = max(spec.resolution)
         self.name = spec.told().shorthand
-        # Weights decide, not the name: an encoder trained further at the same place is another featurizer.
-        self.version = self._encoder.weights_digest()[:12]
+        # Weights and preprocessing decide, not the name: an encoder trained further at the same place is another featurizer.
+        self.version = json_digest([self._encoder.weights_digest(), self._encoder.architecture_digest()])[:12]
 
     def crop(self, image: Image.Image, box: Box) -> Image.Image:
         """The box centred on a gray square, no larger than the encoder looks at."""

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from rice_core.digest import json_digest, tensors_digest
-from rice_core.encoders.preprocess import Preprocess
+from rice_core.encoders.preprocess import PixelRecipe, normalized
 from rice_core.errors import UserError
 from rice_core.features import Features
 from rice_core.model.regions import RegionSettings
@@ -43,7 +43,7 @@ class Trunk:
     """Whether the first of them is a class token."""
     patch: int
     dim: int
-    recipe: Preprocess
+    recipe: PixelRecipe
     architecture: Mapping[str, Any]
     """The model's configuration and library, as JSON, without names and paths."""
     multires: bool = True
@@ -66,7 +66,7 @@ class TorchEncoder:
         """Freeze the geometry.
 
         Raises:
-            UserError: a resolution that the model cannot take, or layers or a norm that it does not have.
+            UserError: a resolution that the model cannot take, layers or a norm that it does not have, or a forward that fails.
         """
         if spec.norm_last and isinstance(trunk.norm, nn.Identity):
             raise UserError(
@@ -81,6 +81,7 @@ class TorchEncoder:
         for parameter in trunk.module.parameters():
             # Buffers stay: angles and frequencies of RoPE lose their meaning in half precision.
             parameter.data = parameter.data.to(getattr(torch, spec.dtype))
+        self._try()
 
     @property
     def spec(self) -> EncoderSpec:
@@ -113,7 +114,7 @@ class TorchEncoder:
         return self._trunk.module
 
     @property
-    def recipe(self) -> Preprocess:
+    def recipe(self) -> PixelRecipe:
         return self._trunk.recipe
 
     @property
@@ -130,10 +131,14 @@ class TorchEncoder:
         return self
 
     def preprocess(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        return self.normalize(self._trunk.recipe.pixels(images, *self._size_hw))
+        own, (h, w) = self._trunk.recipe.resolution, self._size_hw
+        # A published size that the patch does not divide (384 / 14): the model's own first layer drops the rest, at the
+        # right and bottom.
+        size = own if (h, w) == _floored(own, self.patch) else (h, w)
+        return self._trunk.recipe.prepare(images, *size)[..., :h, :w]
 
     def normalize(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
-        return self._trunk.recipe.normalize(pixels_B3HW)
+        return normalized(pixels_B3HW, self._trunk.recipe)
 
     def encode(self, pixels_B3HW: torch.Tensor) -> Features:
         pixels_B3HW = self._fit(pixels_B3HW.to(self.device, getattr(torch, self._spec.dtype)))
@@ -168,11 +173,25 @@ class TorchEncoder:
         trunk = self._trunk
         body = {
             "model": trunk.architecture,
-            "recipe": trunk.recipe.model_dump(mode="json"),
+            "recipe": trunk.recipe.described(),
             "normed": trunk.normed,
             "torch": torch.__version__,
         }
         return json_digest(body)
+
+    @torch.no_grad()  # not inference_mode: what a model keeps from its first forward has to serve training too
+    def _try(self) -> None:
+        """One picture prepared and one of few patches encoded: what cannot work fails here, not in the middle of a run."""
+        try:
+            pixels_B3HW = self.preprocess([Image.new("RGB", (3, 2))])
+            self.encode(pixels_B3HW[..., : 2 * self.patch, : 3 * self.patch] if self._trunk.multires else pixels_B3HW)
+        except UserError:
+            raise
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise UserError(
+                f"{self._spec.title}: a forward pass fails ({said}); choose another checkpoint, or another res=."
+            ) from error
 
     def _fit(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
         pixels_B3HW = fitted(self._spec, self.patch, pixels_B3HW)
@@ -258,12 +277,21 @@ def input_size(spec: EncoderSpec, patch: int, own_hw: tuple[int, int]) -> tuple[
         UserError: the spec's is no multiple of the patch, and `pad_to_patch` is off.
     """
     if spec.resolution is None:
-        # A few models are published at a size that their patch does not divide (384 / 14); their grid is the floor.
-        return own_hw[0] // patch * patch, own_hw[1] // patch * patch
+        if min(own_hw) < patch:
+            raise UserError(
+                f"{spec.title}: its own pictures of {own_hw[0]}x{own_hw[1]} are smaller than its {patch}-pixel patch; "
+                f"correct the size, or give another, as in res={16 * patch}."
+            )
+        return _floored(own_hw, patch)
     h, w = spec.resolution
     if (h % patch or w % patch) and not spec.pad_to_patch:
         raise _no_multiple(spec.title, spec.resolution, patch)
     return -(-h // patch) * patch, -(-w // patch) * patch
+
+
+def _floored(size_hw: tuple[int, int], patch: int) -> tuple[int, int]:
+    """The pixels of whole patches."""
+    return size_hw[0] // patch * patch, size_hw[1] // patch * patch
 
 
 def fitted(spec: EncoderSpec, patch: int, pixels_B3HW: torch.Tensor) -> torch.Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -23,22 +26,24 @@ from rice_core.spec import EncoderSpec
 
 HTTPError = HfHubHTTPError.__bases__[0]
 """Of whichever HTTP library the hub's client is built on."""
-EXPECTED: tuple[type[BaseException], ...] = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    KeyError,
+_KNOWN = (
     HTTPError,
     EntryNotFoundError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    ConnectionError,
+    TimeoutError,
     SafetensorError,
     pickle.UnpicklingError,
 )
-"""What the libraries raise for a bad name or file; anything else is our own mistake and keeps its traceback."""
+"""What `explained` has words of its own for."""
 
 
 @contextmanager
 def explained(spec: EncoderSpec) -> Iterator[None]:
     """Turn what the hub's client and the model libraries raise into a UserError.
+
+    On a bad checkpoint the libraries may raise anything at all; `--debug` shows where it came from.
 
     Raises:
         UnknownModel: there is no such model that anybody may see.
@@ -47,10 +52,51 @@ def explained(spec: EncoderSpec) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except EXPECTED as error:
+    except Exception as error:
         said = f"{spec.title}: {_sentence(error, spec.model)}"
         unknown = any(type(cause) is RepositoryNotFoundError for cause in _chain(error))
         raise (UnknownModel(said, spec.model) if unknown else UserError(said)) from error
+
+
+@contextmanager
+def about_file(spec: EncoderSpec, name: str) -> Iterator[None]:
+    """As `explained`, for calls that can fail by one file of the checkpoint alone.
+
+    Args:
+        name: of the file, for the message.
+
+    Raises:
+        UserError: instead of what was raised, except for what `explained` knows better.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if any(isinstance(cause, _KNOWN) for cause in _chain(error)):
+            raise
+        raise UserError(
+            f"{spec.title}: its {name} cannot be used ({_first_line(error)}); correct it, or fetch it again."
+        ) from error
+
+
+def json_object(spec: EncoderSpec, path: Path) -> dict[str, Any]:
+    """What a JSON file of a checkpoint holds.
+
+    Raises:
+        UserError: it is not there, no JSON, or something else than an object.
+    """
+    try:
+        body = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{spec.title}: the folder holds no {path.name}; give one that is complete.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{spec.title}: its {path.name} is no JSON ({_first_line(error)}); correct it, or fetch it again."
+        ) from error
+    if not isinstance(body, dict):
+        raise UserError(f"{spec.title}: its {path.name} is no object in braces; correct it, or fetch it again.")
+    return body
 
 
 def _sentence(error: BaseException, model: str) -> str:
@@ -94,5 +140,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(". ")[:300]
+    text = str(error).strip()
+    if text.startswith("Error(s) in loading state_dict"):  # torch says what is wrong from the second line on
+        text = " ".join(text.split())
+    line = (text.splitlines() or [""])[0].rstrip(". ")[:300]
+    # A key or an attribute alone says nothing.
+    return (
+        line
+        if line and isinstance(error, (OSError, RuntimeError, ValueError, HTTPError))
+        else f"{type(error).__name__}: {line}"
+    )

@@ -15,13 +15,12 @@ import torch
 import transformers
 from huggingface_hub import hf_hub_download
 from torch import nn
-from transformers import AutoImageProcessor
 
 from rice_core.checkpoints import checkpoint_files
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.families import FAMILIES, Family
-from rice_core.encoders.hub import explained
-from rice_core.encoders.preprocess import Preprocess, interpolation_name
+from rice_core.encoders.hub import about_file, explained, json_object
+from rice_core.encoders.processor import processor_recipe
 from rice_core.errors import UserError
 from rice_core.model.regions import RegionSettings
 from rice_core.spec import EncoderSpec
@@ -40,6 +39,8 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         module = _weights(spec, family)
         config: Any = module.config
         _check_geometry(spec, config)
+        recipe, said = processor_recipe(spec, config)
+        facts, regions = _left(spec, config)
         trunk = Trunk(
             module=module,
             forward=family.forward(module),
@@ -50,10 +51,10 @@ def load(spec: EncoderSpec) -> TorchEncoder:
             has_cls=family.cls,
             patch=config.patch_size,
             dim=config.hidden_size,
-            recipe=_recipe(spec, config),
+            recipe=recipe,
             architecture=_architecture(config),
-            facts=_facts(spec, config),
-            regions=_regions(spec),
+            facts=facts | said,
+            regions=regions,
         )
     return TorchEncoder(spec, trunk)
 
@@ -67,9 +68,9 @@ def _family(spec: EncoderSpec) -> Family:
             raise UserError(f"{spec.title}: the folder holds no config.json; give one in the hub's own layout.")
     else:
         path = Path(hf_hub_download(spec.model, "config.json", revision=spec.revision))
-    body = json.loads(path.read_text())
+    body = json_object(spec, path)
     kind = body.get("model_type")
-    if kind in FAMILIES:
+    if isinstance(kind, str) and kind in FAMILIES:
         return FAMILIES[kind]
     if "auto_map" in body:
         raise UserError(
@@ -102,20 +103,46 @@ def _weights(spec: EncoderSpec, family: Family) -> nn.Module:
         trust_remote_code=False,
         dtype=torch.float32,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused below, with their names
         **family.options,
     )
-    # Heads beside the tower are not used; only training asks for a mask token.
-    missing = [
-        key for key in report["missing_keys"] if key.startswith(family.inside) and not key.endswith("mask_token")
-    ]
-    wrong = sorted(missing) + sorted(str(key) for key in report.get("mismatched_keys", ()))
-    if wrong:
-        # transformers would go on with random numbers in their place.
-        raise UserError(
-            f"{spec.title}: its weights lack {wrong[0]} and {len(wrong) - 1} more; give a complete checkpoint."
-        )
     tower: nn.Module = module.get_submodule(family.inside)
+    _check_fit(spec, report, tower, family.inside, kind.base_model_prefix)
     return tower
+
+
+def _check_fit(spec: EncoderSpec, report: dict[str, Any], tower: nn.Module, inside: str, base: str) -> None:
+    """Refuse weights that are not those of the configuration; transformers goes on with random or without the surplus ones.
+
+    Heads and text models beside the tower are left out on purpose.
+
+    Args:
+        inside: the tower's name in the module that was loaded, or nothing.
+        base: the prefix that keys of the tower may have in the file as well.
+    """
+    for key, found, wanted in sorted(each for each in report["mismatched_keys"] if each[0].startswith(inside)):
+        raise UserError(
+            f"{spec.title}: {key} is {'x'.join(map(str, found))} in its weights and {'x'.join(map(str, wanted))} by its "
+            "config.json; give the two that belong together."
+        )
+    missing = sorted(key for key in report["missing_keys"] if key.startswith(inside) and not _idle(key))
+    if missing:
+        raise UserError(
+            f"{spec.title}: its weights lack {missing[0]} and {len(missing) - 1} more; give a complete checkpoint."
+        )
+    prefixes = {f"{prefix}." if prefix else "" for prefix in ("", inside, base)}
+    parts = tuple(f"{prefix}{name}." for prefix in prefixes for name, _ in tower.named_children())
+    surplus = sorted(key for key in report["unexpected_keys"] if key.startswith(parts) and not _idle(key))
+    if surplus:
+        raise UserError(
+            f"{spec.title}: its weights hold {surplus[0]} and {len(surplus) - 1} more that its config.json knows nothing "
+            "of (more layers, or another model_type?); give the two that belong together."
+        )
+
+
+def _idle(key: str) -> bool:
+    """Whether a tensor has no effect on features: computed tables, and the stand-in for hidden patches."""
+    return key.rsplit(".", 1)[-1] in {"position_ids", "relative_position_index", "mask_token", "inv_freq"}
 
 
 def _check_geometry(spec: EncoderSpec, config: Any) -> None:
@@ -137,35 +164,6 @@ def _blocks(module: nn.Module, depth: int) -> list[nn.Module]:
     return list(next(child for child in lists if len(child) == depth))
 
 
-def _recipe(spec: EncoderSpec, config: Any) -> Preprocess:
-    try:
-        processor: Any = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-            spec.model, revision=spec.revision or "main", trust_remote_code=False
-        )
-    except OSError as error:
-        raise UserError(
-            f"{spec.title}: it has no preprocessor_config.json, so its mean, std and resize are not known; add that file."
-        ) from error
-    common = {
-        "interpolation": interpolation_name(processor.resample),
-        "mean": tuple(processor.image_mean),
-        "std": tuple(processor.image_std),
-    }
-    size, crop = _sizes(getattr(processor, "size", None)), _sizes(getattr(processor, "crop_size", None))
-    if getattr(processor, "max_num_patches", None):  # SigLIP2's flexible variant: a number of patches, any shape
-        side = int(config.num_patches**0.5) * config.patch_size
-        return Preprocess(resolution=(side, side), geometry="squash", **common)
-    if not processor.do_center_crop and "height" in size:
-        return Preprocess(resolution=(size["height"], size["width"]), geometry="squash", **common)
-    edge = size.get("shortest_edge") or min(size["height"], size["width"])
-    target = (crop["height"], crop["width"]) if processor.do_center_crop else (edge, edge)
-    return Preprocess(resolution=target, geometry="crop", zoom=edge / min(target), **common)
-
-
-def _sizes(value: Any) -> dict[str, int]:
-    return {key: side for key, side in dict(value or {}).items() if side is not None}
-
-
 def _architecture(config: Any) -> dict[str, Any]:
     body = config.to_dict()
     for name in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
@@ -173,22 +171,18 @@ def _architecture(config: Any) -> dict[str, Any]:
     return {"transformers": transformers.__version__, "config": json.loads(json.dumps(body, default=str))}
 
 
-def _facts(spec: EncoderSpec, config: Any) -> dict[str, str]:
-    """The hub's commit, or the training tags that our own export left beside the weights."""
+def _left(spec: EncoderSpec, config: Any) -> tuple[dict[str, str], RegionSettings | None]:
+    """The hub's commit, or what our own export left beside the weights of a folder: training tags, region settings."""
     if getattr(config, "_commit_hash", None):
-        return {"hub commit": config._commit_hash}
-    return {str(key): str(value) for key, value in _left(spec).get("tags", {}).items()}
-
-
-def _regions(spec: EncoderSpec) -> RegionSettings | None:
-    found = _left(spec).get("regions")
-    return None if found is None else RegionSettings.model_validate(found)
-
-
-def _left(spec: EncoderSpec) -> dict[str, Any]:
-    """What our own export wrote beside the weights of a folder."""
+        return {"hub commit": config._commit_hash}, None
     path = Path(spec.model) / "rice_config.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    if not path.is_file():
+        return {}, None
+    body = json_object(spec, path)
+    with about_file(spec, path.name):
+        regions = body.get("regions")
+        facts = {str(key): str(value) for key, value in body.get("tags", {}).items()}
+        return facts, None if regions is None else RegionSettings.model_validate(regions)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch.func import functional_call
 
-from rice_core.encoders.base import TorchEncoder, Trunk, resized_table
-from rice_core.encoders.hub import explained
-from rice_core.encoders.preprocess import Preprocess, interpolation_name
+from rice_core.encoders.base import TorchEncoder, Trunk, input_size, resized_table
+from rice_core.encoders.hub import explained, json_object
+from rice_core.encoders.preprocess import LibraryRecipe, by_size, channels
 from rice_core.errors import UserError, did_you_mean
 from rice_core.spec import EncoderSpec
 
@@ -32,7 +33,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         raise UserError(f"{spec.title}: open_clip has no revisions; leave out @{spec.revision}.")
     with explained(spec), _quiet():
         tower: Any = _create(spec).visual
-    recipe = _recipe(tower.preprocess_cfg)
+        recipe = _recipe(spec, tower.preprocess_cfg)
     if isinstance(tower, TimmModel):
         return _timm_tower(spec, tower, recipe)
     if (
@@ -59,6 +60,9 @@ def load(spec: EncoderSpec) -> TorchEncoder:
 
 
 def _create(spec: EncoderSpec) -> Any:
+    kind, _, folder = spec.model.partition(":")
+    if kind == "local-dir" and Path(folder).is_dir():
+        json_object(spec, Path(folder) / "open_clip_config.json")
     if ":" in spec.model.split("/", 1)[0]:
         return open_clip.create_model(spec.model, require_pretrained=True, pretrained_text=False, weights_only=True)
     name, _, tag = spec.model.partition("/")
@@ -92,29 +96,36 @@ def _any_size(tower: Any) -> Callable[[torch.Tensor], object]:
     return forward
 
 
-def _timm_tower(spec: EncoderSpec, tower: Any, recipe: Preprocess) -> TorchEncoder:
+def _timm_tower(spec: EncoderSpec, tower: Any, recipe: LibraryRecipe) -> TorchEncoder:
     """SigLIP and other towers that open_clip borrows from timm; they are set to one size once."""
     from rice_core.encoders.timm import trunk
 
     found = trunk(tower.trunk, recipe=recipe, title=spec.title, multires=False)
-    encoder = TorchEncoder(spec, found)
-    if encoder.spec.resolution != recipe.resolution:
-        tower.trunk.set_input_size(img_size=encoder.spec.resolution)
-    return encoder
+    size_hw = input_size(spec, found.patch, recipe.resolution)
+    if size_hw != recipe.resolution:
+        tower.trunk.set_input_size(img_size=size_hw)
+    return TorchEncoder(spec, found)
 
 
-def _recipe(config: Any) -> Preprocess:
-    body = config if isinstance(config, dict) else asdict(config)
-    size = body["size"]
-    h, w = (size, size) if isinstance(size, int) else size
-    if body["resize_mode"] == "longest":
-        raise UserError("its preprocessing pads to a square, which is not supported; choose another model.")
-    return Preprocess(
+def _recipe(spec: EncoderSpec, config: Any) -> LibraryRecipe:
+    """open_clip's own evaluation transform, which its factory makes for any size."""
+    if spec.interpolation in ("nearest", "lanczos"):
+        raise UserError(
+            f"{spec.title}: open_clip resizes by bicubic and bilinear interpolation alone; choose one of them."
+        )
+    body = (dict(config) if isinstance(config, dict) else asdict(config)) | spec.pixels
+    size = body.pop("size")
+    h, w = (int(side) for side in (size if isinstance(size, (list, tuple)) else (size, size)))
+    body["mean"], body["std"] = channels(body["mean"]), channels(body["std"])
+    body.pop("mode", None)  # RGB; it takes no other
+    return LibraryRecipe(
         resolution=(h, w),
-        geometry="squash" if body["resize_mode"] == "squash" else "crop",
-        interpolation=interpolation_name(body["interpolation"]),
-        mean=tuple(body["mean"]),
-        std=tuple(body["std"]),
+        mean=body["mean"],
+        std=body["std"],
+        # "random" is for training; outside of it open_clip takes bicubic.
+        interpolation="bilinear" if body["interpolation"] == "bilinear" else "bicubic",
+        image=by_size(lambda h, w: open_clip.image_transform((h, w), is_train=False, **body)),
+        description={"open_clip": json.loads(json.dumps(body))},
     )
 
 

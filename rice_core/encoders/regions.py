@@ -18,7 +18,7 @@ from PIL import Image
 from rice_core.datasets.geometry import cell_shares
 from rice_core.encoders import load_encoder
 from rice_core.encoders.base import TorchEncoder
-from rice_core.encoders.preprocess import Preprocess
+from rice_core.encoders.preprocess import PixelRecipe, Preprocess
 from rice_core.errors import UserError
 from rice_core.features import Encoder
 from rice_core.model.mlcd import from_mlcd_config, from_mlcd_state_dict
@@ -55,9 +55,14 @@ class RegionEncoder:
         """
         spec = EncoderSpec.parse(encoder) if isinstance(encoder, str) else encoder
         loaded = load_encoder(spec)
-        trunk, recipe = native_trunk_of(loaded)
-        if spec.resolution:
-            recipe = recipe.model_copy(update={"resolution": spec.resolution})
+        trunk, own = native_trunk_of(loaded)
+        recipe = Preprocess(
+            resolution=spec.resolution or own.resolution,
+            geometry="squash",
+            interpolation=own.interpolation,
+            mean=own.mean,
+            std=own.std,
+        )
         learnt = loaded.regions if isinstance(loaded, TorchEncoder) else None
         if learnt is None:
             return cls(trunk.to(device), recipe, layers=layers)
@@ -96,7 +101,7 @@ class RegionEncoder:
             visible_BNP[b, : len(shares_nP)] = visible_patches(shares_nP, thin_N=thin_n, overlap=self.overlap)
         device = self.model.trunk.class_token.device
         squash = self._recipe.model_copy(update={"geometry": "squash", "zoom": 1.0})
-        pixels_B3HW = squash.normalize(squash.pixels(images, *self._recipe.resolution)).to(device)
+        pixels_B3HW = squash.prepare(images, *self._recipe.resolution).to(device)
         out = self.model(pixels_B3HW, torch.from_numpy(visible_BNP).to(device))
         return [out.regions_BND[b, : len(each)].float().cpu() for b, each in enumerate(shares)]
 
@@ -106,7 +111,7 @@ class RegionEncoder:
         return h // patch, w // patch
 
 
-def native_trunk_of(encoder: Encoder) -> tuple[ViT, Preprocess]:
+def native_trunk_of(encoder: Encoder) -> tuple[ViT, PixelRecipe]:
     """The native trunk behind an encoder: its own, or converted from transformers' MLCD class.
 
     Raises:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rice_core.encoders.base import TorchEncoder, Trunk
+from rice_core.encoders.hub import about_file
 from rice_core.encoders.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from rice_core.errors import UserError, did_you_mean
 from rice_core.model.regions import RegionSettings
@@ -70,14 +71,16 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         raise UserError(
             f"{spec.title}: a file in {folder} is damaged ({_first_line(error)}); export it again."
         ) from error
-    vit = ViT(about.vit)
+    with about_file(spec, CONFIG):
+        vit = ViT(about.vit)
     try:
         vit.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
             f"{spec.title}: weights and {CONFIG} disagree ({_first_line(error)}); export it again."
         ) from error
-    return TorchEncoder(spec, native_trunk(vit, about.preprocess, about.tags, about.regions))
+    recipe = about.preprocess.model_copy(update=spec.pixels)
+    return TorchEncoder(spec, native_trunk(vit, recipe, about.tags, about.regions))
 
 
 def native_trunk(vit: ViT, recipe: Preprocess, tags: Mapping[str, str], regions: RegionSettings | None = None) -> Trunk:
@@ -120,4 +123,7 @@ def _folder(spec: EncoderSpec) -> Path:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ")
     return " ".join(str(error).split())[:200]

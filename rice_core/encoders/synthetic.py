@@ -21,7 +21,7 @@ from PIL import Image
 
 from rice_core.digest import bytes_digest, json_digest
 from rice_core.encoders.base import TorchEncoder, fitted, input_size
-from rice_core.encoders.preprocess import Preprocess
+from rice_core.encoders.preprocess import Preprocess, normalized
 from rice_core.encoders.rice import native_trunk
 from rice_core.errors import UserError, did_you_mean
 from rice_core.features import BACKGROUND, IGNORE, Encoder, Features, Truth
@@ -51,6 +51,8 @@ def load(spec: EncoderSpec) -> Encoder:
         raise UserError(
             f"{spec.title}: give a seed from 0 (random-weights/7), or a share from 0 to 1 (oracle/0.5)."
         ) from None
+    if spec.pixels:
+        raise UserError(f"{spec.title} was trained on no pixels; leave out {' and '.join(spec.pixels)}.")
     if kind == "random-weights":
         return _random_weights(spec, seed)
     if spec.layers != (-1,) or spec.norm_last is not None or spec.dtype != "float32":
@@ -79,10 +81,10 @@ class Untold:
 
     def preprocess(self, images: Sequence[Image.Image]) -> torch.Tensor:
         assert self.spec.resolution is not None
-        return self.normalize(self._recipe.pixels(images, *self.spec.resolution))
+        return self._recipe.prepare(images, *self.spec.resolution)
 
     def normalize(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
-        return self._recipe.normalize(pixels_B3HW)
+        return normalized(pixels_B3HW, self._recipe)
 
     def encode(self, pixels_B3HW: torch.Tensor) -> Features:
         pixels_B3HW = fitted(self.spec, PATCH, pixels_B3HW)
@@ -99,7 +101,7 @@ class Untold:
         return bytes_digest(f"synthetic {self._kind}".encode())
 
     def architecture_digest(self) -> str:
-        recipe = self._recipe.model_dump(mode="json")
+        recipe = self._recipe.described()
         return json_digest({"patch": PATCH, "dim": DIM, "recipe": recipe, "torch": torch.__version__})
 
 

@@ -19,8 +19,8 @@ from timm.models._hub import load_state_dict_from_path
 
 from rice_core.checkpoints import LOCAL_DIR
 from rice_core.encoders.base import TorchEncoder, Trunk
-from rice_core.encoders.hub import explained
-from rice_core.encoders.preprocess import Preprocess, interpolation_name
+from rice_core.encoders.hub import explained, json_object
+from rice_core.encoders.preprocess import LibraryRecipe, PixelRecipe, by_size, channels, interpolation_name
 from rice_core.encoders.state import State, read_state, shape, side, without_heads
 from rice_core.errors import UserError, did_you_mean
 from rice_core.paths import at_home
@@ -50,13 +50,12 @@ def load(spec: EncoderSpec) -> TorchEncoder:
             model = _create_local(spec, Path(name.removeprefix(LOCAL_DIR)))
         else:
             model = _create(spec, name)
-    library: Any = timm.data
-    recipe = _recipe(library.resolve_model_data_config(model))
+        recipe = _recipe(spec, model)
     found = trunk(model, recipe=recipe, title=spec.title)
     return TorchEncoder(spec, found if spec.weights is None else replace(found, facts=_facts(model, spec.weights)))
 
 
-def trunk(model: Any, *, recipe: Preprocess, title: str, multires: bool = True) -> Trunk:
+def trunk(model: Any, *, recipe: PixelRecipe, title: str, multires: bool = True) -> Trunk:
     """A timm vision transformer -> Trunk. Also for the timm towers inside open_clip.
 
     Raises:
@@ -107,6 +106,8 @@ def _create(spec: EncoderSpec, name: str, **options: Any) -> Any:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0, dynamic_img_size=True, **options)
     except TypeError as error:
+        if "dynamic_img_size" not in str(error):
+            raise
         # Families without that setting have no free patch grid: convolutional nets, windowed transformers.
         raise UserError(f"{spec.title}: it cannot change its input size; choose a plain vision transformer.") from error
 
@@ -124,8 +125,8 @@ def _create_from(spec: EncoderSpec, path: Path) -> Any:
 
 def _create_local(spec: EncoderSpec, folder: Path) -> Any:
     """As timm does with the file that timm chooses, but strictly: where the classes differ it would draw what is missing."""
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{spec.title}: there is no {folder / 'config.json'}; give a folder that timm has saved.")
+    if folder.is_dir():
+        json_object(spec, folder / "config.json")
     overlay = {"source": "", "state_dict": without_heads(load_state_dict_from_path(folder)), "num_classes": 0}
     try:
         return _create(spec, f"{LOCAL_DIR}{folder}", pretrained_cfg_overlay=overlay)
@@ -190,16 +191,18 @@ def _facts(model: Any, weights: str) -> dict[str, str]:
     return {"weights": Path(weights).name, "preprocessing": f"as timm's {config.get('architecture')}{tag}"}
 
 
-def _recipe(config: dict[str, Any]) -> Preprocess:
-    h, w = config["input_size"][1:]
-    return Preprocess(
+def _recipe(spec: EncoderSpec, model: Any) -> LibraryRecipe:
+    """timm's own evaluation transform, which its factory makes for any size."""
+    library: Any = timm.data
+    config = library.resolve_model_data_config(model) | spec.pixels
+    h, w = (int(side) for side in config["input_size"][1:])
+    return LibraryRecipe(
         resolution=(h, w),
-        geometry="squash" if config["crop_mode"] == "squash" else "crop",
-        # timm floors the size before the crop, at the model's own resolution.
-        zoom=int(min(h, w) / config["crop_pct"]) / min(h, w),
+        mean=channels(config["mean"]),
+        std=channels(config["std"]),
         interpolation=interpolation_name(config["interpolation"]),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        image=by_size(lambda h, w: library.create_transform(**config | {"input_size": (3, h, w)})),
+        description=json.loads(json.dumps({"timm": config}, default=str)),
     )
 
 

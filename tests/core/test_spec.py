@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rice_core.cli.options import split_list
 from rice_core.errors import UserError
 from rice_core.record import Cell
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeRequest, ProbeSpec
@@ -19,6 +20,8 @@ MODELS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Z
         "open_clip:ViT-L-14-336/openai?res=448x560&layers=-2,-1&norm=1&dtype=bf16&pad=1",
         "rice:runs/mini/encoder",
         "hf:/data/a folder/with%40at/model",
+        "hf:mine?mean=0.5&std=0.229,0.224,0.225&interpolation=bicubic",
+        "timm:x?res=448&mean=-1e-05,0.0,2.5",
         "timm:vit_base_patch16_224.mae?res=448&weights=/data/a%2Cb%26c%2Bd.pth",
     ],
 )
@@ -47,6 +50,12 @@ def test_any_model_name_survives_the_round_trip(model: str, source: str) -> None
         ("hf:a?norm=yes", "norm=yes"),
         ("hf:a?dtype=int8", "dtype"),
         ("hf:a?layers=", "layers"),
+        ("hf:a?mean=0.5,0.5", "mean=0.5,0.5 cannot be read"),
+        ("hf:a?mean=half", "mean=half cannot be read"),
+        ("hf:a?mean=nan", "mean.0: Input should be a finite number"),
+        ("hf:a?std=0.2,0,0.2", "std.1: Input should be greater than 0"),
+        ("hf:a?std=inf", "std.0: Input should be a finite number"),
+        ("hf:a?interpolation=cubic", "'nearest', 'lanczos', 'bilinear' or 'bicubic'"),
         ("hf:a?weights=b.pth", "weights= goes with timm:NAME alone"),
         ("timm:local-dir:a?weights=b.pth", "weights= goes with timm:NAME alone"),
     ],
@@ -67,6 +76,52 @@ def test_the_display_name_is_no_part_of_the_identity() -> None:
     assert cell("a").id == cell("b").id
     assert cell("a").id != cell("a", "-2").id
     assert cell("a").comparable == cell("a", "-2").comparable
+
+
+def _cell(encoder: EncoderSpec) -> Cell:
+    return Cell(
+        encoder=encoder,
+        probe=ProbeSpec(name="knn", version=1, params={"k": 10}),
+        dataset=DatasetSpec(name="d", layout="photos", fingerprint="f"),
+        seed=3,
+    )
+
+
+def test_ids_of_cells_stay_as_they_were_before_mean_std_and_interpolation() -> None:
+    spec = EncoderSpec.parse("hf:org/name?res=448&layers=-2,-1")
+    assert _cell(spec).id == "815cf4cf18b7b8741925"  # as version 0.1.0 wrote it
+    before = {
+        "name": "",
+        "source": "hf",
+        "model": "org/name",
+        "revision": None,
+        "resolution": [448, 448],
+        "pad_to_patch": False,
+        "layers": [-2, -1],
+        "norm_last": None,
+        "dtype": "float32",
+    }
+    assert spec.model_dump(mode="json") == before
+    assert EncoderSpec.model_validate(before) == spec
+
+
+@pytest.mark.parametrize("setting", ["mean=0.5", "std=0.5", "interpolation=bicubic"])
+def test_mean_std_and_interpolation_are_part_of_the_identity(setting: str) -> None:
+    plain, given = EncoderSpec.parse("hf:x"), EncoderSpec.parse(f"hf:x?{setting}")
+    assert _cell(plain).id != _cell(given).id
+    assert plain.identity() != given.identity()
+    cell = _cell(given)
+    assert Cell.model_validate_json(cell.model_dump_json()) == cell
+
+
+def test_one_number_is_three() -> None:
+    assert EncoderSpec.parse("hf:x?mean=0.5").identity() == EncoderSpec.parse("hf:x?mean=0.5,0.5,0.5").identity()
+    assert EncoderSpec.parse("hf:x?mean=0.5").mean == (0.5, 0.5, 0.5)
+
+
+def test_commas_of_mean_and_std_do_not_separate_encoders() -> None:
+    one, two = "hf:a?mean=0.5,.5,-0.5&std=0.1,0.2,1e-05&interpolation=bicubic", "timm:b"
+    assert split_list([f"{one},{two}"]) == [one, two]
 
 
 def test_a_field_that_came_later_leaves_the_requests_without_it_their_ids() -> None:

@@ -16,7 +16,9 @@ from rice_core.curate.nouns import Picture, Source
 from rice_core.curate.pp_ocr import PpOcr
 from rice_core.curate.providers import proposer, spotter
 from rice_core.curate.sam import Sam
+from rice_core.encoders.rice import save_rice
 from rice_core.errors import UserError
+from rice_core.model.vit import ViT, ViTConfig
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,15 @@ def test_an_encoder_clusters_regions(world: Path, tmp_path: Path, settings: Any,
 def test_another_encoder_at_the_same_place_is_another_featurizer(world: Path) -> None:
     one, other = (EncoderFeatures(f"same=synthetic:random-weights/{seed}", device="cpu") for seed in (0, 1))
     assert one.version != other.version
+
+
+def test_the_same_weights_shown_other_pixels_are_another_featurizer(tmp_path: Path) -> None:
+    vit = ViT(ViTConfig(width=16, depth=1, heads=2, patch=4, resolution=8))
+    versions = []
+    for mean in ((0.5, 0.5, 0.5), (0.4, 0.5, 0.5)):
+        save_rice(tmp_path, vit, tags={}, mean=mean)
+        versions.append(EncoderFeatures(f"rice:{tmp_path}", device="cpu").version)
+    assert versions[0] != versions[1]
 
 
 def test_batches_do_not_change_features() -> None:

@@ -148,26 +148,14 @@ def test_size_that_is_no_multiple_of_the_patch(checkpoint: Any) -> None:
     torch.testing.assert_close(padded.encode(pixels).dense_BCHW, padded.encode(grown).dense_BCHW)
 
 
-def test_preprocessing_is_the_library_s_own(checkpoint: Any) -> None:
+def test_preprocessing_gives_the_size_and_normalises(checkpoint: Any) -> None:
+    """That its pixels are the library's own: test_pixels.py."""
     case, encoder = checkpoint.case, load(checkpoint.typed)
-    noise = np.random.default_rng(0).integers(0, 256, (12, 15, 3), dtype=np.uint8)
-    wide = Image.fromarray(noise).resize((3 * case.side + 5, 2 * case.side + 3), Image.Resampling.BICUBIC)
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (67, 101, 3), dtype=np.uint8))
     for image in (wide, wide.transpose(Image.Transpose.ROTATE_90), wide.resize((case.side, case.side))):
         pixels = encoder.preprocess([image, image])
         assert pixels.shape == (2, 3, case.side, case.side)
         assert pixels.dtype == torch.float32
-        if case.processor and not (image.width != image.height and "siglip2" in checkpoint.name):
-            want = case.processor(checkpoint.folder)(image)
-            if "siglip2" in checkpoint.name:  # cut into patches, rows of (row, column, channel)
-                n = case.side // case.patch
-                want = (
-                    want.reshape(1, n, n, case.patch, case.patch, 3)
-                    .permute(0, 5, 1, 3, 2, 4)
-                    .reshape(1, 3, case.side, case.side)
-                )
-            difference = (pixels[:1] - want).abs() * min(encoder._trunk.recipe.std) * 255
-            assert difference.mean() < 0.6, "in grey levels"
-            assert difference.max() < 4
     white = encoder.preprocess([Image.new("RGB", (50, 40), "white")])
     torch.testing.assert_close(white, encoder.normalize(torch.ones_like(white)))
     other = load(f"{checkpoint.typed}?res={2 * case.patch}x{3 * case.patch}").preprocess([wide])
