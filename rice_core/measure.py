@@ -21,7 +21,7 @@ from rice_core.extract import Extractor
 from rice_core.known import Identity
 from rice_core.left_out import because
 from rice_core.probe import Live, Probe, Sibling
-from rice_core.provenance import commit, feature_code, libraries, number_code
+from rice_core.provenance import commit, feature_code, libraries, number_code, number_modules
 from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
 from rice_core.spec import EncoderSpec
 from rice_core.train.parallel import World
@@ -50,7 +50,7 @@ class Subject:
         """What a number of this encoder under `probe` is made from."""
         encoder = self.encoder
         source = encoder.spec.source
-        head, dirty = commit(type(probe), source)
+        head, dirty = commit(number_modules(type(probe), source))
         return Evidence(
             weights=self.identity.weights,
             architecture=self.identity.architecture,

@@ -50,7 +50,12 @@ def number_code(probe_type: type[Any], source: str = "") -> str:
     Args:
         source: of the encoder's spec; without one the digest is the same for the encoders of every adapter.
     """
-    return json_digest([closure_digest(_roots(probe_type, source)), _versions(instruments(probe_type))])
+    return json_digest([closure_digest(number_modules(probe_type, source)), _versions(instruments(probe_type))])
+
+
+def number_modules(probe_type: type[Any], source: str = "") -> tuple[str, ...]:
+    """The modules whose closure is the code of a number; see `number_code`."""
+    return (probe_type.__module__, _ENGINE, *_adapter(source))
 
 
 def instruments(probe_type: type[Any]) -> tuple[str, ...]:
@@ -66,23 +71,19 @@ def libraries(probe_type: type[Any] | None = None) -> dict[str, str]:
 
 
 @cache
-def commit(probe_type: type[Any], source: str = "") -> tuple[str | None, bool | None]:
-    """(commit, whether a file that the number is made of differs from it); (None, None) without a git checkout.
+def commit(modules: tuple[str, ...]) -> tuple[str | None, bool | None]:
+    """(commit, whether a file of what these modules import differs from it); (None, None) without a git checkout.
 
     An edit elsewhere (a test, a page's template, another probe) taints no number.
     """
     root = _checkout()
     if root is None:
         return None, None
-    used = {path.resolve() for path in closure(_roots(probe_type, source)).values()}
+    used = {path.resolve() for path in closure(modules).values()}
     try:
         return _git(root, "rev-parse", "HEAD").strip(), not used.isdisjoint(_changed(root))
     except (OSError, subprocess.SubprocessError):
         return None, None
-
-
-def _roots(probe_type: type[Any], source: str) -> list[str]:
-    return [probe_type.__module__, _ENGINE, *_adapter(source)]
 
 
 def _adapter(source: str) -> list[str]:

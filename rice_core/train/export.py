@@ -16,6 +16,9 @@ from rice_core.train.config import TrainConfig
 from rice_core.train.learner import Learner
 from rice_core.train.parallel import World
 
+_TRAINING = "rice_core.train.launch"
+"""What it imports is what trained."""
+
 
 def export(
     folder: Path, learner: Learner, config: TrainConfig, world: World, *, resolution: int, steps: int, data: str
@@ -43,7 +46,7 @@ def export(
 
 
 def _tags(config: TrainConfig, steps: int, data: str) -> dict[str, str]:
-    head, dirty = commit()
+    head, dirty = commit((_TRAINING,))
     facts = {
         "training": config.name,
         "objective": config.objective.name,

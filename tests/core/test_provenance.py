@@ -13,7 +13,7 @@ import rice_core
 from rice_core import closure as closures
 from rice_core import provenance
 from rice_core.closure import closure, closure_digest
-from rice_core.provenance import commit, feature_code, instruments, libraries, number_code
+from rice_core.provenance import commit, feature_code, instruments, libraries, number_code, number_modules
 
 ROOT = Path(rice_core.__file__).parents[1]
 PROBE = '''"""A probe."""
@@ -236,7 +236,7 @@ def test_a_number_is_tainted_by_the_files_that_it_is_made_of_alone(tmp_path, mon
     def dirty():
         for each in (commit, provenance._changed):
             each.cache_clear()
-        return commit(importlib.import_module("probes.knn").Knn, "timm")[1]
+        return commit(number_modules(importlib.import_module("probes.knn").Knn, "timm"))[1]
 
     assert dirty() is False
     for file in ("rice_core/cli/look.py", "probes/tokens.py", "rice_core/encoders/rice.py"):
