@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import socket
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rice_core.spec import Frozen
+from rice_core.temporaries import beside, is_alive
 
 HOST = socket.gethostname()
 STALE = 600.0
@@ -70,7 +70,7 @@ def take(path: Path, holder: Holder) -> Mine | None:
 
 def _take_unlocked(path: Path, holder: Holder) -> Mine | None:
     """Without locks the last one to write its name has it, once all who saw it free have written theirs."""
-    draft = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    draft = beside(path)
     draft.write_text(holder.model_dump_json() + "\n")
     draft.replace(path)
     time.sleep(_SETTLE)
@@ -120,7 +120,7 @@ def _outlives(holder: Holder | None, path: Path, locked: bool) -> bool:
     Args:
         locked: the lock is here, so nobody of this host has it.
     """
-    if holder is None or (holder.host == HOST and (locked or not _alive(holder.pid))):
+    if holder is None or (holder.host == HOST and (locked or not is_alive(holder.pid, None))):
         return False
     try:
         return _now_there(path.parent) - path.stat().st_mtime < STALE
@@ -130,7 +130,7 @@ def _outlives(holder: Holder | None, path: Path, locked: bool) -> bool:
 
 def _now_there(folder: Path) -> float:
     """The time by the clock that also writes the beats: a file server's may differ from ours."""
-    probe = folder / f".now.{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    probe = beside(folder / "now")
     try:
         probe.touch()
         return probe.stat().st_mtime
@@ -139,16 +139,6 @@ def _now_there(folder: Path) -> float:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _read(descriptor: int) -> Holder | None:

@@ -289,7 +289,8 @@ def test_two_runs_of_one_study_train_each_training_once(tmp_path):
         assert theirs.enter_context(shop.claims.taken(folders[0].name, "training it"))
 
         def finish():
-            while not (folders[1] / "encoder" / "encoder.json").is_file() or not said:
+            until = time.monotonic() + 120
+            while not ((folders[1] / "encoder" / "encoder.json").is_file() and said) and time.monotonic() < until:
                 time.sleep(0.05)
             shop._train_one(first, folders[0])
             theirs.close()
