@@ -80,7 +80,7 @@ def rgb_image(image: Image.Image) -> Image.Image:
         ImageError: damaged or truncated, or of unknown value range; the reason.
     """
     _decode(image)
-    return _upright(_rgb(image), image)
+    return _upright(rgb_pixels(image), image)
 
 
 def _open(file: BinaryIO, most_pixels: int) -> Image.Image:
@@ -105,7 +105,12 @@ def _decode(image: Image.Image) -> None:
         raise ImageError(f"is truncated or damaged: {_said(error)}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb_pixels(image: Image.Image) -> Image.Image:
+    """Its pixels as RGB of 8 bits a channel, as they lie: not turned.
+
+    Raises:
+        ImageError: of unknown value range; the reason.
+    """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
@@ -125,7 +130,11 @@ def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
         turn = _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
     except Exception:  # a broken EXIF block is no reason to lose the picture
         turn = None
-    return rgb if turn is None else rgb.transpose(turn)
+    if turn is None:
+        return rgb
+    upright = rgb.transpose(turn)
+    upright.info.clear()  # it would keep the orientation, and be turned again by whoever reads it next
+    return upright
 
 
 def _said(error: Exception) -> str:

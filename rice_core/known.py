@@ -59,12 +59,16 @@ class KnownEncoders:
             write_atomically(path, seal_json(path.stem, identity.model_dump()))
 
     def _path(self, spec: EncoderSpec) -> Path | None:
-        found = _files(spec)
-        if found is None:
-            return None
+        try:
+            found = _files(spec)
+            if found is None:
+                return None
+            files = {name: file_digest(path) for name, path in found.items()}
+        except (OSError, UserError):
+            return None  # loading it says why
         body: dict[str, Any] = {
             "spec": spec.identity(),
-            "files": {name: file_digest(path) for name, path in found.items()},
+            "files": files,
             "code": feature_code(spec.source),
             "libraries": libraries(),
         }
@@ -95,7 +99,4 @@ def _files(spec: EncoderSpec) -> dict[str, Path] | None:
         path = at_home(spec.weights)
         return {"weights": path} if path.is_file() else None
     folder = folder_of(spec)
-    try:
-        return None if folder is None else checkpoint_files(folder)
-    except UserError:
-        return None  # loading it says why
+    return None if folder is None else checkpoint_files(folder)

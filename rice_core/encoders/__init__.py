@@ -24,11 +24,21 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
         UserError: unknown or gated model, no network, weights that do not fit or would have to be unpickled, remote code
             required, a size that the model cannot take. MissingExtra: the adapter's library is not installed.
     """
-    if spec.told() == spec and is_told(spec.model) and not at_home(spec.model).exists():
+    try:
+        if spec.told() == spec and is_told(spec.model) and not at_home(spec.model).exists():
+            raise UserError(
+                f"{spec.title} is how records call a folder that was given by its absolute path; give that path."
+            )
+        refuse_another_kind(spec)
+        return _loaded(spec)
+    except OSError as error:  # a folder in the place of a file, links in a circle, a name too long, no right to read
+        said = error.strerror or type(error).__name__
         raise UserError(
-            f"{spec.title} is how records call a folder that was given by its absolute path; give that path."
-        )
-    refuse_another_kind(spec)
+            f"{spec.name or spec.shorthand}: it cannot be read ({said}); check the name and the files."
+        ) from error
+
+
+def _loaded(spec: EncoderSpec) -> Encoder:
     # Building a model draws from the global generator, and a probe's numbers must not depend on that.
     with torch.random.fork_rng(devices=[]):
         try:

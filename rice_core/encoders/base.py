@@ -184,7 +184,14 @@ class TorchEncoder:
         """One picture prepared and one of few patches encoded: what cannot work fails here, not in the middle of a run."""
         try:
             pixels_B3HW = self.preprocess([Image.new("RGB", (3, 2))])
-            self.encode(pixels_B3HW[..., : 2 * self.patch, : 3 * self.patch] if self._trunk.multires else pixels_B3HW)
+            found = self.encode(
+                pixels_B3HW[..., : 2 * self.patch, : 3 * self.patch] if self._trunk.multires else pixels_B3HW
+            )
+            if not found.dense_BCHW.isfinite().all():
+                half = "" if self._spec.dtype == "float32" else ", or leave out dtype="
+                raise UserError(
+                    f"{self._spec.title}: its features of a plain picture are not finite numbers; fetch its weights again{half}."
+                )
         except UserError:
             raise
         except Exception as error:

@@ -190,7 +190,7 @@ def _quiet() -> Iterator[None]:
     """No progress bars and advice of transformers in the middle of ours."""
     chatter: Any = transformers.utils.logging
     level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
-    chatter.set_verbosity_error()
+    chatter.set_verbosity(chatter.CRITICAL)  # errors of a bad checkpoint reach the user as a UserError
     chatter.disable_progress_bar()
     try:
         yield

@@ -62,7 +62,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
 def _create(spec: EncoderSpec) -> Any:
     kind, _, folder = spec.model.partition(":")
     if kind == "local-dir" and Path(folder).is_dir():
-        json_object(spec, Path(folder) / "open_clip_config.json")
+        _check_whole(spec, json_object(spec, Path(folder) / "open_clip_config.json"))
     if ":" in spec.model.split("/", 1)[0]:
         return open_clip.create_model(spec.model, require_pretrained=True, pretrained_text=False, weights_only=True)
     name, _, tag = spec.model.partition("/")
@@ -83,6 +83,18 @@ def _create(spec: EncoderSpec) -> Any:
         pretrained_text=False,
         weights_only=True,
     )
+
+
+def _check_whole(spec: EncoderSpec, body: dict[str, Any]) -> None:
+    """Refuse a folder whose tower is described elsewhere: timm would read local-dir: and hf-hub: names, unnoticed by any digest."""
+    part: Any = body
+    for key in ("model_cfg", "vision_cfg", "timm_model_name"):
+        part = part.get(key) if isinstance(part, dict) else None
+    if isinstance(part, str) and ":" in part:
+        raise UserError(
+            f"{spec.title}: timm_model_name in its open_clip_config.json is {part!r}, which is described elsewhere; "
+            "put a name of timm's own there."
+        )
 
 
 def _any_size(tower: Any) -> Callable[[torch.Tensor], object]:

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import Field, PositiveInt
 
 from rice_core.errors import UserError
-from rice_core.images import ImageError
+from rice_core.images import ImageError, rgb_pixels
 from rice_core.spec import Channels, Deviations, Frozen, Interpolation
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -66,7 +66,7 @@ class Preprocess(Frozen):
 
     def prepare(self, images: Sequence[Image.Image], height: int, width: int) -> torch.Tensor:
         """See `PixelRecipe`."""
-        pixels_BHW3 = np.stack([np.asarray(self._shape(_rgb(image), height, width)) for image in images])
+        pixels_BHW3 = np.stack([np.asarray(self._shape(rgb_pixels(image), height, width)) for image in images])
         return normalized(torch.from_numpy(pixels_BHW3).permute(0, 3, 1, 2).float() / 255, self)
 
     def described(self) -> Mapping[str, Any]:
@@ -108,8 +108,8 @@ class LibraryRecipe:
         prepared = []
         for image in images:
             try:
-                prepared.append(self.image(_rgb(image), height, width))
-            except UserError:
+                prepared.append(self.image(rgb_pixels(image), height, width))
+            except (ImageError, UserError):
                 raise
             except Exception as error:
                 said = " ".join(f"{image.width}x{image.height} to {width}x{height}: {error}".split())[:150]
@@ -158,7 +158,3 @@ def interpolation_name(value: Any) -> Interpolation:
     if name not in get_args(Interpolation):
         raise ValueError(f"unknown interpolation {name!r}")
     return cast(Interpolation, name)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    return image if image.mode == "RGB" else image.convert("RGB")

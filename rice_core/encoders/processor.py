@@ -45,11 +45,12 @@ def processor_recipe(spec: EncoderSpec, config: Any) -> tuple[LibraryRecipe, dic
         UserError: there is no processor file and the spec does not stand in for it; the processor fails, gives pictures
             of several sizes, or changes colours by more than a mean and a standard deviation.
     """
-    file = _file(spec)
-    if file is None:
+    found = _found(spec)
+    if found is None:
         return _stated(spec, config)
+    file, fields = found
     with about_file(spec, file):
-        processor = _load(spec)
+        processor = _load(spec, file, fields)
         naflex = bool(getattr(processor, "max_num_patches", None))
         if naflex:
             processor = _square(processor, int(config.patch_size))
@@ -57,8 +58,8 @@ def processor_recipe(spec: EncoderSpec, config: Any) -> tuple[LibraryRecipe, dic
         return own.recipe(own.own_hw), {"preprocessing": _NAFLEX} if naflex else {}
 
 
-def _file(spec: EncoderSpec) -> str | None:
-    """The name of the file that states the processor; None where none does."""
+def _found(spec: EncoderSpec) -> tuple[str, dict[str, Any]] | None:
+    """The name of the file that states the processor, and its fields; None where none does."""
     unreached: LocalEntryNotFoundError | None = None
     for name in FILES:
         try:
@@ -68,7 +69,7 @@ def _file(spec: EncoderSpec) -> str | None:
             continue
         fields = None if path is None else _fields(spec, path)
         if fields is not None:
-            return name
+            return name, fields
     if unreached is not None:
         raise unreached
     return None
@@ -99,15 +100,27 @@ def _fields(spec: EncoderSpec, path: Path) -> dict[str, Any] | None:
     return fields
 
 
-def _load(spec: EncoderSpec) -> Any:
+def _load(spec: EncoderSpec, file: str, fields: Mapping[str, Any]) -> Any:
+    kind = fields.get("image_processor_type")
+    reader: Any = transformers.AutoImageProcessor
+    if isinstance(kind, str) and kind.endswith("FeatureExtractor"):
+        # A name of before transformers 4.26, which AutoImageProcessor understands under feature_extractor_type alone.
+        reader = getattr(transformers, kind.replace("FeatureExtractor", "ImageProcessor"), reader)
     given: dict[str, Any] = {f"image_{key}": list(spec.pixels[key]) for key in ("mean", "std") if key in spec.pixels}
     if given:
         given["do_normalize"] = True
     if spec.interpolation:
         given["resample"] = _filter(spec.interpolation)
-    return transformers.AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-        spec.model, revision=spec.revision or "main", trust_remote_code=False, **given
-    )
+    try:
+        return reader.from_pretrained(spec.model, revision=spec.revision or "main", trust_remote_code=False, **given)
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized image processor"):
+            raise
+        named = "names no image processor" if kind is None else f"names {kind!r}, no image processor"
+        raise UserError(
+            f"{spec.title}: its {file} {named} that transformers {transformers.__version__} has; in a copy of it set "
+            "image_processor_type to the one that it was trained with, such as CLIPImageProcessor."
+        ) from error
 
 
 def _stated(spec: EncoderSpec, config: Any) -> tuple[LibraryRecipe, dict[str, str]]:

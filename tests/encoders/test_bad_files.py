@@ -21,6 +21,7 @@ from rice_core.encoders.base import TorchEncoder
 from rice_core.encoders.preprocess import Preprocess
 from rice_core.encoders.rice import native_trunk
 from rice_core.errors import UserError
+from rice_core.known import KnownEncoders
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec
 
@@ -220,6 +221,55 @@ def test_a_forward_that_fails_is_found_when_it_is_loaded() -> None:
         TorchEncoder(EncoderSpec.parse("rice:x"), trunk)
 
 
+@pytest.mark.parametrize("name", ["hf-clip", "timm-vit", "open_clip-vit", "rice"])
+@pytest.mark.parametrize("instead", ["folder", "loop"])
+def test_something_else_in_the_place_of_a_file(copied: Any, name: str, instead: str) -> None:
+    typed, folder = copied(name)
+    for file in [path for path in folder.iterdir() if path.is_file()]:
+        kept = file.read_bytes()
+        file.unlink()
+        if instead == "folder":
+            file.mkdir()
+        else:
+            file.symlink_to(file.name)
+        refusal(typed)
+        file.rmdir() if instead == "folder" else file.unlink()
+        file.write_bytes(kept)
+    load(typed)
+
+
+def test_a_name_in_an_index_that_no_file_can_have(copied: Any, tmp_path: Path) -> None:
+    typed, folder = copied("hf-vit")
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"a": "x" * 5000}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert KnownEncoders(tmp_path).get(EncoderSpec.parse(typed)) is None
+    refusal(typed)
+
+
+def test_a_tower_that_is_described_in_another_folder(copied: Any, written: dict[str, Any]) -> None:
+    """What changes there would change the features and no digest of this folder's files."""
+    typed, folder = copied("open_clip-timm")
+    file = folder / "open_clip_config.json"
+    body = json.loads(file.read_text())
+    body["model_cfg"]["vision_cfg"]["timm_model_name"] = f"local-dir:{written['timm-vit'].folder}"
+    file.write_text(json.dumps(body))
+    assert "is described elsewhere" in refusal(typed)
+
+
+@pytest.mark.parametrize("name", ["hf-clip", "timm-vit", "rice"])
+def test_weights_that_are_no_numbers(copied: Any, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    typed, folder = copied(name)
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    key = next(key for key in tensors if "patch_embed" in key and tensors[key].ndim == 4)
+    tensors[key][0, 0, 0, 0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert "not finite" in refusal(typed)
+
+
 @pytest.mark.parametrize("field", ["mean", "std", "zoom", "resolution"])
 def test_a_recipe_of_ours_that_makes_no_sense(copied: Any, field: str) -> None:
     typed, folder = copied("rice")
@@ -228,3 +278,13 @@ def test_a_recipe_of_ours_that_makes_no_sense(copied: Any, field: str) -> None:
     wrong = {"mean": [float("inf"), 0, 0], "std": [0, 1, 1], "zoom": 0.5, "resolution": [0, 32]}[field]
     file.write_text(json.dumps(spoiled(body, ("preprocess", field), wrong)).replace("Infinity", "1e999"))
     assert f"preprocess.{field}" in refusal(typed)
+
+
+@pytest.mark.parametrize(
+    "string", ["hf:{}", "rice:{}", "timm:local-dir:{}", "open_clip:ViT-B-32/{}", "timm:x?weights={}.pth"]
+)
+def test_a_name_that_no_file_can_have(string: str, tmp_path: Path) -> None:
+    spec = EncoderSpec.parse(string.format("x" * 5000))
+    assert KnownEncoders(tmp_path).get(spec) is None
+    with pytest.raises(UserError):
+        load_encoder(spec)

@@ -239,7 +239,7 @@ def test_the_rest_of_a_size_that_the_patch_does_not_divide_is_dropped_as_the_mod
         ("CLIPImageProcessor", {**CLIP, "size": {"height": -5, "width": 4}}, "greater than 0"),
         ("CLIPImageProcessor", {**CLIP, "resample": 99}, "KeyError: 99"),
         ("CLIPImageProcessor", {**CLIP, "do_normalize": "false"}, "do_normalize in its preprocessor_config.json"),
-        ("NoSuchImageProcessor", {}, "Unrecognized image processor"),
+        ("NoSuchImageProcessor", {}, "names 'NoSuchImageProcessor', no image processor"),
     ],
 )
 def test_a_processor_that_cannot_be_honoured_is_refused_by_its_reason(
