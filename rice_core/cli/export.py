@@ -24,6 +24,7 @@ def export(
     """Write an encoder as a Hugging Face folder that AutoModel loads, or as a folder of ours."""
     from rice_core.catalogue import resolve
     from rice_core.encoders import load_encoder
+    from rice_core.encoders.preprocess import as_ours
     from rice_core.encoders.regions import native_trunk_of
     from rice_core.encoders.rice import save_rice
     from rice_core.model.mlcd import save_hugging_face
@@ -37,7 +38,16 @@ def export(
     spec = resolve(encoder)
     loaded = load_encoder(spec)
     trunk, recipe = native_trunk_of(loaded)
+    ours = as_ours(recipe, spec.title)
     tags = dict(getattr(loaded, "facts", {})) | {"exported from": spec.told().shorthand}
     save = save_hugging_face if to == "hf" else save_rice
-    save(out, trunk, tags=tags, mean=recipe.mean, std=recipe.std, regions=getattr(loaded, "regions", None))
+    save(
+        out,
+        trunk,
+        tags=tags,
+        mean=ours.mean,
+        std=ours.std,
+        interpolation=ours.interpolation,
+        regions=getattr(loaded, "regions", None),
+    )
     echo(f"Written; use it as {to}:{out}")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from pydantic import Field, PositiveInt
 
@@ -66,14 +67,17 @@ class Preprocess(Frozen):
 
     def prepare(self, images: Sequence[Image.Image], height: int, width: int) -> torch.Tensor:
         """See `PixelRecipe`."""
-        pixels_BHW3 = np.stack([np.asarray(self._shape(rgb_pixels(image), height, width)) for image in images])
-        return normalized(torch.from_numpy(pixels_BHW3).permute(0, 3, 1, 2).float() / 255, self)
+        pixels_B3HW = torch.stack([self._shape(rgb_pixels(image), height, width) for image in images])
+        # In the order of operations of the processor that an export carries, so that both give the same bits.
+        mean, std = (torch.tensor(value)[:, None, None] * 255 for value in (self.mean, self.std))
+        return (pixels_B3HW.float() - mean) / std
 
     def described(self) -> Mapping[str, Any]:
         """See `PixelRecipe`."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json") | {"backend": "torch" if self.geometry == "crop" else "pillow"}
 
-    def _shape(self, image: Image.Image, height: int, width: int) -> Image.Image:
+    def _shape(self, image: Image.Image, height: int, width: int) -> torch.Tensor:
+        """(3, height, width) uint8."""
         tall, wide = round(height * self.zoom), round(width * self.zoom)
         if self.geometry == "crop":
             # The side that needs the larger scale fits exactly; the other is rounded down as torchvision's Resize does.
@@ -83,8 +87,37 @@ class Preprocess(Frozen):
                 tall = max(tall, int(wide * image.height / image.width))
         # Odd margins as in the CLIP processor that an export to transformers carries; torchvision's own would round.
         left, top = (wide - width) // 2, (tall - height) // 2
-        image = image.resize((wide, tall), Image.Resampling[self.interpolation.upper()])
-        return image if (wide, tall) == (width, height) else image.crop((left, top, left + width, top + height))
+        return self._resized(image, tall, wide)[:, top : top + height, left : left + width]
+
+    def _resized(self, image: Image.Image, height: int, width: int) -> torch.Tensor:
+        if self.geometry == "crop" and self.interpolation in ("bilinear", "bicubic"):
+            # As torchvision does, and so the processor of an export. Pillow, which resizes the views of whole pictures
+            # everywhere, rounds the same filter differently, by a grey level or two.
+            pixels_3HW = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            return F.interpolate(pixels_3HW[None], (height, width), mode=self.interpolation, antialias=True)[0]
+        resized = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def as_ours(recipe: PixelRecipe, title: str) -> Preprocess:
+    """The recipe as an export states it: the shortest edge to the size, then the centre.
+
+    Raises:
+        UserError: it gives other pixels than that.
+    """
+    ours = Preprocess(
+        resolution=recipe.resolution, interpolation=recipe.interpolation, mean=recipe.mean, std=recipe.std
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (97, 64, 3), dtype=np.uint8)
+    for pixels in (noise, noise.swapaxes(0, 1)):
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        wanted, found = (each.prepare([image], *recipe.resolution) for each in (recipe, ours))
+        if not torch.allclose(wanted, found, atol=1e-4):  # a grey level is 100 times that
+            raise UserError(
+                f"{title}: its pictures are not resized to their shortest edge and cut at the centre, which is all that an "
+                "export states; export it with another processor, or measure it as it is."
+            )
+    return ours
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rice_core.errors import UserError, did_you_mean
 from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.paths import at_home
-from rice_core.spec import EncoderSpec, Frozen
+from rice_core.spec import EncoderSpec, Frozen, Interpolation
 
 WEIGHTS, CONFIG = "encoder.safetensors", "encoder.json"
 
@@ -42,11 +42,12 @@ def save_rice(
     tags: Mapping[str, str],
     mean: tuple[float, float, float] = CLIP_MEAN,
     std: tuple[float, float, float] = CLIP_STD,
+    interpolation: Interpolation = "bicubic",
     regions: RegionSettings | None = None,
 ) -> None:
     """Write a folder that `rice:FOLDER` loads. Weights are kept in their own precision."""
     side = vit.config.resolution
-    preprocess = Preprocess(resolution=(side, side), mean=mean, std=std)
+    preprocess = Preprocess(resolution=(side, side), mean=mean, std=std, interpolation=interpolation)
     about = RiceFile(vit=vit.config, preprocess=preprocess, regions=regions, tags=dict(tags))
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().cpu().contiguous() for name, value in vit.state_dict().items()}, folder / WEIGHTS)

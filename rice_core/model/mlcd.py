@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import save
 
 from rice_core.errors import UserError
 from rice_core.files import write_atomically
 from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
+from rice_core.spec import Interpolation
 
 PREFIX = "vision_model."
 """Of the keys in the hub's files. Flat keys are what `save_pretrained` of transformers 5 writes; both are read."""
@@ -120,6 +122,7 @@ def save_hugging_face(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     tags: Mapping[str, str],
+    interpolation: Interpolation = "bicubic",
     regions: RegionSettings | None = None,
 ) -> None:
     """Write a folder that `MLCDVisionModel.from_pretrained`, `AutoModel` and `hf:FOLDER` load, and older scripts too.
@@ -134,7 +137,7 @@ def save_hugging_face(
         "do_convert_rgb": True,
         "do_resize": True,
         "size": {"shortest_edge": side},
-        "resample": 3,  # bicubic
+        "resample": int(Image.Resampling[interpolation.upper()]),
         "do_center_crop": True,
         "crop_size": {"height": side, "width": side},
         "do_rescale": True,

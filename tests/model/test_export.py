@@ -77,18 +77,16 @@ def test_the_image_processor_reads_as_written(folder):
 
 def test_hf_and_rice_folders_give_the_same_features(folder, native):
     rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (24, 31, 3), dtype=np.uint8))  # cut at an odd margin, not resized
-    photograph = Image.fromarray(rng.integers(0, 256, (41, 32, 3), dtype=np.uint8))
+    sizes = [(24, 31), (41, 32), (480, 333), (333, 480), (5, 7), (1, 1), (1, 90)]  # odd margins, shrunk and grown
+    images = [Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in sizes]
     features, pixels = [], []
     for source, path in (("hf", folder), ("rice", native)):
         encoder = load_encoder(EncoderSpec(source=source, model=str(path)))
         with torch.no_grad():
-            features.append(encoder.encode(encoder.preprocess([image])))
-        pixels.append(encoder.preprocess([photograph]))
+            pixels.append(encoder.preprocess(images))
+            features.append(encoder.encode(pixels[-1]))
         assert encoder.facts["objective"] == "rice"
-    # Pillow and torchvision round the same bicubic filter differently, by one grey level of 255.
-    std = torch.tensor([0.2, 0.3, 0.4])[:, None, None]
-    torch.testing.assert_close(pixels[0] * std, pixels[1] * std, atol=1.01 / 255, rtol=0)
+    assert torch.equal(pixels[0], pixels[1])
     torch.testing.assert_close(features[0].dense_BCHW, features[1].dense_BCHW, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(features[0].cls_BC, features[1].cls_BC, atol=1e-5, rtol=1e-5)
 
@@ -147,3 +145,19 @@ def test_the_command_goes_both_ways_bit_for_bit(native, tmp_path):
         (["export", "synthetic:noise", str(tmp_path / "x")], "no MLCD or RICE encoder"),
     ):
         assert message in str(run(build_app(), words).exception)
+
+
+def test_an_export_states_the_interpolation_or_is_refused(native, tmp_path):
+    run = CliRunner().invoke
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 61, 3), dtype=np.uint8))
+    source = f"rice:{native}?interpolation=bilinear&mean=0.1"
+    shown = load_encoder(EncoderSpec.parse(source)).preprocess([image])
+    assert run(build_app(), ["export", source, str(tmp_path / "hf")]).exit_code == 0
+    assert run(build_app(), ["export", f"hf:{tmp_path / 'hf'}", str(tmp_path / "back"), "--to", "rice"]).exit_code == 0
+    for written in (f"hf:{tmp_path / 'hf'}", f"rice:{tmp_path / 'back'}"):
+        assert torch.equal(load_encoder(EncoderSpec.parse(written)).preprocess([image]), shown)
+    file = tmp_path / "hf" / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": {"shortest_edge": 30}}))
+    found = run(build_app(), ["export", f"hf:{tmp_path / 'hf'}", str(tmp_path / "zoomed"), "--to", "rice"])
+    assert "not resized to their shortest edge" in str(found.exception)
+    assert not (tmp_path / "zoomed").exists()
