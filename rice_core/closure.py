@@ -3,7 +3,7 @@
 The closure is read off the sources, so nothing is run for it: imports at module level and inside functions count, those
 under `if TYPE_CHECKING:` do not, since they are never executed. A file is hashed as its syntax tree without docstrings
 and comments, so that only what can change a number changes its digest. Data files that a module names in full
-(`files("rice_core") / "data" / "rf100.yaml"`, `Path(__file__).parent / "table.csv"`) belong to it.
+(`files("rice_core") / "data" / "rf100.yaml"`, `Path(__file__).parent / "table.csv"`) belong to it (rice_core.named_files).
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rice_core.digest import file_digest, json_digest
+from rice_core.errors import UserError
+from rice_core.named_files import named_files
 
 OURS = frozenset({"rice_core", "probes", "tracking", "mllm", "reports"})
-"""Followed wherever they are imported; of other packages only those that a root lies in."""
+"""Followed wherever they are imported; of other packages those that a root lies in, or that lie in one folder with it."""
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders whose packages are neighbours by accident: their versions are what is recorded of them."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class _Source:
     """Names imported when the file is executed. `a.b.c` may be a module a.b.c, or c in a.b."""
     inner: tuple[str, ...]
     """Names imported inside functions."""
+    exported: tuple[str, ...]
+    """`__all__`, whose modules `import *` imports."""
     files: tuple[Path, ...]
 
 
@@ -41,21 +48,33 @@ def closure(roots: Iterable[str]) -> dict[str, Path]:
 
     A package on the way to a module is executed with it, so what it imports at its module level counts; what its functions
     import counts only where the package itself is imported from, as in `from package import name`.
+
+    Raises:
+        UserError: a root has no file, as a class of an interactive session: then nobody can say what its number is made of.
     """
     roots = tuple(roots)
+    for root in roots:
+        if _file_of(root) is None:
+            raise UserError(
+                f"The source of {root} cannot be found, so that its numbers could never be told from those of a changed one; "
+                "put it into a file."
+            )
     ours = OURS | {root.split(".")[0] for root in roots}
+    homes = {_home(root.split(".")[0]) for root in roots}
     found: dict[str, Path] = {}
     called: set[str] = set()
     waiting = [(root, True) for root in roots]
     while waiting:
         name, calls = waiting.pop()
-        path = _file_of(name) if name.split(".")[0] in ours else None
+        top = name.split(".")[0]
+        followed = top in ours or ((home := _home(top)) is not None and home in homes and home.name not in _INSTALLED)
+        path = _file_of(name) if followed else None
         if path is None or (name in found and (name in called or not calls)):
             continue
         source = _read(path, name, *_stamp(path))
         if name not in found:
             found[name] = path
-            found |= {f"{name}: {file.name}": file for file in source.files}
+            found |= {f"{name}: {Path(os.path.relpath(file, path.parent)).as_posix()}": file for file in source.files}
             waiting += [(target, called_) for each in source.outer for target, called_ in _targets(each)]
             waiting += [(package, False) for package in _packages(name)]
         if calls:
@@ -75,10 +94,15 @@ def closure_digest(roots: Iterable[str]) -> str:
 
 
 def _targets(name: str) -> list[tuple[str, bool]]:
-    """The module that an imported name is or lies in, and whether its functions may be called by whoever imports it."""
+    """The modules that an imported name is or lies in, and whether their functions may be called by whoever imports it."""
+    package, _, last = name.rpartition(".")
+    if last == "*" and (path := _file_of(package)) is not None:
+        return [
+            (package, True),
+            *((f"{package}.{each}", True) for each in _read(path, package, *_stamp(path)).exported),
+        ]
     if _file_of(name) is not None:
         return [(name, True)]
-    package, _, _ = name.rpartition(".")
     return [(package, True)] if package else []
 
 
@@ -99,7 +123,17 @@ def _file_of(name: str) -> Path | None:
         for path in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")):
             if path.is_file():
                 return path
-    return None
+    # Loaded from where no import would find it, as pytest loads the tests.
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return Path(file) if file and file.endswith(".py") else None
+
+
+def _home(top: str) -> Path | None:
+    """The folder that a top-level package or module lies in; None for what has no file."""
+    file = _file_of(top)
+    if file is None:
+        return next((folder.parent for folder in _folders(top)), None)
+    return file.parent.parent if file.name == "__init__.py" else file.parent
 
 
 def _folders(top: str) -> list[Path]:
@@ -133,8 +167,21 @@ def _read(path: Path, name: str, _changed: int, _size: int) -> _Source:
     tree = ast.parse(data)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     outer, inner = _imports(tree, package)
-    files = tuple(dict.fromkeys(_data_files(tree, path)))
-    return _Source(_tree_digest(tree), outer, inner, files)
+    files = tuple(dict.fromkeys(named_files(tree, path, name, _package_folder)))
+    return _Source(_tree_digest(tree), outer, inner, _exported(tree), files)
+
+
+def _package_folder(name: str) -> Path | None:
+    path = _file_of(name)
+    return path and path.parent
+
+
+def _exported(tree: ast.Module) -> tuple[str, ...]:
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List(elts=names) | ast.Tuple(elts=names)):
+                return tuple(n.value for n in names if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    return ()
 
 
 def _tree_digest(tree: ast.Module) -> str:
@@ -179,12 +226,18 @@ def _imports(tree: ast.Module, package: str) -> tuple[tuple[str, ...], tuple[str
     def visit(node: ast.AST, found: list[str]) -> None:
         match node:
             case ast.Import(names=names):
-                found += [alias.name for alias in names]
+                # `import a.b` binds a, whose functions may be called too.
+                found += [
+                    name for each in names for name in (each.name, *([] if each.asname else _packages(each.name)))
+                ]
             case ast.ImportFrom():
                 found += _absolute(node, package)
-            case ast.Call(func=ast.Name(id="import_module") | ast.Attribute(attr="import_module"), args=[first, *_]):
-                if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    found.append(first.value)
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                level = len(name) - len(name.lstrip("."))
+                found.append(".".join([*_base(package, level), name[level:]]))
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             found = inner
         typing_only = isinstance(node, ast.If) and _is_type_checking(node.test)
@@ -196,9 +249,14 @@ def _imports(tree: ast.Module, package: str) -> tuple[tuple[str, ...], tuple[str
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> list[str]:
-    base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-    start = ".".join([*base, *([node.module] if node.module else [])])
-    return [start if alias.name == "*" else f"{start}.{alias.name}" for alias in node.names]
+    start = ".".join([*_base(package, node.level), *([node.module] if node.module else [])])
+    return [f"{start}.{alias.name}" for alias in node.names]
+
+
+def _base(package: str, level: int) -> list[str]:
+    """The names of the package that an import of `level` dots starts from."""
+    parts = package.split(".")
+    return parts[: len(parts) - level + 1] if level else []
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -206,51 +264,3 @@ def _is_type_checking(test: ast.expr) -> bool:
         case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
             return True
     return False
-
-
-def _data_files(tree: ast.Module, path: Path) -> Iterator[Path]:
-    """Files that are named by constants alone, from a package's folder or from the module's own."""
-    names = {
-        target.id: node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.BinOp, ast.Call)):
-            place = _place(node, path, names)
-            if place is not None and place.is_file() and place.suffix != ".py":
-                yield place
-
-
-def _place(node: ast.expr, path: Path, names: dict[str, str]) -> Path | None:
-    """The path that an expression of constants names; None for any other expression."""
-
-    def text(part: ast.expr) -> str | None:
-        if isinstance(part, ast.Name):
-            return names.get(part.id)
-        return part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else None
-
-    match node:
-        case ast.Call(func=ast.Name(id="Path"), args=[ast.Name(id="__file__")]):
-            return path
-        case ast.Call(func=ast.Name(id="files") | ast.Attribute(attr="files"), args=[given]):
-            package = _file_of(text(given) or "-")
-            return package and package.parent
-        case ast.Call(func=ast.Name(id="Path" | "str"), args=[inner]):
-            return _place(inner, path, names)
-        case ast.Attribute(value=value, attr="parent"):
-            place = _place(value, path, names)
-            return place and place.parent
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            parts: list[str | None] = [text(right)]
-            place = _place(left, path, names)
-        case ast.Call(func=ast.Attribute(value=value, attr="joinpath" | "with_name" as how), args=args):
-            place = _place(value, path, names)
-            parts = [text(each) for each in args]
-            if place is not None and how == "with_name":
-                place = place.parent
-        case _:
-            return None
-    return place.joinpath(*(part for part in parts if part)) if place is not None and all(parts) else None

@@ -11,16 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rice_core.measure import Subject, seeded, siblings_of
-from rice_core.progress import Progress
 from rice_core.work import CellWork
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.closure)
+    from rice_core.progress import Progress
     from rice_core.run import Plan, Settings
     from rice_core.store import Store
     from rice_core.train.parallel import World
 
 
-def follow(plan: Plan, world: World, store: Store, settings: Settings) -> None:
+def follow(plan: Plan, world: World, store: Store, settings: Settings, progress: Progress) -> None:
     """Help until rank 0 says that all is done.
 
     What goes wrong here is not caught: the process ends, and torchrun ends the others; the same command goes on from
@@ -39,7 +39,7 @@ def follow(plan: Plan, world: World, store: Store, settings: Settings) -> None:
             plan.dataset,
             None,
             store,
-            Progress(quiet=True),
+            progress,
             made_from=made_from,
             workers=settings.workers,
             world=world,

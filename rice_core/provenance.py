@@ -18,6 +18,8 @@ from rice_core.closure import closure, closure_digest
 from rice_core.digest import json_digest
 
 _ENGINE = "rice_core.measure"
+_OTHER_RANKS = "rice_core.follow"
+"""What the ranks run that help with a training."""
 _EXTRACTOR = "rice_core.extract"
 _LIBRARIES = (
     "ricebench",
@@ -55,7 +57,8 @@ def number_code(probe_type: type[Any], source: str = "") -> str:
 
 def number_modules(probe_type: type[Any], source: str = "") -> tuple[str, ...]:
     """The modules whose closure is the code of a number; see `number_code`."""
-    return (probe_type.__module__, _ENGINE, *_adapter(source))
+    trained = (_OTHER_RANKS,) if getattr(probe_type, "trains", False) else ()
+    return (probe_type.__module__, _ENGINE, *trained, *_adapter(source))
 
 
 def instruments(probe_type: type[Any]) -> tuple[str, ...]:

@@ -279,7 +279,7 @@ def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bo
     with join(settings.device) as world:
         settings = replace(settings, device=str(world.device))
         if not world.leads:
-            follow(wanted, world, store, settings)
+            follow(wanted, world, store, settings, Progress(quiet=True))
             return Summary()
         with Progress(quiet=quiet) as progress:
             summary = _measure(wanted, Runner(store, settings, progress, world=world, explain=explained), progress)

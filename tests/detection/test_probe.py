@@ -248,7 +248,7 @@ def _rank(rank, dataset, root, meeting):
             Runner(Store(root), settings, Progress(quiet=True), world=world).run(plan)
             world.agree(None)
         else:
-            follow(plan, world, Store(root), settings)
+            follow(plan, world, Store(root), settings, Progress(quiet=True))
 
 
 def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
