@@ -20,6 +20,8 @@ ROBOFLOW = "_annotations.coco.json"
 _FIFTYONE = "labels.json"
 _LABEL_STUDIO = "result.json"
 _LISTS = tuple(re.compile(rb'"%s"\s*:\s*\[' % name) for name in (b"images", b"annotations", b"categories"))
+_PANOPTIC = re.compile(rb'"segments_info"')
+"""COCO's panoptic files have the three lists too, and no region in them: those are painted in PNGs."""
 _BESIDE_COCO = ("captions_", "image_info_", "person_keypoints_", "panoptic_", "stuff_", "text_")
 """What COCO itself has beside instances_*.json: its absence is missed by nobody."""
 
@@ -90,6 +92,6 @@ def _has_lists(path: Path) -> bool:
     """By a look at the bytes: annotations of a large set take seconds to parse."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return all(known.search(data) for known in _LISTS)
+            return all(known.search(data) for known in _LISTS) and not _PANOPTIC.search(data)
     except (OSError, ValueError):  # an empty file cannot be mapped
         return False

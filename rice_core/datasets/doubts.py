@@ -16,6 +16,7 @@ from pathlib import Path
 from rice_core.datasets.coco_files import annotation_files, roboflow_folders
 from rice_core.datasets.foreign import tracking_truth, unread_labels
 from rice_core.datasets.frames import are_videos, numbered
+from rice_core.datasets.label_tables import label_table
 from rice_core.datasets.masks import masks_among, masks_beside
 from rice_core.datasets.splits import role
 from rice_core.datasets.walk import first_folders, folders, holds_images, image_names, images_below, relative
@@ -43,17 +44,26 @@ def doubt_about_classes(folder: Path, found: Found) -> str | None:
     children = list(names.values())
     called = _first([f"{name}/" for name in names])
     instead = f"or write {folder}@class-folders if they are classes"
-    if words := _doubt_about_anything(folder):
+    if words := _doubt_about_anything(folder, "class-folders"):
         return words
     if pair := masks_beside(children):
         return _masks(folder, pair, instead)
-    if _are_parts(names):
-        return f"holds {called}, which are called like parts of a layout and not like classes; export it in COCO format, {instead}"
+    if parts := _parts(names):
+        return (
+            f"holds {_first([f'{name}/' for name in parts])}, called like parts of a layout and not like classes; export it in COCO "
+            f"format, or write {folder}@class-folders if they are classes, {folder}@photos if all are photographs"
+        )
     if words := _doubt_about_depth(folder, children, instead):
         return words
     inside = [place for child in children[:8] for place in first_folders(child, depth=1, each=1)]
     if pair := next((pair for place in inside if (pair := masks_among(place))), None):
         return _masks(folder, pair, instead)
+    if len(one := {child.name for child in found.get("train", children)}) < 2:
+        where = next(iter(found.values()))[0].parent
+        return (
+            f"holds a single folder in {relative(where, folder)}/ ({min(one)}), so that there are no classes to be told apart; write "
+            f"{folder}@photos to take all for photographs, {instead}"
+        )
     if 2 <= len(names) <= 4 and (stem := _paired(found)):
         return f"holds {called}, whose files go by the same names (such as {stem}), so that they look like views of the same things; give one of them, {instead}"
     if are_videos(children):
@@ -89,7 +99,7 @@ def doubt_about_splits(folder: Path, found: Found, unusable: Sequence[Path]) -> 
 
 def doubt_about_photos(folder: Path) -> str | None:
     """Why a folder of images may be more than photographs without labels."""
-    if words := _doubt_about_anything(folder):
+    if words := _doubt_about_anything(folder, "photos"):
         return words
     instead = f"or write {folder}@photos to take all of them for photographs"
     top = folder
@@ -101,16 +111,24 @@ def doubt_about_photos(folder: Path) -> str | None:
         return _masks(folder, pair, instead)
     if pair := next((pair for place in first_folders(top, depth=2) if (pair := masks_among(place))), None):
         return _masks(folder, pair, instead)
+    inside = [child.name for child in folders(top) if holds_images(child)]
+    if top != folder and not image_names(top) and not all(map(role, inside)):
+        return f"holds nothing but {relative(top, folder)}/, whose folders ({_first(inside)}) look like classes; give {top}, {instead}"
+    if table := label_table(folder):
+        return (
+            f"holds labels in {table}, which are not read; sort the images into a folder a class, or write {folder}@photos to do "
+            "without"
+        )
     return None
 
 
-def _doubt_about_anything(folder: Path) -> str | None:
+def _doubt_about_anything(folder: Path, layout: str) -> str | None:
     # Each set of a suite would pass for a class.
     if len(several := roboflow_folders(folder)) > 1:
         return f"holds {len(several)} data sets; give one of them, as {several[0]}"
     if truth := tracking_truth(folder):
         return f"holds videos ({truth} says where something is in each frame), which are not read; give a folder of photographs, or write {folder}@photos to take each frame for one"
-    return unread_labels(folder)
+    return unread_labels(folder, layout)
 
 
 def _masks(folder: Path, pair: tuple[Path, Path], instead: str) -> str:
@@ -118,21 +136,26 @@ def _masks(folder: Path, pair: tuple[Path, Path], instead: str) -> str:
     return f"holds label masks beside pictures ({mask} is one of {picture}), which are not read; export it in COCO format, {instead}"
 
 
-def _are_parts(names: Mapping[str, Path]) -> bool:
-    """Whether folders are called like parts of a layout (images/ and masks/), or like splits (train_images/ and test_images/)."""
-    plain = {name.lower() for name in names}
-    if plain & _NEVER or (len(plain) > 1 and plain <= _PARTS):
-        return True
+def _parts(names: Mapping[str, Path]) -> list[str]:
+    """Folders that are called like parts of a layout (images/ and masks/), or like splits (train_images/ and test_images/)."""
+    if never := [name for name in names if name.lower() in _NEVER]:
+        return never
+    if len(names) > 1 and {name.lower() for name in names} <= _PARTS:
+        return list(names)
     if any("_leftImg8bit" in path or "_gtFine_" in path for child in names.values() for path in image_names(child)[:1]):
-        return True
-    words = [{role(word) for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)} - {None} for name in names]
-    return all(words) and len(set().union(*words)) > 1
+        return list(names)
+    alike: dict[tuple[str, ...], dict[str, str | None]] = {}
+    for name in names:  # those that differ in the name of the split alone
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)
+        rest = tuple(word.lower() for word in words if not role(word))
+        if split := next(filter(None, map(role, words)), None):
+            alike.setdefault(rest, {})[name] = split
+    return next((list(these) for these in alike.values() if len(set(these.values())) > 1), [])
 
 
 def _doubt_about_depth(folder: Path, children: Sequence[Path], instead: str) -> str | None:
     """Folders of the same names in all that look like classes are the classes, or splits of data sets apart."""
-    inside = [[c.name for c in folders(child) if holds_images(c)] for child in children]
-    often = Counter(name for names in inside for name in set(names))
+    often = Counter(name for child in children for name in _branches(child))
     shared = sorted(name for name, n in often.items() if n > 1 and 2 * n > len(children))
     if len(shared) > 1 or any(role(name) for name in shared):
         return (
@@ -140,6 +163,15 @@ def _doubt_about_depth(folder: Path, children: Sequence[Path], instead: str) -> 
             f"that it is open which are the classes; give one of them, as {children[0]}, {instead}"
         )
     return None
+
+
+def _branches(child: Path) -> set[str]:
+    """The names of the folders with images in a folder; where there is one alone, those below it."""
+    inside = [c for c in folders(child) if holds_images(c)]
+    if len(inside) != 1 or image_names(child):
+        return {c.name for c in inside}
+    below = _branches(inside[0])
+    return below if len(below) > 1 and not role(inside[0].name) else {inside[0].name}
 
 
 def _paired(found: Found) -> str | None:
@@ -150,9 +182,18 @@ def _paired(found: Found) -> str | None:
             stems.setdefault(child.name, set()).update(path.stem for path in images_below(child, child, []))
     for one, other in combinations(stems.values(), 2):
         common = one & other
-        if len(common) >= max(_PAIRED, 0.9 * min(len(one), len(other))) and not numbered(one | other):
+        if len(common) >= max(_PAIRED, 0.9 * min(len(one), len(other))) and not _are_counts(one | other):
             return min(common)
     return None
+
+
+def _are_counts(stems: set[str]) -> bool:
+    """Whether names are a mere count, or one in each split where they begin or end with its name (train_001, val_001)."""
+    of_split: dict[tuple[str, ...], set[str]] = {}
+    for stem in stems:
+        splits = tuple(word for word in re.findall(r"[A-Za-z]+", stem) if role(word))
+        of_split.setdefault(splits, set()).add(stem)
+    return all(map(numbered, of_split.values()))
 
 
 def _holds_splits(folder: Path) -> bool:

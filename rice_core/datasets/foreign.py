@@ -19,21 +19,26 @@ def tracking_truth(folder: Path) -> str | None:
     return None
 
 
-def unread_labels(folder: Path) -> str | None:
-    """What labels were seen and how they can be read, as the end of a sentence that begins with the folder."""
+def unread_labels(folder: Path, layout: str) -> str | None:
+    """What labels were seen and how they can be read, as the end of a sentence that begins with the folder.
+
+    Args:
+        layout: how the folder can be read without them.
+    """
+    without = f"write {folder}@{layout} to do without"
     if other := next(iter(other_coco_files(folder).values()), None):
         if other.parent != folder and annotation_files(other.parent):
-            return f"holds {other.parent.name}/, a data set of its own in COCO format; give {other.parent}, or write {folder}@photos to do without its labels"
+            return f"holds {other.parent.name}/, a data set of its own in COCO format; give {other.parent}, or {without} its labels"
         return (
             f"holds {relative(other, folder)}, which is in COCO format under a name of its own; write {folder}@coco to read it, "
-            f"or {folder}@photos to do without"
+            f"or {folder}@{layout} to do without"
         )
     for place in first_folders(folder, depth=3):
         for kind, suffix, known in (("YOLO", ".txt", _is_yolo), ("Pascal VOC", ".xml", _is_voc)):
             if (name := next((n for n in _files(place, suffix)[:8] if known(place / n)), None)) is not None:
                 return (
                     f"holds {kind} labels ({relative(place / name, folder)}), which are not read; export it in COCO format, or "
-                    f"write {folder}@photos to do without"
+                    f"{without}"
                 )
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,15 +18,15 @@ Judge = Literal["val", "test"]
 T = TypeVar("T")
 
 TRAIN_NAMES = ("train", "training")
-VAL_NAMES = ("val", "valid", "validation")
+VAL_NAMES = ("val", "valid", "validation", "dev", "eval", "evaluation")
 TEST_NAMES = ("test", "testing")
 DIVIDED = "there is no val split, so every fifth image is val"
 """What is said of a set of one split."""
 
 
 def role(split: str) -> str | None:
-    """The name of a split as a file or folder gives it -> "train", "val", "test" or None: `val2017` is "val"."""
-    plain = split.lower().rstrip("0123456789_-")
+    """The name of a split as a file or folder gives it -> "train", "val", "test" or None: `val2017` and `Validation set` are "val"."""
+    plain = re.sub(r"[ _-]*(set|data)?$", "", split.lower().rstrip("0123456789_-"))
     for name, known in (("train", TRAIN_NAMES), ("val", VAL_NAMES), ("test", TEST_NAMES)):
         if plain in known:
             return name

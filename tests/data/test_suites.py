@@ -165,7 +165,9 @@ def test_a_suite_does_not_pass_for_a_data_set(tmp_path: Path) -> None:
 
 
 def test_judging_on_test_needs_train_and_test(tmp_path: Path) -> None:
-    for k, place in enumerate(("one/a/1.png", "one/b/2.png", "photos/1.png", "cut/train/a/1.png", "cut/val/a/2.png")):
+    for k, place in enumerate(
+        ("one/a/1.png", "one/b/2.png", "photos/1.png", "cut/train/a/1.png", "cut/train/b/3.png", "cut/val/a/2.png")
+    ):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (k, 7, 7)).save(tmp_path / place)
     export(tmp_path / "single", splits=("test",))

@@ -1,0 +1,88 @@
+"""Labels of images in a table or in a file an image: a CSV, `IMAGE NUMBER` lines, or JSON of LabelMe, CreateML or VIA.
+
+Photographs have tables beside them too (checksums, a camera's settings, places): a table counts as labels where its lines
+name images of the folder and a column, or the file itself, is called after something that is told apart.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from rice_core.datasets.walk import first_folders, image_names, relative
+
+_WORDS = tuple(
+    """label class categor breed species target annotation diagnos attribute list_attr identit ground_truth groundtruth xmin
+    bbox""".split()  # noqa: SIM905
+)
+_JSON = (("shapes", "imagePath"), ("coordinates", "label", "image"), ("regions", "filename"))
+"""Keys that LabelMe's, CreateML's and VIA's files have in their first lines."""
+_HEAD = 1 << 18
+_DEPTH = 2
+
+
+def label_table(folder: Path) -> str | None:
+    """A file with labels of the images in a folder, named from the folder on."""
+    tables = [path for place in first_folders(folder, depth=_DEPTH) for path in _tables(place)]
+    told = [path for path in tables if (rows := _rows(path)) and _is_told(path, rows)]
+    if not told:
+        return None
+    stems = {Path(name).stem for place in first_folders(folder, depth=_DEPTH) for name in image_names(place)}
+    found = (path for path in told if path.suffix.lower() == ".json" or _names_some(_rows(path), stems))
+    return next((relative(path, folder) for path in found), None)
+
+
+def _tables(place: Path, most: int = 8) -> list[Path]:
+    suffixes = (".csv", ".tsv", ".txt", ".jsonl", ".json")
+    names = sorted(e.name for e in os.scandir(place) if e.name.lower().endswith(suffixes) and e.is_file())
+    return [place / name for name in names[:most]]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The first lines in columns; of JSON the keys it has, and of JSON a line keys and values."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    text = head.decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    lines = lines[:-1] if len(head) == _HEAD else lines
+    match path.suffix.lower():
+        case ".json":
+            return [list(keys) for keys in _JSON if all(f'"{key}"' in text for key in keys)]
+        case ".jsonl":
+            return [row for line in lines for row in _of_object(line)]
+        case ".txt":
+            return [line.split() for line in lines]
+    between = max(",;\t", key=lines[0].count) if lines else ","
+    try:
+        return list(csv.reader(lines, delimiter=between))
+    except csv.Error:
+        return []
+
+
+def _of_object(line: str) -> Iterator[list[str]]:
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(body, dict):
+        yield [str(key) for key in body]
+        yield [str(value)[:999] for value in body.values()]
+
+
+def _is_told(path: Path, rows: list[list[str]]) -> bool:
+    if path.suffix.lower() == ".json" or any(word in path.stem.lower() for word in _WORDS):
+        return True
+    if path.suffix.lower() == ".txt":  # as Places365 has it: IMAGE NUMBER
+        return all(len(row) == 2 and row[1].isdigit() for row in rows)
+    return any(word in cell.lower() for cell in rows[0] for word in _WORDS)
+
+
+def _names_some(rows: list[list[str]], stems: set[str]) -> bool:
+    """Whether a row with more than a name in it names an image."""
+    return any(
+        len(row) > 1 and any(PurePosixPath(cell.strip().replace("\\", "/")).stem in stems for cell in row)
+        for row in rows
+    )
