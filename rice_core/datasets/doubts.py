@@ -105,15 +105,17 @@ def doubt_about_photos(folder: Path) -> str | None:
     top = folder
     while not image_names(top) and len(inside := [child for child in folders(top) if holds_images(child)]) == 1:
         top = inside[0]
+        if annotation_files(top):
+            break
     if top != folder and (annotation_files(top) or _holds_splits(top)):
         return f"holds nothing but {relative(top, folder)}/, which is a data set of its own; give {top}, {instead}"
     if pair := masks_beside([child for child in folders(top) if holds_images(child)]):
         return _masks(folder, pair, instead)
     if pair := next((pair for place in first_folders(top, depth=2) if (pair := masks_among(place))), None):
         return _masks(folder, pair, instead)
-    inside = [child.name for child in folders(top) if holds_images(child)]
-    if top != folder and not image_names(top) and not all(map(role, inside)):
-        return f"holds nothing but {relative(top, folder)}/, whose folders ({_first(inside)}) look like classes; give {top}, {instead}"
+    names = [child.name for child in folders(top) if holds_images(child)]
+    if top != folder and not image_names(top) and not all(map(role, names)):
+        return f"holds nothing but {relative(top, folder)}/, whose folders ({_first(names)}) look like classes; give {top}, {instead}"
     if table := label_table(folder):
         return (
             f"holds labels in {table}, which are not read; sort the images into a folder a class, or write {folder}@photos to do "
@@ -140,7 +142,9 @@ def _parts(names: Mapping[str, Path]) -> list[str]:
     """Folders that are called like parts of a layout (images/ and masks/), or like splits (train_images/ and test_images/)."""
     if never := [name for name in names if name.lower() in _NEVER]:
         return never
-    if len(names) > 1 and {name.lower() for name in names} <= _PARTS:
+    # images/ and masks/, my-imgs/ and my-mask-anno/; but mask/ and no_mask/ are classes.
+    said = {frozenset(re.findall(r"[a-z0-9]+", name.lower())) & _PARTS for name in names}
+    if len(said) > 1 and all(said):
         return list(names)
     if any("_leftImg8bit" in path or "_gtFine_" in path for child in names.values() for path in image_names(child)[:1]):
         return list(names)

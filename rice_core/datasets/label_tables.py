@@ -1,4 +1,4 @@
-"""Labels of images in a table or in a file an image: a CSV, `IMAGE NUMBER` lines, or JSON of LabelMe, CreateML or VIA.
+"""Labels of images in a table or in a file an image: a CSV, `IMAGE NUMBER` lines, or JSON of a tool.
 
 Photographs have tables beside them too (checksums, a camera's settings, places): a table counts as labels where its lines
 name images of the folder and a column, or the file itself, is called after something that is told apart.
@@ -18,8 +18,8 @@ _WORDS = tuple(
     """label class categor breed species target annotation diagnos attribute list_attr identit ground_truth groundtruth xmin
     bbox""".split()  # noqa: SIM905
 )
-_JSON = (("shapes", "imagePath"), ("coordinates", "label", "image"), ("regions", "filename"))
-"""Keys that LabelMe's, CreateML's and VIA's files have in their first lines."""
+_JSON = (("shapes", "imagePath"), ("coordinates", "label", "image"), ("regions", "filename"), ("objects", "classTitle"))
+"""Keys that LabelMe's, CreateML's, VIA's and Supervisely's files have in their first lines."""
 _HEAD = 1 << 18
 _DEPTH = 2
 
@@ -75,8 +75,8 @@ def _of_object(line: str) -> Iterator[list[str]]:
 def _is_told(path: Path, rows: list[list[str]]) -> bool:
     if path.suffix.lower() == ".json" or any(word in path.stem.lower() for word in _WORDS):
         return True
-    if path.suffix.lower() == ".txt":  # as Places365 has it: IMAGE NUMBER
-        return all(len(row) == 2 and row[1].isdigit() for row in rows)
+    if path.suffix.lower() == ".txt":  # as Places365 and Pascal VOC have it: IMAGE NUMBER, the number perhaps -1
+        return all(len(row) == 2 and row[1].removeprefix("-").isdigit() for row in rows)
     return any(word in cell.lower() for cell in rows[0] for word in _WORDS)
 
 

@@ -79,6 +79,16 @@ def test_class_folders_within_a_single_folder_are_not_lost(tmp_path: Path, aroun
     assert open_dataset(tmp_path / around).classes == ("apple", "pear")
 
 
+def test_annotations_within_a_single_folder_are_not_lost(tmp_path: Path) -> None:
+    """Where its images lie in a single folder too."""
+    images(tmp_path / "coco2017" / "val2017", called="{k}.jpg")
+    (tmp_path / "coco2017" / "annotations").mkdir()
+    (tmp_path / "coco2017" / "annotations" / "instances_val2017.json").write_text("{}")
+    assert f"holds nothing but coco2017/, which is a data set of its own; give {tmp_path / 'coco2017'}" in refused(
+        tmp_path
+    )
+
+
 def test_photographs_within_a_single_folder_are_photographs(tmp_path: Path) -> None:
     images(tmp_path / "one" / "images", called="{k}.jpg")
     images(tmp_path / "two" / "images", "train2017", "val2017")
@@ -97,6 +107,18 @@ def test_splits_below_folders_that_differ_in_their_name_alone(tmp_path: Path) ->
         images(tmp_path / split / split, "forest", "sea")
     images(tmp_path / "seg_pred" / "seg_pred", called="{k}.jpg")
     assert "holds seg_test/, seg_train/, called like parts" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("CelebA-HQ-img", "CelebAMask-HQ-mask-anno"), ("color_images", "depth_images")])
+def test_folders_whose_names_hold_parts_of_a_layout(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert "called like parts" in refused(images(tmp_path, *names))
+
+
+@pytest.mark.parametrize(
+    "names", [("with_mask", "without_mask"), ("picture_frames", "cables"), ("gold_target", "tree")]
+)
+def test_classes_whose_names_hold_parts_of_a_layout(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert open_dataset(images(tmp_path, *names)).classes == tuple(sorted(names))
 
 
 def test_domains_with_a_folder_between_them_and_the_classes(tmp_path: Path) -> None:
@@ -122,6 +144,7 @@ def test_the_parts_of_a_layout_alone_are_named(tmp_path: Path) -> None:
 LABELME = json.dumps({"version": "5", "shapes": [{"label": "a", "points": []}], "imagePath": "0.jpg"})
 CREATEML = json.dumps([{"image": "0.jpg", "annotations": [{"label": "a", "coordinates": {"x": 1, "y": 1}}]}])
 VIA = json.dumps({"0.jpg1": {"filename": "0.jpg", "size": 1, "regions": []}})
+SUPERVISELY = json.dumps({"description": "", "objects": [{"classTitle": "cat", "points": {}}]})
 TABLES = {
     "labels.csv": "file,what\n0.jpg,dog\n1.jpg,cat\n",
     "train.csv": "image_id,label\n0,3\n1,2\n",
@@ -133,6 +156,8 @@ TABLES = {
     "boxes.csv": "ImageID,Source,LabelName,XMin\n9,x,/m/01,1\n0,x,/m/01,1\n",
     "val.txt": "0.jpg 165\n1.jpg 358\n",
     "list_attr_celeba.txt": "5\nSmiling Young\n0.jpg -1 1\n",
+    "pictures/cat_train.txt": "0 -1\n1  1\n",
+    "pictures/0.jpg.json": SUPERVISELY,
     "pictures/0.json": LABELME,
     "pictures/_annotations.createml.json": CREATEML,
     "via.json": VIA,
