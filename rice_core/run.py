@@ -287,8 +287,9 @@ def _called(cell: Cell) -> str:
 
 
 def _headline(record: Record, outcome: str) -> str:
-    if outcome in ("failed", "not_applicable"):
-        return f"{outcome.replace('_', ' ')}: {record.error}"
+    if record.status != "done":
+        again = " (reused)" if outcome == "reused" else ""
+        return f"{record.status.replace('_', ' ')}: {record.error}{again}"
     first = next((m for m in record.metrics if m.better != "neither"), next(iter(record.metrics), None))
     number = f"{first.name} {first.value:.{1 if first.unit else 3}f}{first.unit}" if first else record.error or ""
     return f"{number} (reused)" if outcome == "reused" else f"{number} ({record.seconds:.1f} s)"

@@ -333,7 +333,7 @@ def _invoke(ctx: typer.Context, name: str, *arguments: str, **options: object) -
 
 
 def _exit(summary: Summary) -> None:
-    bad = summary.counts["failed"]
-    good = summary.counts["done"] + summary.counts["reused"]
-    if bad or (not good and summary.counts["not_applicable"]):
-        raise typer.Exit(3 if good else 1)
+    # By what the records say: one that is reused may say that there is no number.
+    outcomes = {record.status for record in summary.records}
+    if summary.counts["failed"] or outcomes == {"not_applicable"}:
+        raise typer.Exit(3 if "done" in outcomes else 1)

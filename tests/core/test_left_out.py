@@ -108,10 +108,12 @@ def test_run_says_why_nothing_came_out_when_quiet_too(
 ) -> None:
     words = ("run", "-e", "synthetic:noise", "-p", "knn", "--data", turned, "--store", tmp_path / "store")
     for again in ("measured", "reused"):
-        ricebench(*words, "-q")
+        assert ricebench(*words, "-q") == 1, again
         said = capsys.readouterr().err
         assert "not applicable: synthetic:noise / knn: classification needs" in said, again
         assert "left out: 8 times, first images/" in said
+    ricebench(*words)
+    assert "[1/1] synthetic:noise / knn: not applicable: classification needs" in capsys.readouterr().err
     (turned / "images/lost.jpg").symlink_to("nowhere")
     path = turned / "annotations/instances_all.json"
     body = json.loads(path.read_text())
