@@ -24,7 +24,7 @@ from rice_core.errors import UserError
 from rice_core.named_files import named_files
 
 OURS = frozenset({"rice_core", "probes", "tracking", "mllm", "reports"})
-"""Followed wherever they are imported; of other packages those that a root lies in, or that lie in one folder with it."""
+"""Followed wherever they are imported; of other packages those that a root lies in, or that lie in one folder with it or in it."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 """Folders whose packages are neighbours by accident: their versions are what is recorded of them."""
 
@@ -59,8 +59,9 @@ def closure(roots: Iterable[str]) -> dict[str, Path]:
                 f"The source of {root} cannot be found, so that its numbers could never be told from those of a changed one; "
                 "put it into a file."
             )
-    ours = OURS | {root.split(".")[0] for root in roots}
-    homes = {_home(root.split(".")[0]) for root in roots}
+    tops = {root.split(".")[0] for root in roots}
+    ours = OURS | tops
+    homes = {_home(top) for top in tops} | {folder for top in tops for folder in _folders(top)}
     found: dict[str, Path] = {}
     called: set[str] = set()
     waiting = [(root, True) for root in roots]

@@ -121,6 +121,17 @@ def test_a_probe_in_a_single_file_has_the_modules_beside_it(write):
     assert len(set(digests[1:])) == 3
 
 
+def test_a_package_whose_own_folder_is_on_the_path_too_is_followed(write, monkeypatch):
+    """As LLaVA's code is run: its modules name each other without the package around them."""
+    folder = write(
+        {"spoken/evaluate/probe.py": "from llava_like.model import x\n", "spoken/llava_like/model.py": "x = 1\n"}
+    )
+    monkeypatch.syspath_prepend(folder / "spoken")
+    before = closure_digest(["spoken.evaluate.probe"])
+    _edited(folder / "spoken/llava_like/model.py")
+    assert closure_digest(["spoken.evaluate.probe"]) != before
+
+
 def test_what_is_installed_beside_a_probe_is_known_by_its_version_alone(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages"
     folder.mkdir()
