@@ -14,10 +14,13 @@ def left_out(skipped: Iterable[Skipped], *, most: int = 8) -> Iterator[str]:
     """One line a kind of reason, the most frequent first: how often, and the first item with its reason in full."""
     ordered = _kinds(skipped)
     for alike in ordered[:most]:
-        times = f"{len(alike)} times, first " if len(alike) > 1 else ""
+        # Of several lines that count (the crowd regions of each file) what matters is the sum.
+        word = "times" if _times(alike) == len(alike) else "in all"
+        times = f"{_times(alike)} {word}, first " if len(alike) > 1 else ""
         yield f"left out: {times}{alike[0].item}: {alike[0].reason}"
     if rest := ordered[most:]:
-        yield f"left out: {sum(map(len, rest))} more for {len(rest)} other reasons; the records list them all"
+        more = sum(map(_times, rest))
+        yield f"left out: {more} more for {len(rest)} other reasons; the records list them all"
 
 
 def because(skipped: Iterable[Skipped]) -> str:
@@ -25,9 +28,10 @@ def because(skipped: Iterable[Skipped]) -> str:
     kinds = _kinds(skipped)
     if not kinds:
         return ""
-    n, often = sum(map(len, kinds)), kinds[0]
+    n, often = sum(map(_times, kinds)), kinds[0]
     things = "1 thing was left out" if n == 1 else f"{n} things were left out"
-    return f"; {things}, {'as' if len(often) == n else f'{len(often)} of them as'} {often[0].item}: {often[0].reason}"
+    share = "as" if len(kinds) == 1 else f"{_times(often)} of them as"
+    return f"; {things}, {share} {often[0].item}: {often[0].reason}"
 
 
 def _kinds(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
@@ -35,4 +39,8 @@ def _kinds(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
     kinds: dict[str, list[Skipped]] = {}
     for skip in dict.fromkeys(skipped):
         kinds.setdefault(_PARTICULAR.sub("*", skip.reason), []).append(skip)
-    return sorted(kinds.values(), key=len, reverse=True)
+    return sorted(kinds.values(), key=_times, reverse=True)
+
+
+def _times(skipped: Iterable[Skipped]) -> int:
+    return sum(skip.times for skip in skipped)

@@ -159,6 +159,8 @@ class Skipped(Frozen):
 
     item: Annotated[str, AfterValidator(lambda item: without_paths(item) if item.startswith("/") else item)]
     reason: Sentence
+    times: int = Field(default=1, ge=1)
+    """How many things this line stands for, where it stands for several (the crowd regions of a file)."""
 
 
 class Record(Frozen):

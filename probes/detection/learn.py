@@ -112,7 +112,7 @@ def _no_targets(truth: GroundTruth) -> tuple[Skipped, ...]:
     """The crowds, in one line."""
     crowds = sum(thing.crowd for image in truth.images for thing in image.things)
     reason = "are no targets of the training, as in detectron2: what lies there is trained as background"
-    return (Skipped(item=f"{truth.name}: {crowds} crowds", reason=reason),) if crowds else ()
+    return (Skipped(item=f"{truth.name}: {crowds} crowds", reason=reason, times=crowds),) if crowds else ()
 
 
 def _train(

@@ -174,7 +174,7 @@ class _File:
                 self._skip(item, reason)
         if crowds:
             noun = "crowd region" if len(crowds) == 1 else "crowd regions"
-            self._skip(f"{len(crowds)} {noun} (iscrowd 1; {crowds[0]} the first)", CROWDS)
+            self._skip(f"{len(crowds)} {noun} (iscrowd 1; {crowds[0]} the first)", CROWDS, len(crowds))
         return regions
 
     def _entries(self, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -185,8 +185,8 @@ class _File:
             else:
                 self._skip(f"{noun} at place {place}", "is no JSON object")
 
-    def _skip(self, item: str, reason: object) -> None:
-        self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason)))
+    def _skip(self, item: str, reason: object, times: int = 1) -> None:
+        self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason), times=times))
 
 
 def _image(entry: dict[str, Any], places: Places) -> Sample:

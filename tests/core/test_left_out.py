@@ -234,3 +234,21 @@ def test_reasons_of_one_kind_are_counted_together() -> None:
     assert because(skipped) == "; 6 things were left out, 3 of them as x.json: image 1: has no file 'one.png'"
     assert because(skipped[:1]) == "; 1 thing was left out, as a.png: is 3x4 pixels, annotated as 4x3"
     assert because([]) == ""
+
+
+def test_lines_that_count_are_summed() -> None:
+    """COCO has a line of crowd regions a file: what matters is how many regions, not how many files."""
+    reason = "are neither objects nor background"
+    skipped = [Skipped(item=f"{n}.png", reason="is empty") for n in range(3)]
+    skipped += [Skipped(item=f"{n}.json: {n} crowd regions", reason=reason, times=n) for n in (5, 8)]
+    assert list(left_out(skipped)) == [
+        f"left out: 13 in all, first 5.json: 5 crowd regions: {reason}",
+        "left out: 3 times, first 0.png: is empty",
+    ]
+    assert list(left_out(skipped[3:4])) == [f"left out: 5.json: 5 crowd regions: {reason}"]
+    assert because(skipped) == f"; 16 things were left out, 13 of them as 5.json: 5 crowd regions: {reason}"
+    assert list(left_out([*reversed(skipped)], most=0)) == [
+        "left out: 16 more for 2 other reasons; the records list them all"
+    ]
+    # A record of before counts once.
+    assert Skipped.model_validate({"item": "a", "reason": "b"}).times == 1

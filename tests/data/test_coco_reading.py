@@ -299,6 +299,7 @@ def test_crowds_are_kept_apart_from_objects_and_counted_in_one_line(tmp_path: Pa
     (line,) = dataset.skipped
     assert line.item == "annotations/instances_train.json: 3 crowd regions (iscrowd 1; annotation 10 the first)"
     assert line.reason == "are neither objects nor background"
+    assert line.times == 3
 
 
 def test_crowds_alone_provide_nothing(tmp_path: Path) -> None:
