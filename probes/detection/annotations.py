@@ -124,11 +124,7 @@ class _File:
         labels = {category.id: label for label, category in enumerate(categories)}
         things, raw_things = self._things(labels, entries, asked)
         if not any(not thing.crowd for of_image in things.values() for thing in of_image):
-            first = f" The first reason: {self.skipped[0].item} {self.skipped[0].reason}." if self.skipped else ""
-            raise UserError(
-                f"{self.name} has no usable object in the {len(asked)} images asked for; "
-                f"give a split with annotations, or raise the limit.{first}"
-            )
+            raise UserError(self._no_object(len(asked), len(raw_things)))
         style = _style(self.body["images"], categories)
         self._note_crowds(raw_things, style)
         images = tuple(
@@ -156,6 +152,16 @@ class _File:
             skipped=tuple(self.skipped),
             notes=tuple(self.notes),
         )
+
+    def _no_object(self, images: int, crowds: int) -> str:
+        none = f"{self.name} has no usable object in the {images} images asked for"
+        if crowds:
+            return (
+                f"{none}, only {crowds} {'crowd' if crowds == 1 else 'crowds'} (iscrowd 1), in which nothing is right or wrong; "
+                "where these are single objects, as in CVAT's export of brush masks, set iscrowd to 0 or export polygons."
+            )
+        first = f" The first reason: {self.skipped[0].item} {self.skipped[0].reason}." if self.skipped else ""
+        return f"{none}; give a split with annotations, or raise the limit.{first}"
 
     def _images(self) -> dict[Key, dict[str, Any]]:
         """Sound entries by key."""

@@ -109,7 +109,9 @@ class _LeftOut:
 
     def skipped(self, name: str) -> tuple[Skipped, ...]:
         return tuple(
-            Skipped(item=f"{name}: {count} {'entry' if count == 1 else 'entries'}, first {first}:", reason=r)
+            Skipped(
+                item=f"{name}: {count} {'entry' if count == 1 else 'entries'}, first {first}:", reason=r, times=count
+            )
             for r, (count, first) in self.counts.items()
         )
 
@@ -133,13 +135,14 @@ class _Reader:
         if not _finite(entry.get("score")):
             raise BadEntry("has no finite score")
         checked: dict[str, Any] = {"image_id": image, "category_id": category, "score": entry["score"]}
-        segmentation = entry.get("segmentation")
-        if not self.has_masks and entry.get("bbox") is not None:
+        # An empty list is none, as to pycocotools: exporters of masks write "bbox": [].
+        box, segmentation = (None if entry.get(key) == [] else entry.get(key) for key in ("bbox", "segmentation"))
+        if not self.has_masks and box is not None:
             segmentation = None  # masks are not judged, so whatever stands there costs no box
-        mask = None if segmentation in (None, []) else _mask(segmentation, self.size_of[image])
-        if mask is None and entry.get("bbox") is None:
+        mask = None if segmentation is None else _mask(segmentation, self.size_of[image])
+        if mask is None and box is None:
             raise BadEntry("has neither a box nor a mask")
-        checked["bbox"] = _around(mask) if mask and entry.get("bbox") is None else _box(entry.get("bbox"))
+        checked["bbox"] = _around(mask) if mask and box is None else _box(box)
         return checked if mask is None else checked | {"segmentation": mask}
 
 

@@ -222,8 +222,12 @@ def test_crowds_alone_are_no_objects(tmp_path: Path) -> None:
     made = body()
     for entry in made["annotations"]:
         entry["iscrowd"] = 1
-    with pytest.raises(UserError, match="no usable object"):
+    with pytest.raises(
+        UserError, match=r"no usable object in the 3 images asked for, only 3 crowds \(iscrowd 1\)"
+    ) as told:
         read(tmp_path, made)
+    assert "set iscrowd to 0 or export polygons" in str(told.value)
+    assert "limit" not in str(told.value)
 
 
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:

@@ -54,6 +54,18 @@ def test_what_is_written_is_read_again_and_official_tools_read_it(tmp_path: Path
     assert sorted(file.name for file in path.parent.iterdir()) == ["found.about.json", "found.json"]
 
 
+def test_an_empty_box_is_none_where_there_is_a_mask(tmp_path: Path, truth: GroundTruth) -> None:
+    """As pycocotools reads them: tools that give masks alone write "bbox": []."""
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps([{**GOOD, "bbox": [], "segmentation": MASK}, {**GOOD, "bbox": [], "segmentation": []}]))
+    read = read_results(path, truth)
+    assert read.entries == [{**GOOD, "segmentation": MASK}]
+    (bad,) = read.skipped
+    assert (bad.reason, bad.times) == ("has neither a box nor a mask", 1)
+    path.write_text(json.dumps([{**GOOD, "bbox": [1]}] * 3))
+    assert [skip.times for skip in read_results(path, truth).skipped] == [3]
+
+
 def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_results(tmp_path / "found.json", [{**GOOD, "score": float("nan")}], {})
