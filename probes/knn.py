@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rice_core.features import Encoder
     from rice_core.probe import Read, Work
 
+COLDEST, HOTTEST = 1e-6, 100.0
+"""Of temperatures: cosines are told apart by a millionth, and differ by 2 at most."""
 _SIMILARITIES = 2**25
 """Entries of one block of the similarity matrix: 128 MiB."""
 
@@ -53,8 +55,13 @@ class Knn:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise UserError(f"knn: k={self.k} asks for no neighbour; write k=1 or more.")
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"knn: temperature={self.temperature} cannot be; write 0 for a plain majority, or 0.07.")
+        if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
+            raise UserError(
+                f"knn: temperature={self.temperature:g} cannot be; write 0 for a plain majority, 0.07 as DINO, or another number from "
+                f"{COLDEST:g}, below which only the nearest item votes (k=1), to {HOTTEST:g}, above which all votes weigh the same."
+            )
+        # Zero below zero is zero, and must be one cell with it.
+        object.__setattr__(self, "temperature", abs(self.temperature))
         pooling_of(self.name, self.pool, self.layers)
 
     @property

@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from rice_core.errors import UserError, did_you_mean
 from rice_core.probe import Probe
-from rice_core.spec import Frozen, Param, ProbeRequest
+from rice_core.spec import MOST_SEED, Frozen, Param, ProbeRequest
 
 Settings = TypeVar("Settings", bound=Frozen)
 
@@ -32,7 +32,7 @@ class RunConfig(Frozen):
     encoders: tuple[str, ...] = Field(min_length=1)
     probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)
     data: str
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=MOST_SEED)], ...] = Field(default=(0,), min_length=1)
     limit: int | None = Field(default=None, ge=1)
 
     def probe_requests(self) -> tuple[ProbeRequest, ...]:
@@ -147,7 +147,10 @@ def _validated(request: ProbeRequest, kind: type[Any]) -> dict[str, Any]:
             has = ", ".join(sorted(fields)) or "none"
             raise UserError(f"{request.name} has no parameter {name!r}; {near}it has {has}.")
         try:
-            params[name] = TypeAdapter(fields[name]).validate_python(value)
+            # As in every other setting (`Frozen`), no number may be infinite, and none is a truth value.
+            params[name] = TypeAdapter(fields[name], config={"allow_inf_nan": False}).validate_python(value)
+            if isinstance(value, bool) and not isinstance(params[name], bool):
+                raise UserError(f"{request.name}: {name}={value} is a truth value; write a number.")
         except ValidationError as error:
             raise UserError(f"{request.name}: {name}={value}: {error.errors()[0]['msg']}.") from None
     return params

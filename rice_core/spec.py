@@ -55,12 +55,14 @@ _SOURCE_WORDS = {"huggingface": "hf", "transformers": "hf", "openclip": "open_cl
 _LATER = frozenset({"weights", "mean", "std", "interpolation"})
 """Fields of `EncoderSpec` that the first stores do not know."""
 Param = bool | int | float | str
+MOST_SEED = 2**63 - 1
+"""The largest that torch's generators take."""
 
 
 class Frozen(BaseModel):
-    """The law at every boundary: immutable, and an unknown key is an error."""
+    """The law at every boundary: immutable, and an unknown key is an error, as is a number that is none (NaN, infinity)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EncoderSpec(Frozen):
@@ -262,7 +264,9 @@ class ProbeSpec(Frozen):
 
 
 class ProbeRequest(Frozen):
-    """A probe as typed, before its class is known."""
+    """A probe as typed, before its class is known, and so before anything can be said about its values."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     name: str
     params: dict[str, Param] = {}

@@ -12,21 +12,24 @@ from pydantic import Field
 
 from rice_core.spec import Frozen
 
+_WIDEST = 2**14
+"""Channels, and pixels of a side; with the other limits a slip of the finger is told at once, and not by the machine's memory."""
+
 
 class HeadConfig(Frozen):
     """The detector. Defaults are detectron2's Cascade Mask R-CNN with the paper's pyramid."""
 
     unpool: Literal["nearest", "bilinear", "zeros"] = "nearest"
     """How the finer levels are made of the last map; the paper says "unpooling" alone. zeros: each token in the top left of its block."""
-    projection: int | None = Field(default=None, ge=1)
+    projection: int | None = Field(default=None, ge=1, le=_WIDEST)
     """Width of a 1x1 convolution before the pyramid; None: the encoder's channels as they are [paper]."""
-    rpn_width: int | None = Field(default=None, ge=1)
+    rpn_width: int | None = Field(default=None, ge=1, le=_WIDEST)
     """Channels of the region proposal network's convolution; None: as many as the pyramid has."""
     rpn_convs: int = Field(default=1, ge=1)
     box_head: Literal["2fc", "4conv1fc"] = "2fc"
     """Of each stage: two fully connected layers, or ViTDet's four convolutions with layer norm and one."""
-    conv_width: int = Field(default=256, ge=1)
-    fc_width: int = Field(default=1024, ge=1)
+    conv_width: int = Field(default=256, ge=1, le=_WIDEST)
+    fc_width: int = Field(default=1024, ge=1, le=_WIDEST)
     mask_convs: int = Field(default=4, ge=1)
     regions: int = Field(default=512, ge=1)
     """Proposals of an image that the stages learn from, a quarter of them positive at most."""
@@ -42,14 +45,14 @@ class HeadConfig(Frozen):
 class TrainingConfig(Frozen):
     """The optimisation of the head. The encoder is frozen."""
 
-    side: int = Field(default=1024, ge=16)
+    side: int = Field(default=1024, ge=16, le=_WIDEST)
     """Pixels, square, that the encoder sees; rounded to the nearest multiple of its patch."""
-    iterations: int = Field(default=90_000, ge=1)
-    batch: int = Field(default=16, ge=1)
+    iterations: int = Field(default=90_000, ge=1, le=10**8)
+    batch: int = Field(default=16, ge=1, le=10**5)
     """Images a step, over all ranks."""
     accumulate: int = Field(default=1, ge=1)
     """Parts that a rank's share of the batch is cut into, where it does not fit into memory at once."""
-    rate: float = Field(default=1e-4, gt=0)
+    rate: float = Field(default=1e-4, gt=0, le=1e3)
     weight_decay: float = Field(default=0.1, ge=0)
     warm_up: int = Field(default=1000, ge=0)
     drops: tuple[float, ...] = (8 / 9, 26 / 27)
@@ -58,7 +61,7 @@ class TrainingConfig(Frozen):
     jitter: tuple[float, float] = (0.1, 2.0)
     """Large-scale jitter: the image is resized by this much of `side`, then cropped or padded to it."""
     flip: bool = True
-    views: int | None = Field(default=None, ge=1)
+    views: int | None = Field(default=None, ge=1, le=10**6)
     """Views of an image, drawn once, the same and in the same order for every seed and head, so that features can be kept and
     shared; None: each view is drawn anew by the seed."""
     repeat_threshold: float | None = Field(default=None, gt=0, lt=1)

@@ -42,10 +42,14 @@ def split_list(values: list[str]) -> list[str]:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Seeds in the order given, without repeats."""
+    from rice_core.spec import MOST_SEED
+
     try:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise UserError(f"--seeds {text} cannot be read; write whole numbers, as in 0,1,2.") from None
     if min(seeds) < 0:
         raise UserError(f"--seeds {text}: a seed is zero or more.")
+    if max(seeds) > MOST_SEED:
+        raise UserError(f"--seeds {text}: a seed is {MOST_SEED} at most; write a smaller one, as in 0,1,2.")
     return seeds

@@ -41,6 +41,7 @@ def test_the_registry_itself_would_have_run_it(tmp_path: Path) -> None:
         "encoders: [a]\nprobes: [knn]\ndata: x\nlimit: 0",
         "encoders: [a]\nprobes: [knn]\ndata: x\nseeds: [-1]",
         "encoders: [a]\nprobes: [knn]\ndata: x\nseeds: []",
+        "encoders: [a]\nprobes: [knn]\ndata: x\nseeds: [9223372036854775808]",
     ],
 )
 def test_a_hostile_or_wrong_configuration_is_one_sentence(tmp_path: Path, text: str) -> None:
@@ -75,6 +76,18 @@ def test_a_configuration_reads_both_forms_of_a_probe(tmp_path: Path) -> None:
         (ProbeRequest(name="knn", params={"kk": 3}), "no parameter 'kk'"),
         (ProbeRequest(name="knn", params={"k": "many"}), "k=many"),
         (ProbeRequest(name="knn", params={"k": 0}), "k"),
+        (ProbeRequest.parse("knn?k=true"), "k=True is a truth value; write a number"),
+        (ProbeRequest.parse("knn?temperature=1e999"), "temperature=inf: Input should be a finite number"),
+        (ProbeRequest.parse("knn?temperature=nan"), "temperature=nan: Input should be a finite number"),
+        (ProbeRequest.parse("tokens?perplexity=-inf"), "perplexity=-inf: Input should be a finite number"),
+        (ProbeRequest.parse("linear?holdout=inf"), "holdout=inf: Input should be a finite number"),
+        (ProbeRequest.parse("coco-det?rate=inf"), "rate=inf: Input should be a finite number"),
+        (ProbeRequest.parse("coco-det?rate=1e20"), "rate: Input should be less than or equal to 1000"),
+        (ProbeRequest.parse("coco-det?side=1000000"), "side: Input should be less than or equal to 16384"),
+        (ProbeRequest.parse("rf100-det?batch=1e18"), "batch: Input should be less than or equal to 100000"),
+        (ProbeRequest.parse("lvis-det?iterations=1e18"), "iterations: Input should be less than or equal to"),
+        (ProbeRequest.parse("coco-det?projection=1e18"), "projection: Input should be less than or equal to"),
+        (ProbeRequest.parse("coco-det?views=1e18"), "views: Input should be less than or equal to"),
     ],
 )
 def test_a_wrong_probe_request_says_what_is_wrong(request_: ProbeRequest, says: str) -> None:

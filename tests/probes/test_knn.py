@@ -225,7 +225,9 @@ def test_spec_reads_and_parameters():
         "params": {"k": 5, "temperature": 0.0},
     }
     assert Knn().reads == (Read("train", "items"), Read("val", "items"))
-    for bad in ({"k": 0}, {"temperature": -1.0}, {"temperature": float("nan")}):
+    assert str(Knn(temperature=-0.0).spec.params["temperature"]) == "0.0"  # one cell, not two
+    assert Knn(temperature=1e-6).temperature == 1e-6
+    for bad in ({"k": 0}, *({"temperature": t} for t in (-1.0, float("nan"), float("inf"), 1e-320, 101.0))):
         with pytest.raises(UserError, match="write"):
             Knn(**bad)
 
