@@ -100,7 +100,7 @@ class Tokens:
         distances, metrics, scores, notes = _distances(measured)
         colours, picture = _colours(shown, work)
         layout, note = self._layout(encoder, seed, work)
-        used: dict[str, Param] = {"images": len(measured), "pairs_per_image": int(measured[0].counts.sum())}
+        used: dict[str, Param] = {"images": distances["images"], "pairs_per_image": int(measured[0].counts.sum())}
         used["tsne_objects"] = objects = len(layout["points"]) if layout else 0
         if layout is not None:
             used["perplexity"] = sphere.possible(self.perplexity, objects)

@@ -62,7 +62,10 @@ class Rf100Detection(CocoFormatDetection):
                 f"{len(lacking)} of the suite's {len(ap)} data sets gave no AP ({_some(lacking)}), so no mean of it can be given; "
                 "mend them or take them out, then run again: what is trained is kept."
             )
-        figures = [{"name": name, "domain": work.domain[name], **body} for name, body in sorted(done.items())]
+        unread = {name: {"ap": None, "why": "It could not be read."} for name in work.domain if name not in done}
+        figures = [
+            {"name": name, "domain": work.domain[name], **each} for name, each in sorted((done | unread).items())
+        ]
         first = next(iter(judged.values()))
         return Outcome(
             metrics=metrics,

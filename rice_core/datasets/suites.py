@@ -70,10 +70,12 @@ def open_suite(folder: Path, *, name: str = "", judge: Judge = "test") -> Suite:
             f"give the folder above the data sets.{first}"
         )
     listed = rf100_domains()
+    # A download of one of RF100's that broke off is still one of the suite's: means without it are not the suite's.
+    broken = {_name(child.name) for child in children if child not in exports.values()} & listed.keys()
     return Suite(
         name=name or folder.resolve().name or "suite",
         parts=parts,
-        domain={part: listed.get(part, OTHER) for part in exports},
+        domain={part: listed.get(part, OTHER) for part in sorted({*exports, *broken})},
         missing=tuple(part for part in listed if part not in parts),
         skipped=tuple(sorted(skipped, key=lambda skip: skip.item)),
     )
@@ -86,7 +88,7 @@ def joined(suite: Suite) -> Dataset:
     splits: dict[str, list[Sample]] = {}
     skipped = list(suite.skipped)
     for part, dataset in suite.parts.items():
-        skipped += [Skipped(item=f"{part}/{skip.item}", reason=skip.reason) for skip in dataset.skipped]
+        skipped += [skip.model_copy(update={"item": f"{part}/{skip.item}"}) for skip in dataset.skipped]
         for split, samples in dataset.splits.items():
             splits.setdefault(split, []).extend(replace(sample, id=f"{part}/{sample.id}") for sample in samples)
     return Dataset(
@@ -95,9 +97,19 @@ def joined(suite: Suite) -> Dataset:
         splits={split: by_id(samples) for split, samples in splits.items()},
         provides=frozenset({"suite"}),
         skipped=tuple(skipped),
+        notes=_absent(suite),
         parts=suite.parts,
         domain=suite.domain,
     )
+
+
+def _absent(suite: Suite) -> tuple[str, ...]:
+    """What a mean over a part of RF100 has to say, for the paper's is over a hundred."""
+    of_all = len(rf100_domains())
+    there = of_all - len(suite.missing)
+    if not suite.missing or not there:
+        return ()
+    return (f"{there} of RF100's {of_all} data sets are there: means are over those of this folder, not over RF100.",)
 
 
 def is_suite(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rice_core.datasets import is_suite, open_dataset, open_suite
-from rice_core.datasets.suites import rf100_domains
+from rice_core.datasets.suites import joined, rf100_domains
 from rice_core.errors import UserError
 
 
@@ -139,6 +139,42 @@ def test_what_is_wrong_with_a_folder_is_listed_and_costs_no_other(tmp_path: Path
     assert "is no JSON" in reasons["cell-towers"]
     assert "export it in Roboflow's COCO format" in reasons["coins-1apki"]
     assert set(reasons) < set(suite.missing)
+    # A mean without them is not the suite's, and a folder whose download broke off is one of them as well.
+    assert list(suite.domain) == [
+        "acl-x-ray",
+        "apex-videogame",
+        "aquarium-qlnqy",
+        "bccd-ouzjz",
+        "cell-towers",
+        "coins-1apki",
+    ]
+    assert suite.domain["coins-1apki"] == "real world"
+
+
+def test_a_part_of_rf100_says_so_and_a_suite_of_ones_own_does_not(tmp_path: Path) -> None:
+    for name in ("acl-x-ray", "aquarium-qlnqy", "mine"):
+        export(tmp_path / "some" / name)
+    (tmp_path / "some/pictures").mkdir()
+    some = open_suite(tmp_path / "some")
+    assert list(some.domain) == ["acl-x-ray", "aquarium-qlnqy", "mine"]
+    (note,) = joined(some).notes
+    assert note == "2 of RF100's 100 data sets are there: means are over those of this folder, not over RF100."
+    for name in ("mine", "yours"):
+        export(tmp_path / "own" / name)
+    assert joined(open_suite(tmp_path / "own")).notes == ()
+
+
+def test_counts_of_a_part_reach_the_whole(tmp_path: Path) -> None:
+    for name in ("acl-x-ray", "aquarium-qlnqy"):
+        path = export(tmp_path / name) / "test/_annotations.coco.json"
+        body = json.loads(path.read_text())
+        body["annotations"] += [body["annotations"][0] | {"id": 900 + k, "iscrowd": 1} for k in range(3)]
+        path.write_text(json.dumps(body))
+    whole = joined(open_suite(tmp_path))
+    assert [(skip.item.split(":")[0], skip.times) for skip in whole.skipped if "crowd" in skip.item] == [
+        ("acl-x-ray/test/_annotations.coco.json", 3),
+        ("aquarium-qlnqy/test/_annotations.coco.json", 3),
+    ]
 
 
 def test_fewer_than_two_data_sets_are_no_suite(tmp_path: Path) -> None:

@@ -228,6 +228,12 @@ def test_a_data_set_that_cannot_be_read_belongs_to_the_suite(suite_folder, tmp_p
     data = open_data(str(torn), tmp_path)
     assert first.name not in data.parts
     assert first.name in data.domain
+    (record,) = _run(limit(data, 4), tmp_path, Rf100Detection(recipe="smoke", iterations=2)).records
+    assert "rf_avg" not in {metric.name for metric in record.metrics}
+    # And the figure's means are over what the artifact lists.
+    figures = json.loads(Store(tmp_path).artifact(record, "rf100-det.json"))["parts"]
+    assert {part["name"] for part in figures} == set(data.domain)
+    assert {part["name"] for part in figures if part["ap"] is None} == {first.name}
 
 
 def _rank(rank, dataset, root, meeting):

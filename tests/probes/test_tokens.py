@@ -297,3 +297,10 @@ def test_crowds_are_in_no_pair_of_the_separation_and_counted(toy_encoder, toy_wo
     plain = FEW.run(Fooled(toy_encoder(signal=1.0)), seed=0, work=toy_work())
     assert value(plain, "object-separation") < 100
     assert not any("crowd" in line for line in plain.assumptions)
+
+
+def test_images_without_a_pair_are_not_counted_as_used(toy_encoder, toy_work) -> None:
+    """Of two tokens a sample of pairs takes, few lie in one object: the numbers are over the other images alone."""
+    outcome = replace(FEW, images=20, pairs_per_image=2).run(toy_encoder(), seed=0, work=toy_work())
+    assert 0 < outcome.metrics[0].n < 20
+    assert outcome.used["images"] == outcome.metrics[0].n
