@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from rice_core.errors import UserError, did_you_mean
 from rice_core.probe import Probe
@@ -28,6 +28,10 @@ class RunConfig(Frozen):
 
     A probe is a shorthand ("knn?k=20") or a mapping ({type: knn, k: 20}).
     """
+
+    model_config = ConfigDict(
+        allow_inf_nan=True
+    )  # The probe itself says best which of its parameters cannot be infinite.
 
     encoders: tuple[str, ...] = Field(min_length=1)
     probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)

@@ -11,7 +11,7 @@ _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?")
 
 
 def left_out(skipped: Iterable[Skipped], *, most: int = 8) -> Iterator[str]:
-    """One line a kind of reason, the most frequent first: how often, and the first item with its reason in full."""
+    """One line a kind of reason, that of the most lines first: how often, and the first item with its reason in full."""
     ordered = _kinds(skipped)
     for alike in ordered[:most]:
         # Of several lines that count (the crowd regions of each file) what matters is the sum.
@@ -35,11 +35,11 @@ def because(skipped: Iterable[Skipped]) -> str:
 
 
 def _kinds(skipped: Iterable[Skipped]) -> list[list[Skipped]]:
-    """Those with one kind of reason together, the most frequent kind first."""
+    """Those with one kind of reason together, that of the most lines first: COCO's 10,000 crowds hide no missing file."""
     kinds: dict[str, list[Skipped]] = {}
     for skip in dict.fromkeys(skipped):
         kinds.setdefault(_PARTICULAR.sub("*", skip.reason), []).append(skip)
-    return sorted(kinds.values(), key=_times, reverse=True)
+    return sorted(kinds.values(), key=len, reverse=True)
 
 
 def _times(skipped: Iterable[Skipped]) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rice_core.datasets import Dataset
+from rice_core.datasets.regions import CROWDS_ALONE
 from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
 from rice_core.errors import NotApplicable, StoreError, UserError, did_you_mean
@@ -198,10 +199,7 @@ def _crowds_alone(dataset: Dataset) -> str:
     crowds = sum(len(sample.crowds) for sample in samples)
     if not crowds or any(sample.regions for sample in samples):
         return ""
-    return (
-        f": it has no object, only {crowds} crowd regions (iscrowd 1); where these are single objects, as in CVAT's export of "
-        "brush masks, set iscrowd to 0 or export polygons"
-    )
+    return f": it has no object, only {crowds} crowd regions (iscrowd 1); {CROWDS_ALONE}"
 
 
 def siblings_of(

@@ -7,6 +7,7 @@ numbers come out on the official files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from rice_core.datasets.entries import Key, as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Sample
-from rice_core.datasets.regions import BadEntry, is_crowd, read_region, rle_counts
+from rice_core.datasets.regions import CROWDS_ALONE, BadEntry, is_crowd, read_region, rle_counts
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
@@ -81,6 +82,11 @@ class GroundTruth:
     """What was decided about the file as a whole, though nothing was lost: one sentence each."""
     sha256: str = ""
     """Of the annotation file's bytes."""
+
+    @property
+    def objects(self) -> Counter[Key]:
+        """Category -> its objects, crowds left out."""
+        return Counter(entry["category_id"] for entry in self.body["annotations"] if not entry["iscrowd"])
 
 
 def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str) -> GroundTruth:
@@ -156,10 +162,7 @@ class _File:
     def _no_object(self, images: int, crowds: int) -> str:
         none = f"{self.name} has no usable object in the {images} images asked for"
         if crowds:
-            return (
-                f"{none}, only {crowds} {'crowd' if crowds == 1 else 'crowds'} (iscrowd 1), in which nothing is right or wrong; "
-                "where these are single objects, as in CVAT's export of brush masks, set iscrowd to 0 or export polygons."
-            )
+            return f"{none}, only {crowds} {'crowd' if crowds == 1 else 'crowds'} (iscrowd 1); {CROWDS_ALONE}."
         first = f" The first reason: {self.skipped[0].item} {self.skipped[0].reason}." if self.skipped else ""
         return f"{none}; give a split with annotations, or raise the limit.{first}"
 

@@ -90,9 +90,7 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 def _figures(truth: GroundTruth, judged: Judged) -> dict[str, Any]:
     """Precision by recall, and AP by category with its number of objects. Percent."""
-    objects: dict[Any, int] = {}
-    for entry in truth.body["annotations"]:
-        objects[entry["category_id"]] = objects.get(entry["category_id"], 0) + (not entry["iscrowd"])
+    objects = truth.objects
     return {
         # 101 recalls, 0 to 1; what is not defined is left out.
         "precision": {iou: [_number(value) for value in curve] for iou, curve in judged.curves.items()},

@@ -109,7 +109,8 @@ class CocoFormatDetection:
             training = TrainingConfig.model_validate(base.training.model_dump() | self._given(_TRAINING) | self.shown())
         except ValidationError as error:
             problem = error.errors()[0]
-            raise UserError(f"{self.name}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}.") from None
+            said = problem["msg"].removeprefix("Value error, ")
+            raise UserError(f"{': '.join([self.name, *map(str, problem['loc']), said])}.") from None
         return Recipe(name=base.name, head=head, training=training)
 
     def judged(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rice_core.spec import Frozen
 
@@ -67,6 +67,12 @@ class TrainingConfig(Frozen):
     repeat_threshold: float | None = Field(default=None, gt=0, lt=1)
     """LVIS: images of categories rarer than this share are shown more often (Gupta et al. 2019)."""
     precision: Literal["bf16", "fp32"] = "bf16"
+
+    @model_validator(mode="after")
+    def _divides(self) -> TrainingConfig:
+        if self.batch % self.accumulate:
+            raise ValueError(f"a batch of {self.batch} images does not divide into accumulate={self.accumulate} parts")
+        return self
 
 
 class Recipe(Frozen):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ _HEADS = {"box": "boxes", "mask": "masks"}
 
 def numbers(scored: Scored, truth: GroundTruth) -> Iterator[dict[str, Any]]:
     """One row a number, in the order of COLUMNS; `value` is None where nothing of the kind is annotated."""
-    objects = Counter(entry["category_id"] for entry in truth.body["annotations"] if not entry["iscrowd"])
+    objects = truth.objects
     for kind, judged in scored.kinds.items():
         for name, value in (judged.ap | judged.ar).items():
             error = judged.errors.get(name)
@@ -61,7 +60,7 @@ def to_terminal(scored: Scored, truth: GroundTruth, facts: Mapping[str, Any], *,
     if error := scored.box.errors.get("AP"):
         lines.append(f"+-: standard error, {error.method}")
     if categories:
-        objects = Counter(entry["category_id"] for entry in truth.body["annotations"] if not entry["iscrowd"])
+        objects = truth.objects
         by_name = [
             (category.name, [str(objects[category.id]), *(_percent(j.category_ap_K[k]) for j in kinds.values())])
             for k, category in enumerate(truth.categories)

@@ -61,7 +61,7 @@ def curate(
     refine: Annotated[int, typer.Option("--refine", min=0, help="Steps over all regions after two levels.")] = 5,
     shard_samples: Annotated[int, typer.Option("--shard-samples", min=1, help="Images a shard.")] = 1000,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Images at most.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of k-means.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of k-means.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps: where models run.")] = "auto",
     centers: Annotated[

@@ -39,7 +39,7 @@ EncodersOption = Annotated[
     typer.Option("--encoders", "-e", help="As in hf:PATH,timm:NAME,rice:FOLDER or names of `ricebench list`."),
 ]
 ProbesOption = Annotated[list[str] | None, typer.Option("--probes", "-p", help="As in knn?k=20,linear,tokens.")]
-CacheOption = Annotated[float, typer.Option("--cache-gb", min=0.01, help="Size of the feature cache.")]
+CacheOption = Annotated[float, typer.Option("--cache-gb", min=0.01, max=1e6, help="Size of the feature cache.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.")]
 
 

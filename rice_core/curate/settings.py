@@ -50,7 +50,8 @@ class CurateSettings(Frozen):
     """Images a shard."""
     limit: int | None = Field(default=None, ge=1)
     """Images at most, the first by hashed name."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of k-means; faiss takes no larger one."""
 
     @model_validator(mode="after")
     def _makes_regions(self) -> CurateSettings:

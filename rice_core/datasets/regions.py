@@ -17,6 +17,9 @@ _FAR = 100_000.0
 
 _CROWD: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
 
+CROWDS_ALONE = "where these are single objects, as in CVAT's export of brush masks, set iscrowd to 0 or export polygons"
+"""What to do about a file that has no object but crowds."""
+
 
 class BadEntry(Exception):
     """Why an entry of an annotation file is left out."""

@@ -52,6 +52,13 @@ def test_a_hostile_or_wrong_configuration_is_one_sentence(tmp_path: Path, text: 
     assert not (tmp_path / "witness").exists()
 
 
+def test_an_infinite_parameter_is_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("encoders: [a]\nprobes: [{type: knn, temperature: .inf}]\ndata: x")
+    with pytest.raises(UserError, match="knn: temperature=inf: Input should be a finite number"):
+        build_probe(load_config(path).probe_requests()[0])
+
+
 def test_python_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.py"
     path.write_text("raise SystemExit(1)")
@@ -87,6 +94,10 @@ def test_a_configuration_reads_both_forms_of_a_probe(tmp_path: Path) -> None:
         (ProbeRequest.parse("rf100-det?batch=1e18"), "batch: Input should be less than or equal to 100000"),
         (ProbeRequest.parse("lvis-det?iterations=1e18"), "iterations: Input should be less than or equal to"),
         (ProbeRequest.parse("coco-det?projection=1e18"), "projection: Input should be less than or equal to"),
+        (
+            ProbeRequest.parse("coco-det?batch=6&accumulate=4"),
+            "coco-det: a batch of 6 images does not divide into accumulate=4",
+        ),
         (ProbeRequest.parse("coco-det?views=1e18"), "views: Input should be less than or equal to"),
     ],
 )

@@ -242,11 +242,12 @@ def test_lines_that_count_are_summed() -> None:
     skipped = [Skipped(item=f"{n}.png", reason="is empty") for n in range(3)]
     skipped += [Skipped(item=f"{n}.json: {n} crowd regions", reason=reason, times=n) for n in (5, 8)]
     assert list(left_out(skipped)) == [
-        f"left out: 13 in all, first 5.json: 5 crowd regions: {reason}",
         "left out: 3 times, first 0.png: is empty",
+        f"left out: 13 in all, first 5.json: 5 crowd regions: {reason}",
     ]
     assert list(left_out(skipped[3:4])) == [f"left out: 5.json: 5 crowd regions: {reason}"]
-    assert because(skipped) == f"; 16 things were left out, 13 of them as 5.json: 5 crowd regions: {reason}"
+    assert because(skipped) == "; 16 things were left out, 3 of them as 0.png: is empty"
+    assert because(skipped[3:]) == f"; 13 things were left out, as 5.json: 5 crowd regions: {reason}"
     assert list(left_out([*reversed(skipped)], most=0)) == [
         "left out: 16 more for 2 other reasons; the records list them all"
     ]
