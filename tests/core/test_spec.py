@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from rice_core.cli.options import split_list
 from rice_core.errors import UserError
@@ -148,3 +149,15 @@ def test_a_field_that_came_later_leaves_the_requests_without_it_their_ids() -> N
 def test_probe_values_are_read_as_what_they_are() -> None:
     assert ProbeRequest.parse("p?a=1&b=0.5&c=true&d=x").params == {"a": 1, "b": 0.5, "c": True, "d": "x"}
     assert ProbeSpec(name="p", version=1, params={"b": 2, "a": 1}).shorthand == "p?a=1&b=2"
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+def test_no_number_of_a_setting_is_infinite(number: str) -> None:
+    """At every boundary: an infinite rate was trained with, and a NaN became the mean of pixels."""
+    from rice_core.loss.config import LossConfig
+    from rice_core.train.config import OptimizerConfig
+
+    for kind, field in ((OptimizerConfig, "rate"), (OptimizerConfig, "clip"), (LossConfig, "m"), (LossConfig, "s")):
+        with pytest.raises(ValidationError):
+            kind.model_validate({field: float(number)})
+        assert getattr(kind.model_validate({field: 0.5}), field) == 0.5

@@ -166,6 +166,17 @@ def test_hostile_names_are_inert(fake, store, tmp_path):
     assert "<script>alert(1)</script>" in Page(out / "index.html").words
 
 
+def test_a_record_page_sums_what_was_left_out(fake, store, tmp_path):
+    for seed, skipped in enumerate(((("a.json: 40 crowds", 40), ("b.png", 1)), (("b.png", 1),))):
+        lines = tuple(Skipped(item=item, reason="is no object", times=times) for item, times in skipped)
+        record = fake.simple(fake.cell("a=hf:x/1", seed=seed))
+        store.put(record.model_copy(update={"skipped": lines}))
+    out = build_site(store, tmp_path / "out").parent
+    words = [page.words for page in pages_of(out).values()]
+    assert sum("41 things were left out." in said for said in words) == 1
+    assert sum("1 thing was left out." in said for said in words) == 1
+
+
 def test_a_failure_leaves_the_old_site_whole(fake, store, tmp_path, monkeypatch):
     store.put(fake.simple(fake.cell("a=hf:x/1")))
     out = build_site(store, tmp_path / "out").parent
