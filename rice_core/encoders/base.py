@@ -179,7 +179,7 @@ class TorchEncoder:
         }
         return json_digest(body)
 
-    @torch.no_grad()  # not inference_mode: what a model keeps from its first forward has to serve training too
+    @torch.no_grad()
     def _try(self) -> None:
         """One picture prepared and one of few patches encoded: what cannot work fails here, not in the middle of a run."""
         try:
@@ -213,6 +213,10 @@ class TorchEncoder:
 
     def _tokens(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
         """The raw output of each of these blocks, (B, T, C) each."""
+        if torch.is_inference_mode_enabled():
+            # What a model keeps of a forward pass (BEiT its relative positions) has to serve training too.
+            with torch.inference_mode(False), torch.no_grad():
+                return self._tokens(pixels_B3HW, layers)
         seen: dict[int, torch.Tensor] = {}
 
         def keep(layer: int) -> Callable[..., None]:

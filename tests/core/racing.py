@@ -122,13 +122,24 @@ def killed(dataset: Dataset, root: Path) -> object:
     first = child(lambda: execute(dataset, root, ["synthetic:noise"], (Slow(0, 600, str(log)),), "missing"))
     while not log.exists() or not log.read_text().endswith("\n"):
         time.sleep(0.02)
-    second = child(lambda: execute(dataset, root, ["synthetic:noise"], (Slow(0, 0.0, str(log)),), "missing"))
-    time.sleep(1.5)
+    said = root.parent / "said"
+    second = child(
+        lambda: _told(said, lambda: execute(dataset, root, ["synthetic:noise"], (Slow(0, 0.0, str(log)),), "missing"))
+    )
+    while not said.exists() or "waiting" not in said.read_text():
+        time.sleep(0.02)
     early = [record.cell.id for record in Store(root).records()]
     os.kill(first, signal.SIGKILL)
     began = time.monotonic()
     assert os.waitpid(second, 0)[1] == 0
+    print(said.read_text(), file=sys.stderr)
     return {"early": early, "seconds": time.monotonic() - began, "first": first, "second": second}
+
+
+def _told(path: Path, job: Callable[[], object]) -> None:
+    """What the job says on standard error goes into a file."""
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), 2)
+    job()
 
 
 def main(world: Path, root: Path, what: str, number: int) -> None:

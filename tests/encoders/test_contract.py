@@ -114,7 +114,10 @@ def test_a_batch_of_two_is_two_batches_of_one(checkpoint: Any) -> None:
 def test_gradient_reaches_pixels_and_weights(checkpoint: Any) -> None:
     own = checkpoint.case.side // checkpoint.case.patch
     encoder = load(checkpoint.typed)
+    with torch.inference_mode():  # as features are extracted, before something else trains through the same encoder
+        extracted = encoder.encode(checkpoint.pixels(own, own))
     pixels = checkpoint.pixels(own, own).requires_grad_()
+    torch.testing.assert_close(encoder.encode(pixels).dense_BCHW, extracted.dense_BCHW, **CLOSE)
     encoder.encode(pixels).dense_BCHW.square().sum().backward()
     assert pixels.grad is not None
     assert pixels.grad.abs().sum() > 0
