@@ -12,6 +12,7 @@ from reports.groups import Entry, Group, groups, is_miniature
 from reports.judge import Judge
 from reports.table import Column, Row, Table, Value
 from reports.used import apart, replaced_in
+from reports.versions import versions_of_code
 from rice_core.digest import json_digest
 from rice_core.record import Metric
 from rice_core.spec import DatasetSpec
@@ -235,10 +236,10 @@ def _notes(some: Sequence[Group], rows: Sequence[Row]) -> list[str]:
         notes.append(_LEGEND[TAINTED] + "; ".join(sorted(taints)) + ".")
     notes += [_LEGEND[PARTIAL]] if any(PARTIAL in value.mark for value in values) else []
     for group in some:
-        codes = {record.evidence.code for entry in group.entries for record in entry.done if record.evidence}
-        if len(codes) > 1:
+        versions = versions_of_code(record for entry in group.entries for record in entry.done)
+        if versions > 1:
             notes.append(
-                f"{group.probe.name}: made by {len(codes)} versions of the code; the next run brings them together."
+                f"{group.probe.name}: made by {versions} versions of the code; the next run brings them together."
             )
     return notes
 

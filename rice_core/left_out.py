@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from rice_core.record import Skipped
+if TYPE_CHECKING:
+    from rice_core.record import Skipped
 
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?")
 

@@ -57,6 +57,7 @@ class Subject:
             architecture=self.identity.architecture,
             data=data,
             code=number_code(type(probe), source),
+            shared_code=number_code(type(probe)),
             commit=head,
             dirty=dirty,
             libraries=libraries(type(probe)),

@@ -139,6 +139,9 @@ class Evidence(Frozen):
     architecture: str = ""
     data: str
     code: str
+    shared_code: str = ""
+    """Of the code without the encoder's adapter: what encoders of several sources can be held against each other by.
+    Empty where an older version wrote the record, whose `code` is that."""
     commit: str | None = None
     dirty: bool | None = None
     libraries: dict[str, str] = {}
@@ -152,6 +155,12 @@ class Evidence(Frozen):
 
     def reuse_key(self) -> tuple[str, ...]:
         return self.weights, self.architecture, self.data, self.code
+
+    def new_since(self, before: Evidence) -> str:
+        """What is another than before, as in "data and code"; empty where nothing is."""
+        names = ("weights", "architecture", "data", "code")
+        pairs = zip(names, before.reuse_key(), self.reuse_key(), strict=True)
+        return " and ".join(name for name, was, now in pairs if was != now)
 
 
 class Skipped(Frozen):

@@ -227,8 +227,9 @@ class Runner:
         with contextlib.closing(measurer):
             for done, (cell, probe) in enumerate(pending, start=1):
                 # The cells that share passes with this one are claimed too, so their folders may be written.
+                standing = self._store.get(cell.id)
                 record, scores = measurer.measure(cell, probe, pending[done:])
-                self._finish(summary, self._keep(record, scores), record.status)
+                self._finish(summary, self._keep(record, scores), record.status, _again(standing, record))
                 if record.status == "done":
                     self._store.drop_unfinished(cell.id)
                 self._claims.give_back(cell.id)
@@ -277,13 +278,19 @@ class Runner:
                 return record
         return self._store.put(record, scores)
 
-    def _finish(self, summary: Summary, record: Record, outcome: str) -> None:
+    def _finish(self, summary: Summary, record: Record, outcome: str, again: str = "") -> None:
         summary.add(record, outcome)
-        self._progress.advance(f"{_called(record.cell)}: {_headline(record, outcome)}")
+        self._progress.advance(f"{_called(record.cell)}: {_headline(record, outcome)}{again}")
 
 
 def _called(cell: Cell) -> str:
     return f"{cell.encoder.title} / {cell.probe.name}" + (f" / seed {cell.seed}" if cell.seed else "")
+
+
+def _again(standing: Record | None, record: Record) -> str:
+    """Why a number that stood was not reused; empty where none did, or all is as it was."""
+    new = record.evidence.new_since(standing.evidence) if record.evidence and standing and standing.evidence else ""
+    return f", measured again for new {new}" if new else ""
 
 
 def _headline(record: Record, outcome: str) -> str:

@@ -10,15 +10,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from rice_core.digest import canonical_json, json_digest
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy.typing as npt  # not where records alone are read: `status` waits for no numpy
+
+Arrays: TypeAlias = "Mapping[str, npt.NDArray[Any]]"
 
 
 class Damaged(Exception):
@@ -103,5 +104,5 @@ def _digest(key: str, arrays: Arrays, notes: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(canonical_json([name, str(array.dtype), list(array.shape)]).encode())
-        digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+        digest.update(array.reshape(-1).view("uint8").data if array.size else b"")
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from reports.board import PARTIAL, YARDSTICK
 from reports.groups import Entry
 from reports.reference.paper import PaperRow
 from reports.table import Value
+from reports.versions import versions_of_code
 from rice_core.catalogue import entries as catalogue
 from rice_core.spec import EncoderSpec
 
@@ -134,9 +135,9 @@ def _assumptions(filled: Sequence[Source]) -> Iterator[str]:
     said = {sentence for record in records for sentence in record.assumptions}
     if said:
         yield f"{len(said)} assumption{'s' * (len(said) != 1)} where the paper is silent; each record lists its own."
-    codes = {record.evidence.code for record in records if record.evidence}
-    if len(codes) > 1:
-        yield f"Made by {len(codes)} versions of the code."
+    versions = versions_of_code(records)
+    if versions > 1:
+        yield f"Made by {versions} versions of the code."
 
 
 def _missing(mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:

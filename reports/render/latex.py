@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 
 from reports.render.text import Shown, groups, head, sections, shown
-from reports.table import Row, Table
+from reports.table import Column, Row, Table
 from rice_core.echo import visible
 
 _ESCAPES = {
@@ -36,10 +38,15 @@ _ESCAPES = {
     "ρ": r"$\rho$",
     "–": r"\textendash{}",
     "−": "$-$",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "×": r"\texttimes{}",
 }
 _BEFORE = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{textcomp}\n\\usepackage{booktabs}\n"
 _PAGE = "\\usepackage{graphicx}\n\\pagestyle{empty}\n\\begin{document}\n"
 _CLEAR = "\\clearpage\n"
+_MOST_COLUMNS = 12
+"""Beside each other; a table with more goes on below itself."""
 
 
 def to_latex(*tables: Table, document: bool = True) -> str:
@@ -54,26 +61,46 @@ def to_latex(*tables: Table, document: bool = True) -> str:
 
 
 def _fragment(table: Table) -> str:
-    n = len(table.columns)
-    parts = [_section(name, rows, table) for name, rows in sections(table.rows)]
-    body = [line for i, part in enumerate(parts) for line in (["\\addlinespace", *part] if i else part)]
+    blocks = [_tabular(replace(table, columns=columns, rows=rows)) for columns, rows in _blocks(table)]
     notes = [f"\\par\\smallskip\\footnotesize {_escape(visible(note))}" for note in table.notes]
     lines = [
         "\\begin{table}[htbp]",
         "\\centering",
         f"\\caption{{{_escape(visible(table.title))}}}",
+        "\n\\par\\medskip\n".join(blocks),
+        *notes,
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _blocks(table: Table) -> Iterator[tuple[tuple[Column, ...], tuple[Row, ...]]]:
+    """Columns with their values, few enough to be read at a page's width; what stands under one head stays together."""
+    at = 0
+    widths = [width for name, count in groups(table.columns) for width in ([count] if name else [1] * count)] or [0]
+    while widths:
+        width = widths.pop(0)
+        while widths and width + widths[0] <= _MOST_COLUMNS:
+            width += widths.pop(0)
+        rows = tuple(replace(row, values=row.values[at : at + width]) for row in table.rows)
+        yield table.columns[at : at + width], rows
+        at += width
+
+
+def _tabular(table: Table) -> str:
+    parts = [_section(name, rows, table) for name, rows in sections(table.rows)]
+    body = [line for i, part in enumerate(parts) for line in (["\\addlinespace", *part] if i else part)]
+    lines = [
         "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
-        f"\\begin{{tabular}}{{l{'r' * n}}}",
+        f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         "\\toprule",
         *_heads(table),
         "\\midrule",
         *body,
         "\\bottomrule",
         "\\end{tabular}}",
-        *notes,
-        "\\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _heads(table: Table) -> list[str]:

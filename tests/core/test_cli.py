@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from rice_core.cli import main
+from rice_core.record import Cell, Record
+from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
 
 
@@ -43,6 +45,31 @@ def test_looking_imports_no_torch(words: list[str], tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("words", "late"), [(["--help"], {"pydantic", "numpy", "torch"}), (["status"], {"numpy", "pandas", "torch"})]
+)
+def test_looking_waits_for_nothing_that_it_does_not_use(words: list[str], late: set[str], tmp_path: Path) -> None:
+    record = Record(
+        cell=Cell(
+            encoder=EncoderSpec.parse("synthetic:noise"),
+            probe=ProbeSpec(name="knn", version=1),
+            dataset=DatasetSpec(name="mini", layout="coco", fingerprint="0" * 20),
+        ),
+        status="failed",
+        error="It broke.",
+    )
+    Store(tmp_path / "ricebench-runs").put(record)
+    code = (
+        "import sys; from rice_core.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip()
+    assert late.isdisjoint(done.stderr.split())
 
 
 def test_list_names_encoders_and_probes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,30 @@ def test_weights_changed_in_place_are_measured_again(dataset: Dataset, checkpoin
     assert cache.hits == 0
 
 
+@pytest.mark.parametrize(
+    ("older", "said"),
+    [
+        ({"code": "0" * 64}, ", measured again for new code"),
+        ({"data": "0" * 64, "code": "0" * 64}, ", measured again for new data and code"),
+        ({}, ""),
+    ],
+)
+def test_a_number_that_stood_and_is_measured_again_says_why(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str], older: dict[str, str], said: str
+) -> None:
+    first, _ = execute(dataset, tmp_path, ["synthetic:noise"])
+    (record,) = first.records
+    assert record.evidence
+    store = Store(tmp_path)
+    store.put(record.model_copy(update={"evidence": record.evidence.model_copy(update=older)}), store.scores(record))
+    plan = Plan((EncoderSpec.parse("synthetic:noise"),), (Knn(k=3),), dataset)
+    capsys.readouterr()
+    with Progress() as progress:
+        Runner(store, Settings(only="missing" if older else "all"), progress).run(plan)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(f" s){said}")
+
+
 def test_the_same_weights_under_another_name_or_path_share_every_feature(
     dataset: Dataset, checkpoint: Path, tmp_path: Path
 ) -> None:

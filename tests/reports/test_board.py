@@ -13,6 +13,7 @@ from reports.groups import groups, is_miniature
 from reports.judge import Judge
 from reports.render import to_markdown
 from reports.verdicts import checks, verdict
+from reports.versions import versions_of_code
 from rice_core.record import Record
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeRequest, ProbeSpec
 from rice_core.stats import paired
@@ -263,6 +264,39 @@ def test_other_code_is_said(fake, store):
     store.put(fake.simple(fake.cell("b=hf:x/2"), code="2" * 64))
     _, overview, _ = board_of(store)
     assert any("2 versions of the code" in note for note in overview.notes)
+
+
+def test_adapters_of_several_sources_are_no_other_code(fake, store):
+    record = fake.simple(fake.cell("a=hf:x/1"), code="1" * 64)
+    twin = fake.simple(fake.cell("b=timm:x"), code="2" * 64)
+    for each, shared in ((record, "3" * 64), (twin, "3" * 64)):
+        store.put(each.model_copy(update={"evidence": each.evidence.model_copy(update={"shared_code": shared})}))
+    _, overview, _ = board_of(store)
+    assert not any("of the code" in note for note in overview.notes)
+
+
+@pytest.mark.parametrize(
+    ("sources", "codes", "shared", "versions"),
+    [
+        (("hf", "timm"), ("1", "2"), ("3", "4"), 2),
+        (("hf", "timm"), ("1", "2"), ("", "2"), 2),  # a record of an older version, whose code knew no adapter
+        (("hf", "hf"), ("1", "2"), ("3", "3"), 2),  # the adapter changed
+        (("hf", "hf"), ("1", "1"), ("3", "3"), 1),
+        (("hf", "timm"), ("1", "1"), ("", ""), 1),
+    ],
+)
+def test_versions_of_the_code_are_counted(fake, sources, codes, shared, versions):
+    made = []
+    for i, (source, code, common) in enumerate(zip(sources, codes, shared, strict=True)):
+        record = fake.simple(fake.cell(f"e{i}={source}:x{i}"), code=code)
+        made.append(record.model_copy(update={"evidence": record.evidence.model_copy(update={"shared_code": common})}))
+    assert versions_of_code(made) == versions
+
+
+def test_probes_have_code_of_their_own(fake):
+    other = fake.cell("a=hf:x", probe=ProbeSpec(name="linear", version=1))
+    assert versions_of_code([fake.simple(fake.cell("a=hf:x"), code="1"), fake.simple(other, code="2")]) == 1
+    assert versions_of_code([]) == 0
 
 
 def test_verdicts_name_a_winner_only_where_the_data_decide(full_store):

@@ -114,6 +114,34 @@ def test_latex_has_groups_rules_and_styles() -> None:
     assert "documentclass" not in to_latex(TABLE, document=False)
 
 
+def test_latex_prints_the_signs_of_yardsticks_and_partial_means() -> None:
+    table = Table("t", "2 × 3", (Column("a", "A"),), (Row("oracle †", (Value(1.0, mark="‡"),)),), ("† A yardstick",))
+    out = to_latex(table)
+    assert "oracle \\textdagger{} & 1.0\\textsuperscript{\\textdaggerdbl{}}" in out
+    assert "footnotesize \\textdagger{} A yardstick" in out
+    assert "\\caption{2 \\texttimes{} 3}" in out
+    assert "U+" not in out
+
+
+def test_a_table_wider_than_a_page_goes_on_below_itself_in_latex() -> None:
+    groups = [*("COCO",) * 4, *("LVIS",) * 4, *("", "", ""), *("RF",) * 4]
+    columns = tuple(Column(f"c{i}", f"c{i}", group=group) for i, group in enumerate(groups))
+    out = to_latex(Table("t", "T", columns, (Row("rice", tuple(Value(float(i)) for i in range(15))),)), document=False)
+    assert out.count("\\begin{table}") == out.count("\\caption") == 1
+    assert out.count("\\begin{tabular}") == out.count("\\end{tabular}") == 2
+    first, second = (line for line in out.splitlines() if line.startswith("rice &"))
+    assert first == "rice & " + " & ".join(f"{i}.0" for i in range(11)) + " \\\\"
+    assert second == "rice & 11.0 & 12.0 & 13.0 & 14.0 \\\\"
+    assert "\\multicolumn{4}{c}{RF}" in out.partition("rice & 0.0")[2]
+
+
+def test_columns_without_a_head_above_them_may_part_in_latex() -> None:
+    wide = Table(
+        "t", "T", tuple(Column(f"c{i}", f"c{i}") for i in range(25)), (Row("a", tuple(Value(1.0) for _ in range(25))),)
+    )
+    assert [line.count("1.0") for line in to_latex(wide).splitlines() if line.startswith("a &")] == [12, 12, 1]
+
+
 def test_csv_keeps_full_precision_and_standard_errors() -> None:
     table = Table("t", "T", (Column("a", "A"),), (Row("x", (Value(0.1 + 0.2, 1e-9),)), Row("y", (Value(),))))
     assert to_csv(table) == "section,label,a,a stderr\r\n,x,0.30000000000000004,1e-09\r\n,y,,\r\n"
