@@ -87,9 +87,10 @@ class Bench:
         from rice_core.progress import Progress
         from rice_core.run import Runner, Settings
 
-        if only not in ("missing", "failed", "all") or batch < 1 or workers < 1:
+        if only not in ("missing", "failed", "all") or batch < 1 or workers < 1 or not cache_gb > 0:
             raise UserError(
-                f"Bench.run: only={only!r}, batch={batch}, workers={workers}; only is missing, failed or all, the others 1 or more."
+                f"Bench.run: only={only!r}, batch={batch}, workers={workers}, cache_gb={cache_gb}; "
+                "only is missing, failed or all, batch and workers are 1 or more, cache_gb is above 0."
             )
         asked = (seeds,) if isinstance(seeds, int) else tuple(seeds)
         config = _config(_listed(encoders), _listed(probes), str(data), asked, limit)

@@ -194,7 +194,7 @@ def _tree_digest(tree: ast.Module) -> str:
         if isinstance(value, ast.AST):
             add(f"({type(value).__name__}".encode())
             for field in value._fields:
-                part = getattr(value, field, None)
+                part = None if field == "ctx" else getattr(value, field, None)  # load or store: its place says which
                 if part is None or part == []:
                     continue
                 add(f" {field}=".encode())

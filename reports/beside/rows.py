@@ -16,6 +16,7 @@ class PaperNumber:
     """A number of the paper's table, ours of the same row and column, or their difference, in the column's unit."""
 
     table: str
+    """As `Table 3`: a bare 3 in a column of words would carry an apostrophe."""
     row: str
     """Of the paper; the encoder's name where it is no row of the paper."""
     column: str
@@ -48,7 +49,7 @@ def paper_numbers(made: Beside) -> list[PaperNumber]:
 
 def _numbers(made: Beside, line: Line, source: Source) -> Iterator[PaperNumber]:
     named = line.entry.label if line.entry and line.row is None else line.label
-    table, column, unit = made.mapping.table, source.printed.key, source.printed.unit
+    table, column, unit = f"Table {made.mapping.table}", source.printed.key, source.printed.unit
     key = line.entry.key if line.entry else ""
     printed = made.paper[line.row.key, column].value if line.row else None
     estimate, entry = source.estimate(key), source.entry(key)

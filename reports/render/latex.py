@@ -43,7 +43,11 @@ _ESCAPES = {
     "×": r"\texttimes{}",
 }
 _BEFORE = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{textcomp}\n\\usepackage{booktabs}\n"
-_PAGE = "\\usepackage{graphicx}\n\\pagestyle{empty}\n\\begin{document}\n"
+_PAGE = (
+    "\\usepackage{graphicx}\n\\pagestyle{empty}\n"
+    "\\addtolength{\\topmargin}{-15mm}\n\\addtolength{\\textheight}{40mm}\n"  # a table with many notes is one float
+    "\\begin{document}\n"
+)
 _CLEAR = "\\clearpage\n"
 _MOST_COLUMNS = 12
 """Beside each other; a table with more goes on below itself."""

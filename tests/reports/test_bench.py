@@ -130,7 +130,7 @@ def test_a_cell_that_fails_is_warned_of_and_the_others_are_measured(photos, tmp_
     [
         ({"encoders": "dinov9"}, "there is no encoder 'dinov9'"),
         ({"encoders": []}, "Bench.run: encoders"),
-        ({"probes": "knnn"}, "did you mean knn"),
+        ({"probes": "knnn"}, r"did you mean knn\?"),
         ({"probes": "knn?q=3"}, "has no parameter 'q'"),
         ({"data": "/nowhere/at/all"}, "is no folder"),
         ({"seeds": -1}, "Bench.run: seeds"),
@@ -138,6 +138,8 @@ def test_a_cell_that_fails_is_warned_of_and_the_others_are_measured(photos, tmp_
         ({"device": "cuda:99"}, "There is no device 'cuda:99'"),
         ({"only": "some"}, "only='some'"),
         ({"batch": 0}, "batch=0"),
+        ({"cache_gb": 0.0}, "cache_gb=0.0"),
+        ({"cache_gb": float("nan")}, "cache_gb=nan"),
     ],
 )
 def test_mistakes_are_sentences(photos, tmp_path, change, said) -> None:

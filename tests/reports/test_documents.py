@@ -247,6 +247,7 @@ def test_the_papers_table_is_tidy_and_says_whose_number_it_is(fake, store) -> No
     assert mine.loc["ours", ["encoder", "probe", "n", "low"]].tolist() == ["siglip", "coco-det", 5000, 34.9]
     assert mine.loc["paper", "encoder"] is np.nan or pd.isna(mine.loc["paper", "encoder"])
     assert set(frame.source) == {"ours", "paper", "delta"}
+    assert set(frame.table) == {"Table 3"}
     assert (frame.source == "ours").sum() == 1
     assert "recipe mini" in run(store, "table", "--paper", "3", "-f", "csv").stderr
     store.put(Record(cell=cell.model_copy(update={"seed": 1}), status="failed", error="no"))
@@ -276,6 +277,12 @@ def test_many_tables_compile_to_as_many_pages(pdflatex) -> None:
         for i in range(60)
     ]
     assert pdflatex(to_latex(*many)) == 60
+
+
+def test_a_wide_table_with_signs_and_many_notes_compiles_to_a_page(pdflatex) -> None:
+    columns = tuple(Column(f"c{i}", f"c{i}", group=f"group {i // 4}") for i in range(48))
+    row = Row("oracle † ‡ ×", tuple(Value(float(i)) for i in range(48)))
+    assert pdflatex(to_latex(Table("t", "T", columns, (row,) * 4, tuple(f"note {i}" for i in range(20))))) == 1
 
 
 class Tags(HTMLParser):

@@ -159,7 +159,7 @@ OURS = set(
         """begin end centering caption resizebox ifdim width linewidth else fi toprule midrule bottomrule addlinespace
         multicolumn cmidrule textit textbf textsuperscript par smallskip footnotesize pm cdot uparrow downarrow rho
         textbackslash textasciicircum textasciitilde textless textgreater textbar textquotedbl textquotesingle
-        textasciigrave textendash""",
+        textasciigrave textendash textdagger textdaggerdbl texttimes medskip""",
     )
 )
 COMMANDS = re.compile(r"\\([A-Za-z]+|.)")
