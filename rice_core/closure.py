@@ -15,18 +15,21 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
-from rice_core.named_files import named_files
+from rice_core.named_files import may_name_files, named_files
 
 OURS = frozenset({"rice_core", "probes", "tracking", "mllm", "reports"})
 """Followed wherever they are imported; of other packages those that a root lies in, or that lie in one folder with it or in it."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 """Folders whose packages are neighbours by accident: their versions are what is recorded of them."""
+
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where a statement has others. The first is what an `if TYPE_CHECKING:` never runs."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def closure(roots: Iterable[str]) -> dict[str, Path]:
     Raises:
         UserError: a root has no file, as a class of an interactive session: then nobody can say what its number is made of.
     """
+    _file_of.cache_clear()  # files may have come and gone since
     roots = tuple(roots)
     for root in roots:
         if _file_of(root) is None:
@@ -112,6 +116,7 @@ def _packages(name: str) -> list[str]:
     return [".".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
+@cache
 def _file_of(name: str) -> Path | None:
     """The file of a module, found without importing it; None where there is none, as for a namespace package."""
     top, *rest = name.split(".")
@@ -167,8 +172,8 @@ def _read(path: Path, name: str, _changed: int, _size: int) -> _Source:
     data = path.read_bytes()
     tree = ast.parse(data)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    outer, inner = _imports(tree, package)
-    files = tuple(dict.fromkeys(named_files(tree, path, name, _package_folder)))
+    outer, inner = _imports(tree, package, statements=b"import_module" not in data and b"__import__" not in data)
+    files = tuple(dict.fromkeys(named_files(tree, path, name, _package_folder))) if may_name_files(data) else ()
     return _Source(_tree_digest(tree), outer, inner, _exported(tree), files)
 
 
@@ -187,28 +192,28 @@ def _exported(tree: ast.Module) -> tuple[str, ...]:
 
 def _tree_digest(tree: ast.Module) -> str:
     """Over the syntax tree alone. Empty fields are left out: Python's versions differ in which of those a node has."""
-    digest = hashlib.sha256()
-    add = digest.update
+    said: list[str] = []
+    add = said.append
 
     def visit(value: Any) -> None:
         if isinstance(value, ast.AST):
-            add(f"({type(value).__name__}".encode())
+            add(f"({type(value).__name__}")
             for field in value._fields:
                 part = None if field == "ctx" else getattr(value, field, None)  # load or store: its place says which
                 if part is None or part == []:
                     continue
-                add(f" {field}=".encode())
+                add(f" {field}=")
                 visit(part)
-            add(b")")
+            add(")")
         elif isinstance(value, list):
             for part in value:
                 if not _idle(part):
                     visit(part)
         else:
-            add(repr(value).encode(errors="surrogatepass"))
+            add(repr(value))
 
     visit(tree)
-    return digest.hexdigest()
+    return hashlib.sha256("".join(said).encode(errors="surrogatepass")).hexdigest()
 
 
 def _idle(node: Any) -> bool:
@@ -219,8 +224,12 @@ def _idle(node: Any) -> bool:
     return False
 
 
-def _imports(tree: ast.Module, package: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Absolute names imported at module level (class bodies and branches included), and those inside functions."""
+def _imports(tree: ast.Module, package: str, *, statements: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Absolute names imported at module level (class bodies and branches included), and those inside functions.
+
+    Args:
+        statements: look at statements alone, in a tenth of the time; `import_module(...)` is an expression.
+    """
     outer: list[str] = []
     inner: list[str] = []
 
@@ -242,7 +251,11 @@ def _imports(tree: ast.Module, package: str) -> tuple[tuple[str, ...], tuple[str
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             found = inner
         typing_only = isinstance(node, ast.If) and _is_type_checking(node.test)
-        for child in node.orelse if typing_only and isinstance(node, ast.If) else ast.iter_child_nodes(node):
+        if typing_only or statements:
+            children = [child for block in _BLOCKS[typing_only:] for child in getattr(node, block, ())]
+        else:
+            children = list(ast.iter_child_nodes(node))
+        for child in children:
             visit(child, found)
 
     visit(tree, outer)

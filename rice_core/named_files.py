@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,14 @@ _SAME = {"Path", "PurePath", "str", "fspath", "abspath", "realpath", "normpath"}
 _LISTS = {"glob", "rglob", "iterdir"}
 _OF_PACKAGE = {"get_data", "read_text", "read_binary", "open_text", "open_binary", "path"}
 """pkgutil's and importlib.resources' functions of a package and a name."""
+
+_BEGINNING = re.compile(rb"__file__|\b(?:files|get_data|read_text|read_binary|open_text|open_binary|path)\s*\(")
+"""What every path begins with that is read here."""
+
+
+def may_name_files(source: bytes) -> bool:
+    """Whether it is worth a look at every expression, which takes as long as all else."""
+    return _BEGINNING.search(source) is not None
 
 
 def named_files(tree: ast.Module, path: Path, module: str, folder_of: Callable[[str], Path | None]) -> Iterator[Path]:
