@@ -21,6 +21,7 @@ from pathlib import Path
 
 from rice_core.claim_file import HOST, Holder, Mine, is_file_of, read_holder, standing, take
 from rice_core.errors import StoreError, UserError
+from rice_core.files import refuse_links
 
 __all__ = ["Claims", "Holder"]
 
@@ -52,7 +53,7 @@ class Claims:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
+        self._folder = folder.parent.resolve() / folder.name  # the store may be a link, its folder of claims may not
 
     def take(self, name: str, what: str = "") -> bool:
         """Whether this process, and no other thread of it, holds the claim from now on. Never waits.
@@ -61,7 +62,7 @@ class Claims:
             name: hex digits, as a cell's id. what: the work in words.
 
         Raises:
-            StoreError: the folder cannot be written.
+            StoreError: the folder cannot be written, or a link lies in the way.
         """
         path = self._path(name)
         with _PROCESS.lock:
@@ -69,7 +70,7 @@ class Claims:
                 return False
             holder = Holder(host=HOST, pid=os.getpid(), started=_now(), what=what[:500])
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                refuse_links(self._folder.parent, path).parent.mkdir(parents=True, exist_ok=True)
                 taken = take(path, holder)
             except OSError as error:
                 raise StoreError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from rice_core.files import first_link
 from rice_core.record import Record
 from rice_core.store import Store
 
@@ -63,7 +64,7 @@ def forget(store: Store, cell_id: str) -> None:
 
 def _paths(store: Store, cell_id: str) -> list[Path]:
     record = store.root / "records" / f"{cell_id}.json"
-    found = [record] if record.is_file() and not record.is_symlink() else []
+    found = [record] if record.is_file() and first_link(store.root, record) is None else []
     for kind in _FOLDERS:
         found += _folders(store, kind, f"{cell_id}-*" if kind == "unfinished" else cell_id)
     return found

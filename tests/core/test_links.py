@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from rice_core.cache import FeatureCache, Shard
+from rice_core.claims import Claims
 from rice_core.errors import StoreError
+from rice_core.forget import forget
 from rice_core.known import Identity, KnownEncoders
 from rice_core.record import Cell, Evidence, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
@@ -259,3 +261,34 @@ def test_a_shard_in_another_shards_folder_is_not_counted_twice(tmp_path: Path) -
     (cache.root / "cd").mkdir()
     (cache.root / "cd" / f"{KEY}.safetensors").write_bytes(b"precious")
     assert cache.size() == size
+
+
+@pytest.mark.parametrize("kind", ["records", "scores", "exports"])
+def test_forget_removes_nothing_behind_a_link(tmp_path: Path, kind: str) -> None:
+    store = Store(tmp_path / "store")
+    put(store)
+    (store.exports(CELL.id)).mkdir(parents=True)
+    (store.exports(CELL.id) / "results.json").write_text("[]")
+    (store.root / kind).rename(tmp_path / "elsewhere")
+    (store.root / kind).symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path / "elsewhere")
+    forget(store, CELL.id)
+    assert contents(tmp_path / "elsewhere") == before != {}
+    assert not list((store.root / ("exports" if kind == "scores" else "scores")).iterdir())
+
+
+def test_nothing_is_claimed_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "claims").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="claims is a link"):
+        Claims(tmp_path / "store" / "claims").take(CELL.id)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_store_that_is_a_link_has_the_claims_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    with Claims(tmp_path / "link" / "claims").taken(CELL.id) as mine:
+        assert mine
+        assert not Claims(tmp_path / "store" / "claims").take(CELL.id)
