@@ -34,6 +34,11 @@ def at_home(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no user of that name here; write the path in full.") from None
 
 
+def as_text(name: str) -> str:
+    """A name of a file system as text that a record can hold: bytes that are none are spelled out (`\\xff`)."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def folder_name(path: str) -> str:
     """`b16/encoder~3fa9c1d2` for an absolute path, `mine~0b1c2d3e`, anything else as it is.
 

@@ -14,6 +14,7 @@ from rice_core.datasets.nouns import Dataset, Sample
 from rice_core.datasets.splits import DIVIDED, Judge, by_id, divide, judged, no_test, role
 from rice_core.datasets.walk import folders, holds_images, image_names, images_below, relative
 from rice_core.errors import UserError
+from rice_core.paths import as_text
 from rice_core.record import Skipped
 from rice_core.spec import DatasetSpec
 
@@ -105,6 +106,13 @@ def _read(
     folder: Path, roots: Mapping[str, Path], skipped: list[Skipped]
 ) -> tuple[tuple[str, ...], dict[str, tuple[Sample, ...]]]:
     found = {split: class_folders(root) for split, root in roots.items()}
+    for child in (child for children in found.values() for child in children):
+        if (
+            as_text(child.name) != child.name
+        ):  # images of no class would be lost, and the others told apart as if all were there
+            raise UserError(
+                f"{folder} has a class {as_text(child.name)}, whose name is no valid Unicode; rename that folder."
+            )
     classes = tuple(sorted({child.name for children in found.values() for child in children}))
     label = {name: index for index, name in enumerate(classes)}
     read = {

@@ -13,6 +13,7 @@ from rice_core.datasets.nouns import Dataset
 from rice_core.datasets.photos import Photos
 from rice_core.datasets.splits import Judge, class_notes
 from rice_core.errors import UserError
+from rice_core.paths import as_text
 
 READERS: Mapping[str, Reader] = {
     reader.layout: reader for reader in (CocoFormat(), LvisFormat(), ClassFolders(), Photos())
@@ -41,7 +42,7 @@ def open_dataset(folder: Path, *, name: str = "", layout: str | None = None, jud
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the folder that holds the images, or annotations/ beside them.")
     reader = choose(folder, _LOOKING) if layout is None else READERS[layout]
-    dataset = reader.open(folder, name=name or folder.resolve().name or "data", judge=judge)
+    dataset = reader.open(folder, name=as_text(name or folder.resolve().name or "data"), judge=judge)
     return dataclasses.replace(dataset, notes=class_notes(dataset.classes, dataset.splits))
 
 

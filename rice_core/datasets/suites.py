@@ -17,6 +17,7 @@ from rice_core.datasets.reading import open_dataset
 from rice_core.datasets.splits import Judge, by_id
 from rice_core.digest import json_digest
 from rice_core.errors import UserError
+from rice_core.paths import as_text
 from rice_core.record import Skipped
 from rice_core.spec import DatasetSpec
 
@@ -73,7 +74,7 @@ def open_suite(folder: Path, *, name: str = "", judge: Judge = "test") -> Suite:
     # A download of one of RF100's that broke off is still one of the suite's: means without it are not the suite's.
     broken = {_name(child.name) for child in children if child not in exports.values()} & listed.keys()
     return Suite(
-        name=name or folder.resolve().name or "suite",
+        name=as_text(name or folder.resolve().name or "suite"),
         parts=parts,
         domain={part: listed.get(part, OTHER) for part in sorted({*exports, *broken})},
         missing=tuple(part for part in listed if part not in parts),
