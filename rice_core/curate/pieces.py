@@ -8,12 +8,9 @@ The key is a digest of all that a stage depends on: a changed setting gives anot
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from rice_core.digest import json_digest
 from rice_core.errors import UserError
 from rice_core.files import refuse_links, write_atomically
 from rice_core.progress import Progress
+from rice_core.workers import pool_of
 
 Arrays = dict[str, npt.NDArray[Any]]
 _STAGE = re.compile(r"[a-z_]+-[0-9a-f]{20}")
@@ -87,10 +85,7 @@ def spread(job: Callable[[Any], object], tasks: Sequence[Any], *, workers: int, 
         for task in progress.track(tasks, what):
             job(task)
         return
-    # A fork of a process in which torch or faiss has started threads may hang.
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with pool_of(min(workers, len(tasks))) as pool:
         done = pool.map(job, tasks)
-        with contextlib.ExitStack() as stack:
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            for _ in progress.track(tasks, what):
-                next(done)
+        for _ in progress.track(tasks, what):
+            next(done)

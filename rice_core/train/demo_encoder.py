@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from rice_core.datasets.geometry import cell_shares
 from rice_core.encoders.rice import save_rice
 from rice_core.model.vit import ViT, ViTConfig
+from rice_core.workers import pool_of
 from rice_core.world.layouts.coco import VAL_START
 from rice_core.world.scenes import WORLD_VERSION, draw_scene
 from rice_core.world.shapes import CATEGORIES
@@ -129,7 +128,7 @@ def draw(world_seed: int, indices: range, config: ViTConfig, *, workers: int = 1
     """Draw scenes of a world; the result does not depend on the number of workers."""
     one = partial(_draw_one, world_seed, config.resolution, config.resolution // config.patch)
     if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        with pool_of(workers) as executor:
             drawn = list(executor.map(one, indices, chunksize=64))
     else:
         drawn = [one(index) for index in indices]

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -28,6 +26,7 @@ from rice_core.files import refuse_links
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
 from rice_core.temporaries import beside, sweep_beside
+from rice_core.workers import pool_of
 from rice_core.world.captions import write_caption
 from rice_core.world.layouts.annotations import Drawn, syllable_annotations, thing_annotation
 from rice_core.world.scenes import Difficulty, Scene, draw_scene
@@ -127,10 +126,7 @@ def _draw(
     with contextlib.ExitStack() as stack:
         drawn: Iterable[Drawn] = map(write, jobs)
         if workers > 1 and jobs:
-            # A fork of a process in which torch has started threads may hang.
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
-            drawn = pool.map(write, jobs, chunksize=16)
+            drawn = stack.enter_context(pool_of(workers)).map(write, jobs, chunksize=16)
         results = [each for _, each in zip(progress.track(jobs, "drawing scenes"), drawn, strict=True)]
     files = {result.file: result.sha256 for result in results}
     for name, body in annotations(results).items():
