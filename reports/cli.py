@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rice_core.cli.options import DEFAULT_STORE, StoreOption, own_path
 from rice_core.echo import echo, emit
 from rice_core.errors import UserError, did_you_mean
 
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
     from reports.table import Table
     from rice_core.record import Record
     from rice_core.store import Store
-
-StoreOption = Annotated[
-    Path, typer.Option("--store", envvar="RICEBENCH_STORE", help="Folder of records, features and reports.")
-]
-_DEFAULT_STORE = Path("ricebench-runs")
 
 
 class Format(StrEnum):
@@ -59,7 +55,7 @@ def table(
     ] = None,
     wide: WideOption = False,
     fragment: FragmentOption = False,
-    store: StoreOption = _DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Print the records as tables: one overview a data set, with errors, chance and ceiling."""
     from reports.board import boards, group_table, groups, headline, overview_table
@@ -102,7 +98,7 @@ def compare(
     format_: FormatOption = Format.terminal,
     wide: WideOption = False,
     fragment: FragmentOption = False,
-    store: StoreOption = _DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Compare two encoders sample by sample: difference, 95 % interval, and what could have been detected."""
     from reports.compare import compare_named
@@ -131,7 +127,7 @@ def study(
     all_: Annotated[bool, typer.Option("--all", help="Every metric of every probe, not the headlines alone.")] = False,
     wide: WideOption = False,
     fragment: FragmentOption = False,
-    store: StoreOption = _DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Print a study: trainings compared over their seeds, with intervals and paired differences."""
     from reports.render import to_tidy_csv
@@ -165,9 +161,11 @@ def study(
 
 
 def report(
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the site; STORE/report unless given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the site; STORE/report unless given.", callback=own_path)
+    ] = None,
     title: Annotated[str, typer.Option("--title", help="Heading of the report.")] = "ricebench report",
-    store: StoreOption = _DEFAULT_STORE,
+    store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write the report: a static site that opens from disk."""
     from reports.site import build_site

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from rice_core.errors import UserError, did_you_mean
 from rice_core.probe import Probe
-from rice_core.spec import MOST_SEED, Frozen, Param, ProbeRequest
+from rice_core.spec import SEED_MAX, Frozen, Param, ProbeRequest
 
 Settings = TypeVar("Settings", bound=Frozen)
 
@@ -36,7 +36,7 @@ class RunConfig(Frozen):
     encoders: tuple[str, ...] = Field(min_length=1)
     probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)
     data: str
-    seeds: tuple[Annotated[int, Field(ge=0, le=MOST_SEED)], ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=SEED_MAX)], ...] = Field(default=(0,), min_length=1)
     limit: int | None = Field(default=None, ge=1)
 
     def probe_requests(self) -> tuple[ProbeRequest, ...]:

@@ -55,8 +55,8 @@ _SOURCE_WORDS = {"huggingface": "hf", "transformers": "hf", "openclip": "open_cl
 _LATER = frozenset({"weights", "mean", "std", "interpolation"})
 """Fields of `EncoderSpec` that the first stores do not know."""
 Param = bool | int | float | str
-MOST_SEED = 2**63 - 1
-"""The largest that torch's generators take."""
+SEED_MAX = 2**32 - 1
+"""The largest seed that every library takes."""
 
 
 class Frozen(BaseModel):
@@ -177,7 +177,7 @@ class EncoderSpec(Frozen):
         Raises:
             UserError: the string is not of that form; the message says which part.
         """
-        given, text = text, text.strip()
+        given, text = text, _sound(text).strip()
         name = ""
         if "=" in text.split(":", 1)[0]:
             name, text = text.split("=", 1)
@@ -274,7 +274,7 @@ class ProbeRequest(Frozen):
     @classmethod
     def parse(cls, text: str) -> ProbeRequest:
         """Read `name[?param=value&...]`; values are read as bool, int, float, else text."""
-        name, _, query = text.strip().partition("?")
+        name, _, query = _sound(text).strip().partition("?")
         return cls(name=name, params={key: _scalar(value) for key, value in _query(query, text)})
 
 
@@ -288,6 +288,17 @@ class DatasetSpec(Frozen):
     name: str = Field(min_length=1)
     layout: Literal["coco", "class-folders", "photos"]
     fingerprint: str
+
+
+def _sound(text: str) -> str:
+    """The text, where a record can hold it: bytes that are no text reach us as surrogates.
+
+    Raises:
+        UserError: it has some.
+    """
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise UserError(f"{text!r} holds bytes that are no text; rename what it names, then write the new name.")
+    return text
 
 
 def _query(query: str, given: str) -> list[tuple[str, str]]:

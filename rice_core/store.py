@@ -52,8 +52,11 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-        if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"{root} is a file and no store; give a folder.")
+        for path in (self.root, *self.root.parents):
+            if path.exists():
+                if not path.is_dir():
+                    raise UserError(f"{path} is a file and no store; give a folder.")
+                break
 
     def put(self, record: Record, scores: Scores | None = None) -> Record:
         """Write scores, then the record; returns the record with the scores' digest. Artifacts are already in place.

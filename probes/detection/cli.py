@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rice_core.cli.options import own_path
 from rice_core.echo import echo, emit
 from rice_core.errors import UserError
 
@@ -41,8 +42,10 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    results: Annotated[Path, typer.Option("--results", help="Detections: COCO results JSON.")],
-    annotations: Annotated[Path, typer.Option("--annotations", help="The truth: COCO, LVIS v1 or Roboflow JSON.")],
+    results: Annotated[Path, typer.Option("--results", help="Detections: COCO results JSON.", callback=own_path)],
+    annotations: Annotated[
+        Path, typer.Option("--annotations", help="The truth: COCO, LVIS v1 or Roboflow JSON.", callback=own_path)
+    ],
     style: Annotated[
         StyleOption, typer.Option("--style", help="Whose rules judge; auto takes what the annotations are made for.")
     ] = StyleOption.auto,

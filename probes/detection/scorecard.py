@@ -47,7 +47,7 @@ def to_csv(scored: Scored, truth: GroundTruth) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(numbers(scored, truth))
+    writer.writerows({**row, "category": visible(row["category"] or "")} for row in numbers(scored, truth))
     return out.getvalue()
 
 

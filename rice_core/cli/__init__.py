@@ -6,23 +6,44 @@ Packages add commands through the entry-point group `ricebench.commands` (a func
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import warnings
 from importlib.metadata import entry_points
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rice_core import __version__
-from rice_core.cli import curate, export, forget, look, measure, train
-from rice_core.cli.boundary import explained
-from rice_core.echo import echo
+from rice_core.cli.boundary import INTERRUPTED, explained
+from rice_core.echo import echo, visible
+
+
+class _Escaped(Exception):
+    """Carries out to `main` what typer would end the process for, without a word: Ctrl-C, and a reader that left."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            raise _Escaped from error
+        except typer.Abort as error:  # a question was answered with Ctrl-C or Ctrl-D
+            raise _Escaped from KeyboardInterrupt(error)
 
 
 def build_app() -> typer.Typer:
     """The whole command line."""
+    # Here and not above: whoever presses Ctrl-C while they are imported gets the sentence too.
+    from rice_core.cli import curate, export, forget, look, measure, train
+
     app = typer.Typer(
         name="ricebench",
+        cls=_Commands,
         help="How good is this vision encoder, really? Run the RICE paper's probes over any encoder.",
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -67,19 +88,55 @@ def main(arguments: list[str] | None = None) -> None:
     # A notebook's names a module that need not be installed where we run, and matplotlib would refuse to load. We show no
     # window: figures are drawn on a canvas of their own.
     os.environ.pop("MPLBACKEND", None)
+    _open_streams()
+    warnings.formatwarning = _warning
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     if debug:  # every command takes it, wherever it stands
         words = ["--debug", *(word for word in words if word != "--debug")]
     try:
-        build_app()(words, prog_name="ricebench")
+        try:
+            build_app()(words, prog_name="ricebench")
+        except _Escaped as escaped:
+            raise escaped.__cause__ or escaped from None
     except BrokenPipeError:
-        # The reader of a pipe left (`| head`); what it wanted has been written.
-        sys.stderr.close()
+        _close_pipes()
         sys.exit(0)
+    except KeyboardInterrupt:
+        _say("Stopped. What was finished is safe; run the same command again to go on.")
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:
             raise
         sentence, code = explained(error)
-        echo(f"ricebench: {sentence}", err=True)
+        _say(f"ricebench: {sentence}")
         sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Give a process that was started without one of the three streams an empty one in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 (until the process ends)
+
+
+def _close_pipes() -> None:
+    """The reader of a pipe left (`| head`); what it wanted has been written, and Python shall not try the rest when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk may be where standard error goes
+        echo(sentence, err=True)
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """What a library warns of, as visible as all text from outside: it may quote the name of a file."""
+    return f"{category.__name__}: {visible(str(message))}\n"

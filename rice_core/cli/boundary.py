@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from rice_core.errors import UserError
 
-USAGE, FAULT = 2, 1
-"""Exit codes: something the user can mend, and a fault of ours."""
+USAGE, FAULT, INTERRUPTED = 2, 1, 130
+"""Exit codes: something the user can mend, a fault of ours, and Ctrl-C."""
+_FULL = ("No space left on device", "Disk quota exceeded")
+"""How libraries that raise errors of their own (safetensors, torch) quote the system."""
 
 
 def explained(error: Exception) -> tuple[str, int]:
@@ -16,7 +19,7 @@ def explained(error: Exception) -> tuple[str, int]:
         case UserError():
             from rice_core.catalogue import explained as with_names
 
-            return with_names(error), USAGE
+            return re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...{word[0][-20:]}", with_names(error)), USAGE
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return (
                 f"The disk is full{_at(error)}; what was finished is safe. Free some space, then run the same command again.",
@@ -29,7 +32,12 @@ def explained(error: Exception) -> tuple[str, int]:
             )
         case UnicodeEncodeError():
             return (
-                f"A name holds bytes that are no text ({_short(ascii(error.object))}); rename the file or folder, then run again.",
+                f"A name holds bytes that are no text ({error.object[max(0, error.start - 30) : error.end + 30]!a}); rename the file or folder, then run again.",
+                USAGE,
+            )
+        case Exception() if any(words in str(error) for words in _FULL):
+            return (
+                "The disk is full; what was finished is safe. Free some space, then run the same command again.",
                 USAGE,
             )
         case MemoryError():

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rice_core.cli.options import QuietOption
+from rice_core.cli.options import QuietOption, own_path
 from rice_core.echo import echo
 from rice_core.errors import UserError
-from rice_core.paths import at_home
 
 if TYPE_CHECKING:
     from rice_core.curate.settings import CurateSettings
@@ -24,8 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def curate(
     context: typer.Context,
-    images: Annotated[Path, typer.Argument(help="Folder of photos, in COCO format, or of SA-1B's files.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the shards.")],
+    images: Annotated[
+        Path, typer.Argument(help="Folder of photos, in COCO format, or of SA-1B's files.", callback=own_path)
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder of the shards.", callback=own_path)],
     proposals: Annotated[
         str, typer.Option("--proposals", help="classical, coco, sa1b, sam:ID, sam2:ID or none.")
     ] = "classical",
@@ -66,7 +67,11 @@ def curate(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps: where models run.")] = "auto",
     centers: Annotated[
         Path | None,
-        typer.Option("--centers", help="An earlier curation: label these images by its centers, as held-out ones."),
+        typer.Option(
+            "--centers",
+            help="An earlier curation: label these images by its centers, as held-out ones.",
+            callback=own_path,
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an earlier run left.")] = False,
     ray: Annotated[bool, typer.Option("--ray", help="Spread proposals and features over a Ray cluster.")] = False,
@@ -137,14 +142,14 @@ def _run(
     with Progress(quiet=quiet) as progress:
         try:
             return curate_folder(
-                at_home(images),
-                at_home(out),
+                images,
+                out,
                 settings,
                 progress=progress,
                 workers=workers,
                 device=_device(settings, device, centers),
                 fresh=fresh,
-                centers=None if centers is None else at_home(centers),
+                centers=centers,
                 spread_over=spread_over,
             )
         except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from rice_core.cli.options import (
     SeedsOption,
     StoreOption,
     debugging,
+    own_path,
     parse_seeds,
     split_list,
 )
@@ -40,7 +41,9 @@ EncodersOption = Annotated[
 ]
 ProbesOption = Annotated[list[str] | None, typer.Option("--probes", "-p", help="As in knn?k=20,linear,tokens.")]
 CacheOption = Annotated[float, typer.Option("--cache-gb", min=0.01, max=1e6, help="Size of the feature cache.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.", callback=own_path)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -119,7 +122,8 @@ def run(
     ] = "mini",
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings of a recipe side by side.")] = 1,
     base: Annotated[
-        Path | None, typer.Option("--base", help="Training that table:5a to 5d vary, with the paper's values.")
+        Path | None,
+        typer.Option("--base", help="Training that table:5a to 5d vary, with the paper's values.", callback=own_path),
     ] = None,
     launcher: Annotated[
         str, typer.Option("--launcher", help='What runs a training, as in "torchrun --nproc-per-node 8".')
@@ -142,7 +146,7 @@ def run(
         shop = {
             "device": pick_device(device),
             "jobs": jobs,
-            "launcher": tuple(shlex.split(launcher)) or (sys.executable,),
+            "launcher": _words(launcher) or (sys.executable,),
         }
         shop["workers"] = 0 if shop["device"] == "cpu" else workers
         _run_recipe(ctx, recipe, opened, scale, parse_seeds(seeds or "0,1,2"), base, shop, quiet=quiet)
@@ -168,6 +172,13 @@ def run(
         for line in _why(summary, wanted.dataset):
             echo(f"  {line}", err=True)
     _exit(summary)
+
+
+def _words(launcher: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(launcher))
+    except ValueError as error:
+        raise UserError(f"--launcher {launcher} cannot be read ({error}); write a command, as in 'torchrun'.") from None
 
 
 def _run_recipe(

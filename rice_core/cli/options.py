@@ -9,11 +9,23 @@ from typing import Annotated
 import typer
 
 from rice_core.errors import UserError
+from rice_core.paths import at_home
+from rice_core.spec import SEED_MAX
+
+
+def own_path(path: Path | None) -> Path | None:
+    """The callback of every option and argument that is a path: shells leave the `~` of `--store=~/x` and of a variable."""
+    return None if path is None else at_home(path)
+
 
 StoreOption = Annotated[
     Path,
     typer.Option(
-        "--store", envvar="RICEBENCH_STORE", help="Folder of records, features and reports.", show_default=True
+        "--store",
+        envvar="RICEBENCH_STORE",
+        help="Folder of records, features and reports.",
+        show_default=True,
+        callback=own_path,
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -42,14 +54,11 @@ def split_list(values: list[str]) -> list[str]:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Seeds in the order given, without repeats."""
-    from rice_core.spec import MOST_SEED
 
     try:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise UserError(f"--seeds {text} cannot be read; write whole numbers, as in 0,1,2.") from None
-    if min(seeds) < 0:
-        raise UserError(f"--seeds {text}: a seed is zero or more.")
-    if max(seeds) > MOST_SEED:
-        raise UserError(f"--seeds {text}: a seed is {MOST_SEED} at most; write a smaller one, as in 0,1,2.")
+    if not 0 <= min(seeds) <= max(seeds) <= SEED_MAX:
+        raise UserError(f"--seeds {text}: a seed is a number from 0 to {SEED_MAX}.")
     return seeds

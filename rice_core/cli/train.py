@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rice_core.cli.options import QuietOption
+from rice_core.cli.options import QuietOption, own_path
 
 
 def register(app: typer.Typer) -> None:
@@ -16,8 +16,12 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML or JSON file; docs/training.md lists its settings.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, the log and the encoder.")],
+    config: Annotated[
+        Path, typer.Argument(help="A YAML or JSON file; docs/training.md lists its settings.", callback=own_path)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for checkpoints, the log and the encoder.", callback=own_path)
+    ],
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1.")] = "auto",
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images, for each rank.")] = 2,
     resume: Annotated[

@@ -16,7 +16,7 @@ from rice_core.config import read_settings
 from rice_core.loss.config import LossConfig
 from rice_core.model.regions import RegionMode, RegionSettings, usual_layers
 from rice_core.model.vit import PRESETS, ViTConfig
-from rice_core.spec import MOST_SEED, Frozen
+from rice_core.spec import SEED_MAX, Frozen
 
 ObjectiveName = Literal["rice", "mlcd", "siglip"]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -166,7 +166,7 @@ class TrainConfig(Frozen):
     accumulate: int = Field(default=1, ge=1)
     """Parts that a rank's share of the batch is cut into. rice and mlcd learn the same; siglip's negatives are those of a part."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    seed: int = Field(default=0, ge=0, le=MOST_SEED)
+    seed: int = Field(default=0, ge=0, le=SEED_MAX)
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[Positive, Positive, Positive] = (0.26862954, 0.26130258, 0.27577711)
     precision: Literal["fp32", "bf16"] = "bf16"

@@ -156,3 +156,12 @@ def test_scoring_needs_no_torch(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True)
     assert "boxes" in run.stdout
     assert run.returncode == 0
+
+
+def test_names_of_categories_steer_no_terminal(tmp_path: Path) -> None:
+    path = truth(tmp_path)
+    path.write_text(path.read_text().replace('"dog"', r'"d\u001b[31m\u202eog"'))
+    for flags in (("-f", "csv"), ("--categories",)):
+        shown = evaluate(written(tmp_path, [BOX]), path, "--no-error", *flags).stdout
+        assert r"d\x1b[31m\u202eog" in shown
+        assert not {"\x1b", "\u202e"} & set(shown)
