@@ -10,7 +10,6 @@ import typer
 
 from rice_core.errors import UserError
 from rice_core.paths import at_home
-from rice_core.spec import SEED_MAX
 
 
 def own_path(path: Path | None) -> Path | None:
@@ -54,6 +53,7 @@ def split_list(values: list[str]) -> list[str]:
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Seeds in the order given, without repeats."""
+    from rice_core.spec import SEED_MAX
 
     try:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
