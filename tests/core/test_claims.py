@@ -234,6 +234,7 @@ def test_four_identical_runs_at_once_measure_each_cell_once(small_world: Path, t
     assert list((tmp_path / "store" / "claims").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_last_record_has_its_scores_in_every_round(small_world: Path, tmp_path: Path) -> None:
     lost, _ = race(small_world, tmp_path / "store", "all", 4)
     assert lost == 0

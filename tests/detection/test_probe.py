@@ -257,6 +257,7 @@ def _rank(rank, dataset, root, meeting):
             follow(plan, world, Store(root), settings, Progress(quiet=True))
 
 
+@pytest.mark.slow
 def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
     fork = multiprocessing.get_context("fork")
     ranks = [fork.Process(target=_rank, args=(rank, world, tmp_path / "s", tmp_path / "meet")) for rank in range(2)]
@@ -302,6 +303,7 @@ def _seeds(dataset, root, probes, seeds, cache_bytes=50 << 30):
     return plan, [record.metrics for record in records]
 
 
+@pytest.mark.slow
 def test_seeds_and_heads_share_passes_whichever_way_is_cheapest(world, tmp_path, monkeypatch):
     """12 images x 2 views; 3 cells of 20 steps of 2 images."""
     same = {"recipe": "smoke", "iterations": 20, "masks": "off", "views": 2, "rate": 3e-3}
@@ -368,6 +370,7 @@ class Quiet:
         raise AssertionError(f"{item} {reason}")
 
 
+@pytest.mark.slow
 def test_the_oracle_is_found_and_noise_is_not(suite_folder, tmp_path):
     """Two categories of one small set: features that hold the truth give a high AP, random weights less, noise none."""
     data = open_data(str(suite_folder), tmp_path)
