@@ -6,7 +6,6 @@ Letters: R regions of the image, N places for regions, P patches, S side of the 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -128,13 +127,11 @@ class Preparer:
         return self.config.objective.name == "rice" and self.config.objective.image_region
 
     def _check(self, sample: RegionSample) -> None:
-        """Every label has a class in its bank, every box is a number."""
+        """Every label has a class in its bank."""
         named = [(region.type, label) for region in sample.regions for label in region.labels]
         for bank, label in [*named, *(("image", label) for label in sample.image_labels)]:
             if not 0 <= label < self.classes.get(bank, 0):
                 raise Damaged(f"label {label} is none of the {self.classes.get(bank, 0)} classes of the bank {bank!r}")
-        if not all(math.isfinite(edge) for region in sample.regions for edge in region.box):
-            raise Damaged("a box is not finite")
 
     def _caption(self, sample: RegionSample) -> list[int]:
         if not self.captions:

@@ -178,7 +178,10 @@ DAMAGE = {
     "negative": ({"json": region(labels=[-1])}, "label -1 is none of the 10 classes of the bank 'object'"),
     "token": ({"json": region(type="ocr", labels=[3, 12])}, "label 12 is none of the 12 classes of the bank 'ocr'"),
     "cluster": ({"json": {"image_labels": [10]}}, "label 10 is none of the 10 classes of the bank 'image'"),
-    "box": ({"json": region(box=[0, 0, float("nan"), 4])}, "a box is not finite"),
+    "box": (
+        {"json": region(box=[0, 0, float("nan"), 4])},
+        r"its JSON is no RegionSample \(regions.0.box.2: Input should be a finite number\)",
+    ),
     "mask size": ({"json": region(rle={"size": [4, 4], "counts": "o1"})}, r"a mask has the size \[4, 4\]"),
     "mask": ({"json": region(rle={"size": [40, 40], "counts": "~~"})}, "a mask's counts are no compressed run lengths"),
     "short mask": ({"json": region(rle={"size": [40, 40], "counts": "11"})}, "a mask's run lengths do not fill it"),
