@@ -79,6 +79,13 @@ def test_metrics_of_a_record_stay_lines_on_a_phone(page, site, full_store):
     assert max(heights) < 60  # two lines: how an error was found is a sentence, and was one word a line
 
 
+def test_metrics_of_a_record_fit_a_desktop(page, site, full_store):
+    page.set_viewport_size({"width": 1200, "height": 900})
+    record = max(full_store.records(), key=lambda r: max((len(m.method or "") for m in r.metrics), default=0))
+    page.goto((site / "records" / f"{record.cell.id}.html").as_uri())
+    assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.facts').parentElement)")
+
+
 def test_the_style_sheet_and_the_script_are_allowed_from_disk(page, site):
     open_(page, site)
     assert page.evaluate("getComputedStyle(document.querySelector('nav ul')).display") == "flex"
