@@ -21,11 +21,11 @@ import torch
 from torch import nn
 
 from benchmarks.measuring import Lap, alternate, keep, machine, median, ratio
-from probes.detection.annotations import Category, GroundTruth, Thing, TruthImage
 from probes.detection.backend import build_detector
 from probes.detection.evaluate import score
 from probes.detection.nouns import Detector, Target
 from probes.detection.recipe import RECIPES
+from probes.detection.truth import Category, GroundTruth, Thing, TruthImage
 from rice_core.datasets import Sample
 from rice_core.encoders import load_encoder
 from rice_core.spec import EncoderSpec

@@ -38,9 +38,10 @@ from typing import Any
 import torch
 
 from benchmarks.measuring import keep, machine
-from probes.detection.annotations import GroundTruth, read_ground_truth
+from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
 from probes.detection.results import read_results
+from probes.detection.truth import GroundTruth
 from rice_core.encoders import load_encoder
 from rice_core.encoders.base import TorchEncoder
 from rice_core.spec import EncoderSpec

@@ -20,12 +20,12 @@ from torch import nn
 
 from benchmarks.material import HEIGHT, WIDTH, write_photos, write_vit
 from benchmarks.measuring import alternate, keep, machine, median, ratio, timed
-from probes.detection.annotations import GroundTruth, Thing, TruthImage
 from probes.detection.backend import build_detector
 from probes.detection.fill import keep_views
 from probes.detection.learner import Learner
 from probes.detection.recipe import RECIPES, Recipe
 from probes.detection.train import train
+from probes.detection.truth import GroundTruth, Thing, TruthImage
 from probes.detection.views import Kept
 from rice_core.cache import FeatureCache, Shard
 from rice_core.datasets import Sample

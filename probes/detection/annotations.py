@@ -7,12 +7,12 @@ numbers come out on the official files.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from probes.detection.truth import FREQUENCIES, Category, GroundTruth, Style, Thing, TruthImage
 from rice_core.datasets.entries import Key, as_key, in_order, parse_coco, size_of
 from rice_core.datasets.nouns import Sample
 from rice_core.datasets.regions import CROWDS_ALONE, BadEntry, is_crowd, read_region, rle_counts
@@ -20,73 +20,6 @@ from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
 from rice_core.record import Skipped
-
-Style = Literal["coco", "lvis"]
-FREQUENCIES = ("r", "c", "f")
-"""LVIS: rare, common and frequent, by the number of training images."""
-
-
-@dataclass(frozen=True)
-class Category:
-    id: Key
-    name: str
-    frequency: str | None = None
-    """Of FREQUENCIES; None outside LVIS."""
-    image_count: int | None = None
-    """Training images that show it, as LVIS counts them."""
-
-
-@dataclass(frozen=True)
-class Thing:
-    """One true object, or with `crowd` a region of many in which COCO forgives detections."""
-
-    box_xyxy: tuple[float, float, float, float]
-    """Pixels, cut at the image's border."""
-    label: int
-    """Index into the categories."""
-    segmentation: Any = None
-    """COCO polygons (list of lists), a COCO RLE dict, or None for a box alone."""
-    crowd: bool = False
-
-
-@dataclass(frozen=True)
-class TruthImage:
-    key: Key
-    sample: Sample
-    size_hw: tuple[int, int] | None
-    """As annotated; the loader compares it with the file. None where the file does not say: boxes need none."""
-    things: tuple[Thing, ...]
-    negative: tuple[Key, ...] = ()
-    """LVIS: categories that were looked for and are not there."""
-    not_exhaustive: tuple[Key, ...] = ()
-    """LVIS: categories of which some objects are not annotated."""
-
-
-@dataclass(frozen=True)
-class GroundTruth:
-    """What is true of the images of one split."""
-
-    name: str
-    style: Style
-    """Whose rules judge results; lvis where the file says which categories were looked for in an image."""
-    categories: tuple[Category, ...]
-    """By id, as evaluators sort them; the place is the label."""
-    images: tuple[TruthImage, ...]
-    """By key."""
-    body: Mapping[str, list[dict[str, Any]]]
-    """`images`, `annotations` and `categories` for evaluators: original image and category ids, annotations from 1."""
-    skipped: tuple[Skipped, ...]
-    has_masks: bool
-    """Whether every object has a segmentation."""
-    notes: tuple[str, ...] = ()
-    """What was decided about the file as a whole, though nothing was lost: one sentence each."""
-    sha256: str = ""
-    """Of the annotation file's bytes."""
-
-    @property
-    def objects(self) -> Counter[Key]:
-        """Category -> its objects, crowds left out."""
-        return Counter(entry["category_id"] for entry in self.body["annotations"] if not entry["iscrowd"])
 
 
 def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str) -> GroundTruth:

@@ -14,7 +14,7 @@ from rice_core.echo import echo, emit
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
-    from probes.detection.annotations import GroundTruth
+    from probes.detection.truth import GroundTruth
     from rice_core.record import Skipped
 
 _REASONS = 10
@@ -28,7 +28,7 @@ class StyleOption(StrEnum):
     lvis = "lvis"
 
 
-class Format(StrEnum):
+class ScoreFormat(StrEnum):
     """How the score is written."""
 
     terminal = "terminal"
@@ -53,7 +53,9 @@ def evaluate(
     categories: Annotated[
         bool, typer.Option("--categories", help="AP by category too; json and csv always have it.")
     ] = False,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How the score is written.")] = Format.terminal,
+    format_: Annotated[
+        ScoreFormat, typer.Option("--format", "-f", help="How the score is written.")
+    ] = ScoreFormat.terminal,
 ) -> None:
     """Score detections (COCO results JSON) against an annotation file: AP and AR of boxes, and of masks where both have them.
 
@@ -87,11 +89,11 @@ def evaluate(
         "notes": [*truth.notes, *read.notes],
     }
     match format_:
-        case Format.terminal:
+        case ScoreFormat.terminal:
             echo(to_terminal(scored, truth, facts, categories=categories))
-        case Format.json:
+        case ScoreFormat.json:
             emit(to_json(scored, truth, facts) + "\n")
-        case Format.csv:
+        case ScoreFormat.csv:
             emit(to_csv(scored, truth))
     if truth.skipped or read.skipped:
         raise typer.Exit(3)

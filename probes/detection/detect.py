@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from pycocotools import mask as coco_mask
 
-from probes.detection.annotations import Category, TruthImage
 from probes.detection.examples import Example
 from probes.detection.loader import whole_batches
 from probes.detection.masks import paste
 from probes.detection.nouns import Detections, Detector
 from probes.detection.recipe import side_of
 from probes.detection.tokens import tokens_of
+from probes.detection.truth import Category, TruthImage
 from rice_core.features import Encoder, Informed
 from rice_core.record import Skipped
 

@@ -13,18 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from probes.detection.annotations import FREQUENCIES, GroundTruth, Style
 from probes.detection.matches import Flags, Floats, Found, Ints, Matches, match
+from probes.detection.official import DETECTIONS, LIMITS, CountedRows, Kind, evaluated
 from probes.detection.resample import bootstrap, groups_of, image_values
-from rice_core.datasets.entries import Key
+from probes.detection.truth import FREQUENCIES, GroundTruth, Style
 from rice_core.record import Metric, Scores
 from rice_core.stats import Estimate
 
-Kind = Literal["box", "mask"]
-DETECTIONS: dict[Style, int] = {"coco": 100, "lvis": 300}
-"""How many count, the best first: of an image and category in COCO, of an image in LVIS."""
-_LIMITS: dict[Style, list[int]] = {"coco": [1, 10, 100], "lvis": [300]}
-"""What AR is given for."""
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RESAMPLES = 200
 """Their spread gives the standard error to 5 %."""
@@ -32,8 +27,6 @@ RESAMPLES = 200
 _SIZES = ("s", "m", "l")
 _MOST_AREA = 1e10
 """A detection that is larger and finds nothing counts neither way, as in pycocotools."""
-_PAIRS = 500_000
-"""Images x categories judged at once: the evaluator keeps an entry for each, and all of LVIS would need 10 GB."""
 
 
 @dataclass(frozen=True)
@@ -112,48 +105,25 @@ def score(
     Raises:
         KeyError: a result of an image that the truth does not have.
     """
-    rows, groups = _Rows(truth, results), _groups(truth)
+    rows, groups = CountedRows(truth, results), _groups(truth)
     box = _judge(truth, rows, groups, "box", resamples, seed)
     mask = _judge(truth, rows, groups, "mask", resamples, seed) if masks else None
     return Scored(truth.style, tuple(image.sample.id for image in truth.images), groups, box, mask)
 
 
-class _Rows:
-    """Results that can count, with places for ids: evaluators want whole numbers, and some files have strings."""
-
-    def __init__(self, truth: GroundTruth, results: Sequence[Mapping[str, Any]]) -> None:
-        self.images = {image.key: place for place, image in enumerate(truth.images)}
-        self.labels = {category.id: label for label, category in enumerate(truth.categories)}
-        if truth.style == "lvis":
-            results = _best_of_each_image(results, DETECTIONS["lvis"])
-        self.rows = [row for row in results if row["category_id"] in self.labels]
-        self.image_D = np.array([self.images[row["image_id"]] for row in self.rows], np.int64)
-        self.category_D = np.array([self.labels[row["category_id"]] for row in self.rows], np.int64)
-        self.score_D = np.array([row["score"] for row in self.rows], np.float64)
-
-
-def _best_of_each_image(results: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    of_image: dict[Key, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in results:
-        of_image[row["image_id"]].append(row)
-    best = (
-        rows if len(rows) <= most else sorted(rows, key=lambda row: row["score"], reverse=True)[:most]
-        for rows in of_image.values()
-    )
-    return [row for rows in best for row in rows]
-
-
-def _judge(truth: GroundTruth, rows: _Rows, groups: dict[str, Ints], kind: Kind, resamples: int, seed: int) -> Judged:
+def _judge(
+    truth: GroundTruth, rows: CountedRows, groups: dict[str, Ints], kind: Kind, resamples: int, seed: int
+) -> Judged:
     objects = _objects(truth, rows)
     area_D = _areas(rows.rows, kind)
     chosen, unjudged_D = _chosen(truth, rows, area_D, {(o["image_id"], o["category_id"]) for o in objects})
     found = Found(rows.image_D[chosen], rows.category_D[chosen], rows.score_D[chosen], unjudged_D)
     detections = [_detection(rows, row, float(area_D[row]), kind) for row in chosen.tolist()]
-    precision_TRKA, recall_TKAM, ious = _evaluate(truth, rows, objects, detections, kind)
+    precision_TRKA, recall_TKAM, ious = evaluated(truth, rows, objects, detections, kind)
     matches = match(found, _crowds(objects), ious, THRESHOLDS.tolist(), len(truth.categories))
     return Judged(
         ap=_summary(precision_TRKA, groups),
-        ar=_recalls(recall_TKAM, _LIMITS[truth.style]),
+        ar=_recalls(recall_TKAM, LIMITS[truth.style]),
         errors=bootstrap(matches, groups, len(truth.images), resamples, seed) if resamples else {},
         matches=matches,
         category_ap_K=np.array([_percent(precision_TRKA[:, :, k, 0], np.nan) for k in range(len(truth.categories))]),
@@ -165,7 +135,7 @@ def _judge(truth: GroundTruth, rows: _Rows, groups: dict[str, Ints], kind: Kind,
     )
 
 
-def _objects(truth: GroundTruth, rows: _Rows) -> list[dict[str, Any]]:
+def _objects(truth: GroundTruth, rows: CountedRows) -> list[dict[str, Any]]:
     """True objects with places for ids; copies, for the evaluator writes into them."""
     objects = [
         entry | {"image_id": rows.images[entry["image_id"]], "category_id": rows.labels[entry["category_id"]]}
@@ -184,8 +154,8 @@ def _areas(rows: Sequence[Mapping[str, Any]], kind: Kind) -> Floats:
     return np.array(mask.area([row["segmentation"] for row in rows]) if rows else [], np.float64)
 
 
-def _chosen(truth: GroundTruth, rows: _Rows, area_D: Floats, present: set[tuple[int, int]]) -> tuple[Ints, Flags]:
-    """Rows that are judged, in the order of evaluation, and which of them count neither way where they find nothing."""
+def _chosen(truth: GroundTruth, rows: CountedRows, area_D: Floats, present: set[tuple[int, int]]) -> tuple[Ints, Flags]:
+    """CountedRows that are judged, in the order of evaluation, and which of them count neither way where they find nothing."""
     order = np.lexsort((-rows.score_D, rows.category_D, rows.image_D))
     unjudged = area_D > _MOST_AREA
     if truth.style == "lvis":
@@ -201,13 +171,13 @@ def _chosen(truth: GroundTruth, rows: _Rows, area_D: Floats, present: set[tuple[
     return order, unjudged[order]
 
 
-def _pairs(truth: GroundTruth, rows: _Rows, field: Literal["negative", "not_exhaustive"]) -> set[tuple[int, int]]:
+def _pairs(truth: GroundTruth, rows: CountedRows, field: Literal["negative", "not_exhaustive"]) -> set[tuple[int, int]]:
     return {
         (place, rows.labels[category]) for place, image in enumerate(truth.images) for category in getattr(image, field)
     }
 
 
-def _detection(rows: _Rows, row: int, area: float, kind: Kind) -> dict[str, Any]:
+def _detection(rows: CountedRows, row: int, area: float, kind: Kind) -> dict[str, Any]:
     shape = "bbox" if kind == "box" else "segmentation"
     return {
         "image_id": int(rows.image_D[row]),
@@ -217,72 +187,6 @@ def _detection(rows: _Rows, row: int, area: float, kind: Kind) -> dict[str, Any]
         "iscrowd": 0,
         shape: rows.rows[row][shape],
     }
-
-
-def _evaluate(
-    truth: GroundTruth,
-    rows: _Rows,
-    objects: list[dict[str, Any]],
-    detections: list[dict[str, Any]],
-    kind: Kind,
-) -> tuple[Floats, Floats, dict[tuple[int, int], Floats]]:
-    """Interpolated precision by IoU, recall, category and area range, recall by IoU, category, area range and limit (-1
-    without objects), and the overlaps of pairs."""
-    step = max(1, _PAIRS // max(1, len(truth.images)))
-    parted = [_parted(entries, step) for entries in (objects, detections)]
-    precisions: list[Floats] = []
-    recalls: list[Floats] = []
-    ious: dict[tuple[int, int], Floats] = {}
-    for start in range(0, len(truth.categories), step):
-        labels = range(start, min(start + step, len(truth.categories)))
-        true, found = (by_part.get(start // step, []) for by_part in parted)
-        judge = _evaluator(truth, rows, true, found, labels, kind)
-        judge.evaluate()
-        judge.accumulate()
-        precisions.append(np.asarray(judge.eval["precision"], np.float64)[..., -1])
-        recalls.append(np.asarray(judge.eval["recall"], np.float64))
-        ious |= {pair: np.asarray(iou) for pair, iou in judge.ious.items() if len(iou)}
-    return np.concatenate(precisions, axis=2), np.concatenate(recalls, axis=1), ious
-
-
-def _parted(entries: Iterable[dict[str, Any]], step: int) -> dict[int, list[dict[str, Any]]]:
-    """By runs of `step` categories, each numbered from 1: 0 means "unmatched"."""
-    parts: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for entry in entries:
-        part = parts[entry["category_id"] // step]
-        part.append(entry)
-        entry["id"] = len(part)
-    return parts
-
-
-def _evaluator(
-    truth: GroundTruth,
-    rows: _Rows,
-    objects: list[dict[str, Any]],
-    detections: list[dict[str, Any]],
-    labels: range,
-    kind: Kind,
-) -> Any:
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    head = {
-        "images": [
-            {
-                "id": place,
-                "height": (image.size_hw or (0, 0))[0],
-                "width": (image.size_hw or (0, 0))[1],
-                "neg_category_ids": [rows.labels[key] for key in image.negative],
-                "not_exhaustive_category_ids": [rows.labels[key] for key in image.not_exhaustive],
-            }
-            for place, image in enumerate(truth.images)
-        ],
-        "categories": [{"id": label, "frequency": truth.categories[label].frequency} for label in labels],
-    }
-    true, found = (COCO(head | {"annotations": entries}) for entries in (objects, detections))
-    iou = "bbox" if kind == "box" else "segm"
-    judge = COCOeval_faster(true, found, iouType=iou, lvis_style=truth.style == "lvis")
-    judge.params.maxDets = list(_LIMITS[truth.style])
-    return judge
 
 
 def _crowds(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], Flags]:

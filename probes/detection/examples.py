@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from probes.detection.annotations import TruthImage
 from probes.detection.images import Placing, jittered, label_view, shown, whole
 from probes.detection.nouns import Target
 from probes.detection.recipe import TrainingConfig
+from probes.detection.truth import TruthImage
 from probes.detection.views import VIEW, Kept, view_of
 from rice_core.errors import UserError
 from rice_core.features import Truth

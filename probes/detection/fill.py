@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probes.detection.annotations import GroundTruth
 from probes.detection.loader import pool_batches
 from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import tokens_of
+from probes.detection.truth import GroundTruth
 from probes.detection.views import Kept, about, opened, packed, shards
 from rice_core.cache import Shard
 from rice_core.features import Encoder, Informed

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from probes.detection.annotations import Thing, TruthImage
+from probes.detection.truth import Thing, TruthImage
 from rice_core.datasets import Region, region_mask
 
 GRAY = 128

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
-from probes.detection.annotations import GroundTruth
 from probes.detection.backend import build_detector
 from probes.detection.detect import Found, detect_all
 from probes.detection.fill import keep_views, views_kept
@@ -20,6 +19,7 @@ from probes.detection.learner import Learner
 from probes.detection.nouns import Detector
 from probes.detection.recipe import Recipe, TrainingConfig, side_of
 from probes.detection.train import train
+from probes.detection.truth import GroundTruth
 from probes.detection.ways import cheapest
 from rice_core.errors import NotApplicable, UserError
 from rice_core.features import Encoder

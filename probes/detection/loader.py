@@ -18,9 +18,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from probes.detection.annotations import TruthImage
 from probes.detection.examples import Example, Pool, Views, Whole
 from probes.detection.recipe import TrainingConfig
+from probes.detection.truth import TruthImage
 from probes.detection.views import ORDER, REPEAT, Kept, Packed
 from rice_core.errors import UserError
 from rice_core.record import Skipped

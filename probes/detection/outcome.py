@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from probes.detection.annotations import GroundTruth
 from probes.detection.evaluate import Judged, score
 from probes.detection.learn import Learnt
 from probes.detection.learner import rate_at
 from probes.detection.pictures import contact_sheet
 from probes.detection.recipe import Recipe, side_of
 from probes.detection.results import write_results
+from probes.detection.truth import GroundTruth
 from rice_core.record import Outcome, Skipped
 from rice_core.spec import Param
 

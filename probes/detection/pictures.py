@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from probes.detection.annotations import Category, TruthImage
+from probes.detection.truth import Category, TruthImage
 from rice_core.datasets.entries import Key
 from rice_core.images import ImageError, load_image
 

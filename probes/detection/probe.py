@@ -14,8 +14,8 @@ from rice_core.spec import Param, ProbeSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from probes.detection.annotations import GroundTruth
     from probes.detection.learn import Head
+    from probes.detection.truth import GroundTruth
     from probes.detection.ways import Way
     from rice_core.datasets import Dataset
     from rice_core.features import Encoder

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probes.detection.annotations import GroundTruth
+from probes.detection.truth import GroundTruth
 from rice_core.datasets.entries import Key, as_key
 from rice_core.datasets.regions import BadEntry, read_polygons, rle_counts
 from rice_core.digest import bytes_digest

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rice_core.echo import visible
 
 if TYPE_CHECKING:
-    from probes.detection.annotations import GroundTruth
     from probes.detection.evaluate import Judged, Scored
+    from probes.detection.truth import GroundTruth
 
 COLUMNS = ("kind", "metric", "category", "frequency", "value", "unit", "stderr", "low", "high", "n")
 """Of the CSV and of JSON's `numbers`. `category` is empty for a number over all; `n` is images, or the objects of a category."""

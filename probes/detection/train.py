@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-from probes.detection.annotations import TruthImage
 from probes.detection.learner import Learner
 from probes.detection.loader import training_batches
 from probes.detection.recipe import TrainingConfig, side_of
 from probes.detection.tokens import tokens_of
+from probes.detection.truth import TruthImage
 from probes.detection.views import SEED, Kept, rounded
 from rice_core.errors import StoreError, UserError
 from rice_core.features import Encoder, Informed

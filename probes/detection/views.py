@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from safetensors import safe_open
 
-from probes.detection.annotations import GroundTruth
 from probes.detection.images import Placing, jittered
 from probes.detection.recipe import TrainingConfig
+from probes.detection.truth import GroundTruth
 
 SEED = 0
 """Of the views and of their order, whatever the cell's seed is."""

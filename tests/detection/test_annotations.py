@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from probes.detection.annotations import GroundTruth, read_ground_truth
+from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
+from probes.detection.truth import GroundTruth
 from rice_core.datasets import Sample
 from rice_core.errors import UserError
 

@@ -16,11 +16,12 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from probes.detection import evaluate
-from probes.detection.annotations import GroundTruth, read_ground_truth
+from probes.detection import evaluate, official
+from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
 from probes.detection.matches import Matches
 from probes.detection.resample import average_precision, drawn
+from probes.detection.truth import GroundTruth
 from rice_core.stats import mean_clustered, paired
 
 H, W = 90, 120
@@ -199,7 +200,7 @@ def test_categories_in_parts_score_as_all_at_once(tmp_path: Path, monkeypatch: p
     body, results = world(0, "lvis")
     truth = truth_of(body, tmp_path)
     whole = score(truth, results, masks=False, resamples=5)
-    monkeypatch.setattr(evaluate, "_PAIRS", 2 * len(truth.images))
+    monkeypatch.setattr(official, "_PAIRS", 2 * len(truth.images))
     parts = score(truth, results, masks=False, resamples=5)
     assert parts.box.ap == whole.box.ap
     assert parts.box.ar == whole.box.ar

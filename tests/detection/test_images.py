@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probes.detection.annotations import Thing, TruthImage
 from probes.detection.images import GRAY, jittered, label_view, shown, whole
+from probes.detection.truth import Thing, TruthImage
 from rice_core.datasets import Sample
 
 

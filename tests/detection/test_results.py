@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from probes.detection.annotations import GroundTruth, read_ground_truth
+from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
 from probes.detection.results import about_path, read_results, write_results
+from probes.detection.truth import GroundTruth
 from rice_core.errors import StoreError, UserError
 
 PIXELS = np.zeros((20, 30), np.uint8, order="F")
