@@ -10,6 +10,7 @@ from rice_core.errors import UserError
 USAGE, FAULT, INTERRUPTED = 2, 1, 130
 """Exit codes: something the user can mend, a fault of ours, and Ctrl-C."""
 _FULL = ("No space left on device", "Disk quota exceeded")
+_REFUSED = ("Permission denied", "Read-only file system")
 """How libraries that raise errors of their own (safetensors, torch) quote the system."""
 
 
@@ -40,6 +41,8 @@ def explained(error: Exception) -> tuple[str, int]:
                 "The disk is full; what was finished is safe. Free some space, then run the same command again.",
                 USAGE,
             )
+        case Exception() if said := next((words for words in _REFUSED if words in str(error)), None):
+            return f"A file cannot be written ({said}); choose another folder, or check who may write there.", USAGE
         case MemoryError():
             return "There is not enough memory; try a smaller --batch, or fewer --workers.", FAULT
     reason = f"{type(error).__name__}: {_short(str(error))}".rstrip(": .")

@@ -56,6 +56,11 @@ def _run(capsys, *words):
             (r"a\xff cannot be used (Not a directory)",),
         ),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), USAGE, (r"'a\udcff'", "rename")),
+        (
+            RuntimeError("I/O error: Read-only file system (os error 30)"),
+            USAGE,
+            ("cannot be written (Read-only file system)", "another folder"),
+        ),
         (MemoryError(), FAULT, ("not enough memory", "--batch")),
     ],
 )
