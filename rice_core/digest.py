@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,6 @@ def bytes_digest(data: bytes) -> str:
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sources_digest(files: Iterable[Path], root: Path) -> str:
-    """Over the relative names and bytes of source files."""
-    return json_digest({str(path.relative_to(root)): file_digest(path) for path in sorted(files)})
 
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:

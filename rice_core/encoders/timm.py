@@ -15,7 +15,7 @@ import timm.data
 import torch
 from timm.layers.helpers import to_2tuple
 from timm.layers.hybrid_embed import HybridEmbed
-from timm.models._hub import load_state_dict_from_path
+from timm.models._hub import load_state_dict_from_hf, load_state_dict_from_path
 
 from rice_core.checkpoints import LOCAL_DIR
 from rice_core.encoders.base import TorchEncoder, Trunk
@@ -28,6 +28,7 @@ from rice_core.spec import EncoderSpec
 
 _WORDS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1152: "so", 1280: "huge", 1408: "giant", 1536: "giant"}
 """What timm calls a width."""
+_HUB = "hf-hub:"
 
 
 def load(spec: EncoderSpec) -> TorchEncoder:
@@ -38,7 +39,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
     """
     name = spec.model
     if spec.revision:
-        if not name.startswith("hf-hub:"):
+        if not name.startswith(_HUB):
             raise UserError(f"{spec.title}: only timm:hf-hub:org/name has revisions; leave out @{spec.revision}.")
         name = f"{name}@{spec.revision}"
     with explained(spec):
@@ -46,8 +47,8 @@ def load(spec: EncoderSpec) -> TorchEncoder:
             _check_name(spec)
         if spec.weights is not None:
             model = _create_from(spec, at_home(spec.weights))
-        elif name.startswith(LOCAL_DIR):
-            model = _create_local(spec, Path(name.removeprefix(LOCAL_DIR)))
+        elif name.startswith((LOCAL_DIR, _HUB)):
+            model = _create_strictly(spec, name)
         else:
             model = _create(spec, name)
         recipe = _recipe(spec, model)
@@ -123,13 +124,18 @@ def _create_from(spec: EncoderSpec, path: Path) -> Any:
         raise
 
 
-def _create_local(spec: EncoderSpec, folder: Path) -> Any:
+def _create_strictly(spec: EncoderSpec, name: str) -> Any:
     """As timm does with the file that timm chooses, but strictly: where the classes differ it would draw what is missing."""
-    if folder.is_dir():
-        json_object(spec, folder / "config.json")
-    overlay = {"source": "", "state_dict": without_heads(load_state_dict_from_path(folder)), "num_classes": 0}
+    if name.startswith(LOCAL_DIR):
+        folder = Path(name.removeprefix(LOCAL_DIR))
+        if folder.is_dir():
+            json_object(spec, folder / "config.json")
+        state = load_state_dict_from_path(folder)
+    else:
+        state = load_state_dict_from_hf(name.removeprefix(_HUB), weights_only=True)
+    overlay = {"source": "", "state_dict": without_heads(state), "num_classes": 0}
     try:
-        return _create(spec, f"{LOCAL_DIR}{folder}", pretrained_cfg_overlay=overlay)
+        return _create(spec, name, pretrained_cfg_overlay=overlay)
     except RuntimeError as error:
         if wrong := _wrong(error):
             raise UserError(f"{spec.title}: its file of weights {wrong}; give a complete checkpoint.") from error

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -210,6 +211,26 @@ def test_a_folder_of_timm_without_all_of_its_tower_is_refused(tmp_path: Path) ->
     assert load(f"timm:local-dir:{tmp_path}").weights_digest() == whole
     save_file({key: value for key, value in tensors.items() if "blocks.0.attn.qkv" not in key}, file)
     message = refusal(f"timm:local-dir:{tmp_path}")
+    assert "lacks blocks.0.attn.qkv.weight and 1 more; give a complete checkpoint" in message
+
+
+def test_a_repository_of_timm_without_all_of_its_tower_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the folder, from a cache laid out as the hub's client does."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--org--name" / "snapshots" / ("a" * 40)
+    save_timm(timm.create_model("test_vit", num_classes=7), str(snapshot), safe_serialization=True)
+    (tmp_path / "models--org--name" / "refs").mkdir()
+    (tmp_path / "models--org--name" / "refs" / "main").write_text("a" * 40)
+    whole = load(f"timm:local-dir:{snapshot}").weights_digest()
+    assert load("timm:hf-hub:org/name").weights_digest() == whole
+    assert load(f"timm:hf-hub:org/name@{'a' * 40}").weights_digest() == whole
+    tensors = load_file(snapshot / "model.safetensors")
+    kept = {key: value for key, value in tensors.items() if "blocks.0.attn.qkv" not in key}
+    save_file(kept, snapshot / "model.safetensors")
+    message = refusal("timm:hf-hub:org/name")
     assert "lacks blocks.0.attn.qkv.weight and 1 more; give a complete checkpoint" in message
 
 
