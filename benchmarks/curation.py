@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measuring import alternate, keep, machine, matmul_rate, median
-from rice_core.curate.cluster import FaissKmeans
-from rice_core.curate.find import DescribeJob, FindJob, describe, find, read_found
-from rice_core.curate.pieces import spread
-from rice_core.curate.settings import CurateSettings
-from rice_core.curate.sources import list_sources
 from rice_core.progress import Progress
+from rice_core.rice.curate.cluster import FaissKmeans
+from rice_core.rice.curate.find import DescribeJob, FindJob, describe, find, read_found
+from rice_core.rice.curate.pieces import spread
+from rice_core.rice.curate.settings import CurateSettings
+from rice_core.rice.curate.sources import list_sources
 from rice_core.world.layouts.coco import write_coco
 
 SCENES, CHUNK, ROUNDS = 3000, 128, 2

@@ -22,13 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.material import CLASSES, write_photos, write_vit
 from benchmarks.measuring import alternate, best, keep, machine, matmul_rate, median, ratio
-from rice_core.cache import FeatureCache
 from rice_core.datasets import Dataset, file_digests, open_dataset
 from rice_core.encoders import load_encoder
-from rice_core.extract import Extractor
 from rice_core.features import Encoder
 from rice_core.images import load_image
-from rice_core.provenance import feature_code
+from rice_core.measure.cache import FeatureCache
+from rice_core.measure.extract import Extractor
+from rice_core.measure.provenance import feature_code
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 

@@ -24,11 +24,11 @@ from pycocotools import mask as coco_mask
 
 from benchmarks.measuring import Lap, keep, machine, median, ratio, timed
 from rice_core.model.vit import ViT, ViTConfig
-from rice_core.regions import MANIFEST, Bank, RegionManifest, Shard, read_region_manifest
-from rice_core.train.batch import Batch
-from rice_core.train.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
-from rice_core.train.loader import PREFETCH, RegionLoader
-from rice_core.train.streams import read_shard
+from rice_core.rice.batch import Batch
+from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
+from rice_core.rice.loader import PREFETCH, RegionLoader
+from rice_core.rice.regions import MANIFEST, Bank, RegionManifest, Shard, read_region_manifest
+from rice_core.rice.streams import read_shard
 from rice_core.world.scenes import draw_scene
 
 IMAGES, SHARDS, BATCH, ROUNDS = 256, 8, 32, 5

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measuring import best, keep, machine, timed
-from rice_core.loss.centers import ClassCenters
-from rice_core.loss.cluster import cluster_loss
-from rice_core.loss.config import LossConfig
+from rice_core.rice.loss.centers import ClassCenters
+from rice_core.rice.loss.cluster import cluster_loss
+from rice_core.rice.loss.config import LossConfig
 
 CLASSES, WIDTH, CHUNK, LAPS = 1_000_000, 64, 256, 2
 REGIONS = (256, 1024, 4096)

@@ -26,7 +26,7 @@ from reports.site import build
 from rice_core.digest import bytes_digest
 from rice_core.record import Artifact, Cell, Evidence, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
-from rice_core.stats import metric_of
+from rice_core.stats.estimates import metric_of
 from rice_core.store import Store
 
 ENCODERS, DATASETS, SEEDS = 50, 10, 5

@@ -19,13 +19,13 @@ BEGAN = time.perf_counter()
 if sys.argv[-1] != "warm":
     import timm  # noqa: F401 (the adapter imports it when it loads; an import all the same, on both sides)
 
-    import rice_core.measure  # noqa: F401
+    import rice_core.measure.measurer  # noqa: F401
 
 from probes.knn import Knn  # noqa: E402
 from probes.linear import Linear  # noqa: E402
 from rice_core.datasets import open_dataset  # noqa: E402
+from rice_core.measure.run import Plan, Runner, Settings  # noqa: E402
 from rice_core.progress import Progress  # noqa: E402
-from rice_core.run import Plan, Runner, Settings  # noqa: E402
 from rice_core.spec import EncoderSpec  # noqa: E402
 from rice_core.store import Store  # noqa: E402
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from probes.detection.probe import CocoFormatDetection
 from rice_core.datasets import open_dataset
+from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.progress import Progress
-from rice_core.run import Plan, Runner, Settings
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 

@@ -20,12 +20,12 @@ import torch
 from benchmarks.measuring import keep, machine
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.progress import Progress
-from rice_core.recipes.mini import SCALES, curation, objective, training
-from rice_core.recipes.run import Workshop
-from rice_core.recipes.study import replicate
+from rice_core.rice.config import ModelConfig, Stage, TrainConfig
+from rice_core.rice.launch import train
+from rice_core.rice.recipes.mini import SCALES, curation, objective, training
+from rice_core.rice.recipes.run import Workshop
+from rice_core.rice.recipes.study import replicate
 from rice_core.store import Store
-from rice_core.train.config import ModelConfig, Stage, TrainConfig
-from rice_core.train.launch import train
 from rice_core.train.metrics import MetricsLog
 
 MINI = SCALES["mini"]

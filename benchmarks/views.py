@@ -27,15 +27,15 @@ from probes.detection.recipe import RECIPES, Recipe
 from probes.detection.train import train
 from probes.detection.truth import GroundTruth, Thing, TruthImage
 from probes.detection.views import Kept
-from rice_core.cache import FeatureCache, Shard
+from rice_core.bundle import Bundle, Encoder
 from rice_core.datasets import Sample
 from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
-from rice_core.features import Encoder
+from rice_core.measure.cache import FeatureCache
 from rice_core.probe import Work
+from rice_core.ranks import Ranks
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
-from rice_core.train.parallel import World
 
 MODEL, SIDE = "vit_base_patch16_224", 224
 IMAGES, BATCH, VIEWS, OBJECTS, CLASSES, ROUNDS = 32, 8, 2, 7, 20, 3
@@ -105,7 +105,7 @@ def _epoch(
             )
             cast(nn.Module, detector).train()
             learners.append(
-                Learner(detector, recipe.training, seed=seed, folder=folder / "none", world=World(0, 1, encoder.device))
+                Learner(detector, recipe.training, seed=seed, folder=folder / "none", ranks=Ranks(0, 1, encoder.device))
             )
         train(
             encoder,
@@ -125,7 +125,7 @@ def _epoch(
 class _Work:
     """What `keep_views` asks of a Work."""
 
-    world = World(0, 1, torch.device("cpu"))
+    ranks = Ranks(0, 1, torch.device("cpu"))
 
     def __init__(self, folder: Path) -> None:
         self.cache = FeatureCache(Store(folder))
@@ -134,7 +134,7 @@ class _Work:
         key = json_digest(dict(about))
         return self.cache.path(key) if self.cache.get(key) is not None else None
 
-    def keep(self, about: Mapping[str, Any], shard: Shard) -> Path:
+    def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
         key = json_digest(dict(about))
         self.cache.put(key, shard)
         return self.cache.path(key)

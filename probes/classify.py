@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rice_core.errors import NotApplicable, UserError
-from rice_core.intervals import design_effect, hits_interval
 from rice_core.pooling import Pooling
-from rice_core.ratios import mean_of_ratios
 from rice_core.record import Metric, Outcome, Scores
 from rice_core.spec import Param
-from rice_core.stats import Ints, codes, metric_of
+from rice_core.stats.estimates import Ints, codes, metric_of
+from rice_core.stats.intervals import design_effect, hits_interval
+from rice_core.stats.ratios import mean_of_ratios
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from probes.label_maps import IGNORED, Labels, Panel, contact_sheet, counts, majority
 from probes.logistic import PENALTIES, choose_C, fit_logistic, penalties, standardiser
 from rice_core.errors import NotApplicable, UserError
-from rice_core.ratios import mean_of_ratios
 from rice_core.record import Metric, Outcome, Scores
 from rice_core.spec import Param, ProbeSpec
-from rice_core.stats import Floats, bootstrap, metric_of
+from rice_core.stats.estimates import Floats, bootstrap, metric_of
+from rice_core.stats.ratios import mean_of_ratios
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from rice_core.errors import NotApplicable, UserError
 from rice_core.features import IGNORE
 from rice_core.record import Artifact, Metric, Outcome, Scores
 from rice_core.spec import Param, ProbeSpec
-from rice_core.stats import metric_of
+from rice_core.stats.estimates import metric_of
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder

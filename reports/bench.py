@@ -17,18 +17,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
-from rice_core.paths import at_home
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
     from reports.compare import Comparison
-    from rice_core.config import RunConfig
     from rice_core.features import Features
+    from rice_core.measure.config import RunConfig
+    from rice_core.measure.run import Only, Summary
     from rice_core.record import Record
-    from rice_core.run import Only, Summary
 
 
 class Bench:
@@ -83,9 +83,9 @@ class Bench:
         Raises:
             UserError: no such encoder, probe, parameter, data set or device. StoreError: the store cannot be written.
         """
-        from rice_core.plan import plan_of
+        from rice_core.measure.plan import plan_of
+        from rice_core.measure.run import Runner, Settings
         from rice_core.progress import Progress
-        from rice_core.run import Runner, Settings
 
         if only not in ("missing", "failed", "all") or batch < 1 or workers < 1 or not cache_gb > 0:
             raise UserError(
@@ -95,7 +95,7 @@ class Bench:
         asked = (seeds,) if isinstance(seeds, int) else tuple(seeds)
         config = _config(_listed(encoders), _listed(probes), str(data), asked, limit)
         plan = plan_of(config, self.store)
-        from rice_core.measure import pick_device  # torch, which a misspelt name need not wait for
+        from rice_core.measure.measurer import pick_device  # torch, which a misspelt name need not wait for
 
         settings = Settings(
             device=pick_device(device), batch=batch, workers=workers, only=only, cache_bytes=int(cache_gb * (1 << 30))
@@ -116,12 +116,12 @@ class Bench:
         return records
 
     def frame(self) -> pd.DataFrame:
-        """Every number of the store, one row each; columns are the fields of `rice_core.frame.Number`.
+        """Every number of the store, one row each; columns are the fields of `reports.frame.Number`.
 
         The rows are those of `ricebench table --all -f csv`. Cells without a number (failed, not applicable) have no row;
         `records()` has them.
         """
-        from rice_core.frame import Number, frame_of, numbers
+        from reports.frame import Number, frame_of, numbers
 
         return frame_of(Number, numbers(self.records()))
 
@@ -164,7 +164,7 @@ class Bench:
             UserError: an encoder that cannot be loaded or needs to be told the truth, no image, or a file that is none.
         """
         from rice_core.catalogue import resolve
-        from rice_core.encode import encode_images
+        from rice_core.measure.encode import encode_images
 
         several = [images] if isinstance(images, str) or not isinstance(images, Sequence) else images
         return encode_images(resolve(encoder), several, device=device, batch=batch)
@@ -179,7 +179,7 @@ def _config(
 ) -> RunConfig:
     from pydantic import ValidationError
 
-    from rice_core.config import RunConfig
+    from rice_core.measure.config import RunConfig
 
     try:
         return RunConfig(encoders=encoders, probes=probes, data=data, seeds=seeds, limit=limit)

@@ -59,10 +59,10 @@ def table(
 ) -> None:
     """Print the records as tables: one overview a data set, with errors, chance and ceiling."""
     from reports.board import boards, group_table, groups, headline, overview_table
+    from reports.frame import Number, numbers
     from reports.judge import Judge
     from reports.render import to_tidy_csv
     from reports.unloaded import loaded, unloaded_line
-    from rice_core.frame import Number, numbers
 
     _check(format_, wide=wide, fragment=fragment)
     if paper is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.board import PARTIAL, headline, marked, probe_names, slug
+from reports.frame import frame_of
 from reports.groups import Entry, Group, groups
 from reports.judge import Judge, ScoreSource, Undecidable
 from reports.table import Column, Row, Table, Value
@@ -14,10 +15,9 @@ from reports.tidy import Contrast, contrasts
 from reports.used import apart
 from reports.verdicts import amount, interval, open_words, sample
 from rice_core.errors import UserError, did_you_mean
-from rice_core.frame import frame_of
 from rice_core.record import Record
 from rice_core.spec import EncoderSpec
-from rice_core.stats import Estimate, Paired
+from rice_core.stats.estimates import Estimate, Paired
 
 if TYPE_CHECKING:
     import pandas as pd

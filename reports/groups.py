@@ -17,7 +17,7 @@ from reports.table import Column
 from rice_core.digest import json_digest
 from rice_core.record import Evidence, Metric, Record
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
-from rice_core.stats import Estimate, across_seeds
+from rice_core.stats.estimates import Estimate, across_seeds
 
 _SUPERVISED = re.compile(r"(?<!self-)(?<!self_)(?<!un)(?<!weakly-)\bsupervised\b", re.IGNORECASE)
 

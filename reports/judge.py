@@ -8,7 +8,7 @@ from typing import Protocol
 from reports.groups import Entry, Group
 from reports.table import Column
 from rice_core.record import Metric, Record, Scores
-from rice_core.stats import Estimate, Paired, across_seeds, paired
+from rice_core.stats.estimates import Estimate, Paired, across_seeds, paired
 
 _POWER = 0.8416
 """Normal quantile of 80 % power."""

@@ -1,4 +1,4 @@
-"""Comparisons and studies as tidy rows: one row a difference, or an arm in one metric. The rows of records: `rice_core.frame`."""
+"""Comparisons and studies as tidy rows: one row a difference, or an arm in one metric. The rows of records: `reports.frame`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rice_core.frame import parameters_of
+from reports.frame import parameters_of
 
 if TYPE_CHECKING:
     from reports.compare import Comparison, Difference

@@ -9,7 +9,7 @@ from reports.board import headline
 from reports.groups import Entry
 from reports.judge import Judge, Lead
 from reports.table import Column
-from rice_core.stats import Paired
+from rice_core.stats.estimates import Paired
 
 
 @dataclass(frozen=True)

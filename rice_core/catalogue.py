@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field, TypeAdapter
 
 from rice_core.checkpoints import reading_strings, refuse_another_kind
+from rice_core.disk.paths import at_home
 from rice_core.errors import UnknownModel, UserError, did_you_mean
-from rice_core.paths import at_home
 from rice_core.spec import SOURCES, EncoderSpec, Frozen
 
 

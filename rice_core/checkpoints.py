@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
-from rice_core.paths import at_home
 from rice_core.spec import EncoderSpec
 
 BUILTIN = "builtin/"

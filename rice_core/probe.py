@@ -21,9 +21,9 @@ from rice_core.spec import ProbeSpec
 
 if TYPE_CHECKING:
     from rice_core.budget import Budget, Passes
-    from rice_core.cache import Shard
+    from rice_core.bundle import Bundle
     from rice_core.datasets import Dataset, Sample
-    from rice_core.train.parallel import World
+    from rice_core.ranks import Ranks
 
 SplitName = Literal["train", "val"]
 View = Literal["items", "dense"]
@@ -87,7 +87,7 @@ class Work(Protocol):
 
     classes: tuple[str, ...]
     limit: int | None
-    world: World
+    ranks: Ranks
     """The ranks that a probe which `trains` may spread its training over; beyond it, only rank 0 goes on."""
     parts: Mapping[str, Dataset]
     """Of a suite: its data sets by name; empty for any other data set."""
@@ -140,7 +140,7 @@ class Work(Protocol):
             about: all else that they depend on, as JSON. Every array of the file can be read by rows (`get_slice`).
         """
 
-    def keep(self, about: Mapping[str, Any], shard: Shard) -> Path:
+    def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
         """Put features into the cache, for `find`.
 
         Raises:
@@ -176,7 +176,7 @@ class Probe(Protocol):
     """Of the data set: "labels" (items with a class), "regions" (boxes or masks), "suite" (several data sets)."""
 
     trains: ClassVar[bool]
-    """Whether `run` is called on every rank and spreads its training over `Work.world`."""
+    """Whether `run` is called on every rank and spreads its training over `Work.ranks`."""
 
     @property
     def spec(self) -> ProbeSpec:

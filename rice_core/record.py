@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rice_core.digest import json_digest
-from rice_core.paths import without_paths
+from rice_core.disk.paths import without_paths
 from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, Param, ProbeSpec
 
 SCHEMA_VERSION = 1

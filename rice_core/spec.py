@@ -31,8 +31,8 @@ from pydantic import (
     model_validator,
 )
 
+from rice_core.disk.paths import folder_name
 from rice_core.errors import UserError, did_you_mean
-from rice_core.paths import folder_name
 
 Source = Literal["hf", "timm", "open_clip", "rice", "synthetic"]
 SOURCES: tuple[str, ...] = ("hf", "timm", "open_clip", "rice", "synthetic")

@@ -3,10 +3,10 @@
     records/<cell id>.json      {"sha256": ..., "record": {...}}, written last: a record is there only when its files are
     scores/<cell id>/           per-sample scores; like artifacts under a name that begins with their sha256, so that
     artifacts/<cell id>/        measuring a cell again leaves the standing record whole until the new one replaces it
-    cache/                      feature shards (rice_core.cache)
+    cache/                      feature shards (rice_core.measure.cache)
     unfinished/<cell id>-.../   state of a long measurement (a training); gone when its record is written
     exports/<cell id>/          files for other tools, such as results in COCO's format; never read here
-    known/, worlds/             digests of checkpoints read before (rice_core.known), what was drawn (rice_core.world)
+    known/, worlds/             digests of checkpoints read before (rice_core.measure.known), what was drawn (rice_core.world)
     quarantine/                 what was damaged, kept for a look
 
 Nothing is ever unpickled, and no name read from disk is used as a path before it is validated. The root may be a link; below it
@@ -25,12 +25,12 @@ from typing import Literal
 from pydantic import ValidationError
 
 from rice_core.digest import bytes_digest, canonical_json, json_digest
+from rice_core.disk.files import first_link, is_plain, refuse_links, write_atomically
+from rice_core.disk.problems import Problem, damaged, foreign, set_aside, unreadable
+from rice_core.disk.sealed import Damaged
+from rice_core.disk.temporaries import sweep
 from rice_core.errors import UserError
-from rice_core.files import first_link, is_plain, refuse_links, write_atomically
-from rice_core.problems import Problem, damaged, foreign, set_aside, unreadable
 from rice_core.record import Artifact, Record, Scores
-from rice_core.sealed import Damaged
-from rice_core.temporaries import sweep
 
 _CELL_ID = re.compile(r"[0-9a-f]{20}")
 _OF_A_CELL = {

@@ -18,7 +18,7 @@ from probes.detection.official import DETECTIONS, LIMITS, CountedRows, Kind, eva
 from probes.detection.resample import bootstrap, groups_of, image_values
 from probes.detection.truth import FREQUENCIES, GroundTruth, Style
 from rice_core.record import Metric, Scores
-from rice_core.stats import Estimate
+from rice_core.stats.estimates import Estimate
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RESAMPLES = 200

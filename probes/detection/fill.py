@@ -15,8 +15,7 @@ from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import tokens_of
 from probes.detection.truth import GroundTruth
 from probes.detection.views import Kept, about, opened, packed, shards
-from rice_core.cache import Shard
-from rice_core.features import Encoder, Informed
+from rice_core.bundle import Bundle, Encoder, Informed
 
 if TYPE_CHECKING:
     from rice_core.probe import Work
@@ -45,7 +44,7 @@ def keep_views(
     for number in work.progress(range(len(chosen)), f"{what}: keeping the features of its views"):
         wanted = about(truth, chosen[number], side, config)
         path = None
-        if work.world.leads:
+        if work.ranks.leads:
             made = partial(_made, encoder, truth, chosen[number], side, config, workers)
             path = work.find(wanted) or work.keep(wanted, made())
             # Another run that shares the cache may have put it out between the two; once open, it stays.
@@ -53,7 +52,7 @@ def keep_views(
                 files[number] = opened(path)
             if number not in files:
                 path = work.keep(wanted, made())
-        paths.append(work.world.agree(path))
+        paths.append(work.ranks.agree(path))
         if number not in files:
             files[number] = opened(paths[-1])
     return _listed(paths, len(chosen[0]), files)
@@ -61,7 +60,7 @@ def keep_views(
 
 def _made(
     encoder: Encoder, truth: GroundTruth, chosen: range, side: int, config: TrainingConfig, workers: int
-) -> Shard:
+) -> Bundle:
     """half_NCTU, exponent_N, and of each row image_N, view_N and the image's size_N2; `notes["reasons"]` of images left out."""
     told = isinstance(encoder, Informed)
     names = {truth.images[number].sample.id: number for number in chosen}
@@ -81,7 +80,7 @@ def _made(
             rows.append({"half": half_CTU, "exponent": exponent, **place})
             views[number] += 1
     if not rows:
-        return Shard({}, {"reasons": reasons})
+        return Bundle({}, {"reasons": reasons})
     arrays = {
         "half_NCTU": np.stack([row["half"] for row in rows]),
         "exponent_N": np.array([row["exponent"] for row in rows], dtype=np.int32),
@@ -89,7 +88,7 @@ def _made(
         "view_N": np.array([row["view"] for row in rows], dtype=np.int32),
         "size_N2": np.array([row["size"] for row in rows], dtype=np.int32),
     }
-    return Shard(arrays, {"reasons": reasons})
+    return Bundle(arrays, {"reasons": reasons})
 
 
 def _listed(paths: list[Path], images: int, files: dict[int, Any]) -> Kept:

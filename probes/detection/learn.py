@@ -83,11 +83,11 @@ def learn(
     training = head.recipe.training
     name = " / ".join(filter(None, (encoder.spec.title, part)))
     detector, made_by = _detector(encoder, truth, head, masks=learns_masks)
-    learner = Learner(detector, training, seed=head.seed, folder=head.folder, world=work.world)
+    learner = Learner(detector, training, seed=head.seed, folder=head.folder, ranks=work.ranks)
     # A sibling may have trained it already.
     if learner.done < training.iterations:
         _train(encoder, truth, head, learner, others, masks=learns_masks, name=name, share=share, work=work)
-    if not work.world.leads:
+    if not work.ranks.leads:
         return None
     cast(nn.Module, detector).eval()
     found = detect_all(
@@ -139,7 +139,7 @@ def _train(
         # What is wrong with another's checkpoint is told when its turn comes.
         with contextlib.suppress(UserError):
             detector, _ = _detector(encoder, truth, other, masks=masks)
-            learners.append(Learner(detector, training, seed=other.seed, folder=other.folder, world=work.world))
+            learners.append(Learner(detector, training, seed=other.seed, folder=other.folder, ranks=work.ranks))
     train(
         encoder,
         learners,
@@ -151,7 +151,7 @@ def _train(
         what=f"{name}: training " + ("the detector" if len(learners) == 1 else f"{len(learners)} detectors at once"),
         kept=kept,
         workers=workers,
-        world=work.world,
+        ranks=work.ranks,
     )
 
 
@@ -167,12 +167,12 @@ def _way(
     if training.views is None:
         return "alone"
     found = None
-    if work.world.leads:
+    if work.ranks.leads:
         budget = replace(work.budget().shared(share), dim=encoder.dim, patch=encoder.patch)
         kept = views_kept(truth, training, side=side, work=work)
-        images, ranks = len(truth.images), work.world.size
+        images, ranks = len(truth.images), work.ranks.size
         found = cheapest(training, images=images, heads=heads, side=side, budget=budget, kept=kept, ranks=ranks).name
-    return str(work.world.agree(found))
+    return str(work.ranks.agree(found))
 
 
 def _detector(encoder: Encoder, truth: GroundTruth, head: Head, *, masks: bool) -> tuple[Detector, str]:

@@ -21,10 +21,10 @@ from torch import nn
 from probes.detection.loader import Batch
 from probes.detection.nouns import Detector, Target
 from probes.detection.recipe import TrainingConfig
+from rice_core.disk.sealed import Damaged, Unsealed, key_of, seal_arrays, unseal_arrays
+from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError, UserError
-from rice_core.sealed import Damaged, Unsealed, key_of, seal_arrays, unseal_arrays
-from rice_core.temporaries import beside
-from rice_core.train.parallel import World, reducing, spread
+from rice_core.ranks import Ranks, reducing, spread
 
 HEAD = "head.safetensors"
 _SAVES = 20
@@ -38,20 +38,20 @@ class Learner:
 
     Args:
         seed: of the anchors and regions that each step learns from.
-        world: the ranks of the training.
+        ranks: the ranks of the training.
 
     Raises:
         UserError: the checkpoint cannot be read.
     """
 
-    def __init__(self, detector: Detector, config: TrainingConfig, *, seed: int, folder: Path, world: World) -> None:
-        self._config, self._seed, self._world = config, seed, world
+    def __init__(self, detector: Detector, config: TrainingConfig, *, seed: int, folder: Path, ranks: Ranks) -> None:
+        self._config, self._seed, self._ranks = config, seed, ranks
         self._module = cast(nn.Module, detector)
         optimizer = torch.optim.AdamW(_groups(self._module, config.weight_decay), lr=config.rate)
         self._state = _State(folder / HEAD, self._module, optimizer)
         self.done, self.curve, self.skipped = self._state.load()
         """Steps made; now and then their iteration, rate, losses and sum of losses; images left out, with the reasons."""
-        self._spread = spread(_Losses(detector), [], world, "ddp")
+        self._spread = spread(_Losses(detector), [], ranks, "ddp")
         self._module.train()
         self._found: dict[str, torch.Tensor] = {}
 
@@ -65,14 +65,14 @@ class Learner:
         self.skipped |= {skip.item: skip.reason for skip in batch.skipped}
         with reducing(self._spread, last=part == config.accumulate - 1):
             # What is drawn depends on the step and the rank alone, so nothing of a generator need be kept.
-            generator = torch.Generator(device).manual_seed(_seed(self._seed, self.done, part, self._world.rank))
+            generator = torch.Generator(device).manual_seed(_seed(self._seed, self.done, part, self._ranks.rank))
             losses, error = dict[str, torch.Tensor](), None
             try:
                 with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                     losses = self._spread(tokens_BCTU, batch, generator)
             except UserError as refusal:
                 error = refusal
-            if self._world.any(error is not None):
+            if self._ranks.any(error is not None):
                 raise error or UserError(f"the detector's training failed on another rank at step {self.done}.")
             (sum(losses.values()) / config.accumulate).backward()
         for name, loss in losses.items():
@@ -89,14 +89,14 @@ class Learner:
         rate = rate_at(config, iteration)
         for group in self._state.optimizer.param_groups:
             group["lr"] = rate
-        _step(self._module, self._state.optimizer, config.clip, self._found, iteration, self._world)
+        _step(self._module, self._state.optimizer, config.clip, self._found, iteration, self._ranks)
         self.done = iteration + 1
         last = self.done == config.iterations
         if iteration % max(1, config.iterations // _LINES) == 0 or last:
             values = {name: float(loss) for name, loss in self._found.items()}
             self.curve.append({"iteration": float(iteration), "rate": rate, **values, "loss": sum(values.values())})
         self._found = {}
-        if self._world.leads and (self.done % max(1, config.iterations // _SAVES) == 0 or last):
+        if self._ranks.leads and (self.done % max(1, config.iterations // _SAVES) == 0 or last):
             self._state.save(self.done, self.curve, self.skipped, last=last)
 
 
@@ -146,11 +146,11 @@ def _step(
     clip: float | None,
     losses: dict[str, torch.Tensor],
     iteration: int,
-    world: World,
+    ranks: Ranks,
 ) -> None:
     finite = all(bool(loss.isfinite()) for loss in losses.values())
     norm = torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
-    if world.any(not (finite and bool(norm.isfinite()))):
+    if ranks.any(not (finite and bool(norm.isfinite()))):
         said = ", ".join(f"{name} {float(loss):.4g}" for name, loss in losses.items())
         raise UserError(f"the detector's loss is no number at step {iteration} ({said}); try a smaller rate=.")
     if clip is not None:

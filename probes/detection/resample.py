@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.detection.matches import Flags, Floats, Ints, Matches
-from rice_core.intervals import bounded_interval
-from rice_core.stats import Estimate
+from rice_core.stats.estimates import Estimate
+from rice_core.stats.intervals import bounded_interval
 
 _GROUPS = 200
 Counts = npt.NDArray[np.int32]

@@ -18,8 +18,8 @@ from probes.detection.truth import GroundTruth
 from rice_core.datasets.entries import Key, as_key
 from rice_core.datasets.regions import BadEntry, read_polygons, rle_counts
 from rice_core.digest import bytes_digest
+from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError
-from rice_core.files import write_atomically
 from rice_core.record import Skipped
 
 _FAR = 1e7

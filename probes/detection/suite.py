@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from probes.detection.probe import CocoFormatDetection
 from rice_core.budget import Budget, Passes
+from rice_core.disk.files import write_atomically
+from rice_core.disk.sealed import Damaged, Unsealed, key_of, seal_json, unseal_json
 from rice_core.errors import NotApplicable, StoreError, UserError
-from rice_core.files import write_atomically
 from rice_core.record import Metric, Outcome, Scores
-from rice_core.sealed import Damaged, Unsealed, key_of, seal_json, unseal_json
-from rice_core.stats import mean_clustered, metric_of
+from rice_core.stats.estimates import mean_clustered, metric_of
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset
@@ -46,7 +46,7 @@ class Rf100Detection(CocoFormatDetection):
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. A data set that is finished is not trained again after an interruption."""
         done = {name: self._part(encoder, name, part, seed, work) for name, part in work.parts.items()}
-        if not work.world.leads:
+        if not work.ranks.leads:
             return Outcome(metrics=())
         ap = {name: done[name]["ap"] if name in done else None for name in work.domain}
         judged = {name: body for name, body in done.items() if body["ap"] is not None}
@@ -87,9 +87,9 @@ class Rf100Detection(CocoFormatDetection):
         from probes.detection.outcome import assumptions, exported, used_of, without
 
         path = work.folder / f"{name}.json"
-        finished = work.world.agree(_finished(path) if work.world.leads else None)
+        finished = work.ranks.agree(_finished(path) if work.ranks.leads else None)
         if finished is not None:
-            return dict(finished) if work.world.leads else {"ap": None, "why": ""}
+            return dict(finished) if work.ranks.leads else {"ap": None, "why": ""}
         try:
             train, val = (
                 read_ground_truth(part.annotations[split], part.splits[split], name=f"{name}/{split}")
@@ -111,7 +111,7 @@ class Rf100Detection(CocoFormatDetection):
         except StoreError:
             raise
         except (UserError, NotApplicable) as error:
-            if work.world.size > 1:
+            if work.ranks.size > 1:
                 raise
             # One broken export of a hundred costs its own number alone.
             work.skip(name, str(error))

@@ -14,7 +14,7 @@ from probes.detection.truth import TruthImage
 from probes.detection.views import SEED, Kept, rounded
 from rice_core.errors import StoreError, UserError
 from rice_core.features import Encoder, Informed
-from rice_core.train.parallel import World
+from rice_core.ranks import Ranks
 
 
 class Progress(Protocol):
@@ -35,7 +35,7 @@ def train(
     what: str,
     kept: Kept | None = None,
     workers: int = 0,
-    world: World | None = None,
+    ranks: Ranks | None = None,
 ) -> None:
     """Train in place; one pass of the encoder serves all learners.
 
@@ -47,13 +47,13 @@ def train(
         seed: draws the views and their order, where the recipe has no `views`.
         what: how the progress bar calls it.
         kept: features of the views, where they are kept.
-        world: the ranks of the training; None is this process alone.
+        ranks: the ranks of the training; None is this process alone.
 
     Raises:
         UserError: a loss is no number, the features are not finite, no image can be read, or the batch does not divide.
         StoreError: a checkpoint cannot be written.
     """
-    world = world or World(0, 1, encoder.device)
+    ranks = ranks or Ranks(0, 1, encoder.device)
     first = min(learner.done for learner in learners)
     batches = training_batches(
         images,
@@ -63,8 +63,8 @@ def train(
         told=isinstance(encoder, Informed),
         seed=seed if config.views is None else SEED,
         first=first,
-        rank=world.rank,
-        world=world.size,
+        rank=ranks.rank,
+        world=ranks.size,
         kept=kept,
         workers=workers,
     )

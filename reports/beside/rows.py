@@ -8,7 +8,7 @@ from typing import Literal
 
 from reports.beside.source import Source, agreement
 from reports.beside.table import Beside, Line
-from rice_core.frame import parameters_of
+from reports.frame import parameters_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from reports.groups import Entry, Group
 from reports.judge import Judge, ScoreSource
 from reports.reference.paper import PaperColumn
 from reports.table import Column, Value
-from rice_core.stats import Estimate
+from rice_core.stats.estimates import Estimate
 
 Verdict = Literal["within the goal", "by the interval alone", "off"]
 _SLACK = 1e-9

@@ -19,10 +19,10 @@ from reports.site.record_page import write_records
 from reports.site.results import BoardView, CompareSection, view_board
 from reports.site.study_page import write_studies
 from reports.unloaded import loaded, unloaded_line
+from rice_core.disk.temporaries import beside, is_abandoned, sweep_beside, temporaries_of
 from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.store import Store
-from rice_core.temporaries import beside, is_abandoned, sweep_beside, temporaries_of
 
 MARKER = ".ricebench-site"
 

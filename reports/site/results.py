@@ -9,6 +9,7 @@ from typing import Any
 
 from reports.board import PARTIAL, Board, group_table, headline, marked, overview_table, probe_names
 from reports.compare import difference, pairs_table
+from reports.frame import Number, numbers
 from reports.groups import Entry, Group
 from reports.judge import Judge, ScoreSource
 from reports.render import to_tidy_csv
@@ -17,7 +18,6 @@ from reports.site.pen import Pen, Printed
 from reports.site.pictures import Chart, Pictures, Sheet
 from reports.table import Column, Row, Table, Value
 from reports.verdicts import Check, Verdict, checks, verdict
-from rice_core.frame import Number, numbers
 
 MOST_IN_A_MATRIX = 12
 """With more encoders, each is compared with the first alone: a page of thousands of pairs helps nobody."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from reports.study.find import Arm, Control, Measure
 from reports.table import Column
 from rice_core.record import Record, Scores
-from rice_core.stats import Estimate, Paired, mean_clustered, paired
+from rice_core.stats.estimates import Estimate, Paired, mean_clustered, paired
 
 
 @dataclass(frozen=True)

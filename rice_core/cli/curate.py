@@ -12,8 +12,8 @@ from rice_core.echo import echo
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
-    from rice_core.curate.settings import CurateSettings
-    from rice_core.regions import RegionManifest
+    from rice_core.rice.curate.settings import CurateSettings
+    from rice_core.rice.regions import RegionManifest
 
 
 def register(app: typer.Typer) -> None:
@@ -96,7 +96,7 @@ def _settings(context: typer.Context) -> CurateSettings:
     """
     from pydantic import ValidationError
 
-    from rice_core.curate.settings import CurateSettings
+    from rice_core.rice.curate.settings import CurateSettings
 
     try:
         return CurateSettings.model_validate({name: context.params[name] for name in CurateSettings.model_fields})
@@ -110,7 +110,7 @@ def _settings(context: typer.Context) -> CurateSettings:
 
 def _check_free(context: typer.Context) -> None:
     """Refuse options that --centers decides."""
-    from rice_core.curate.earlier import FIXED
+    from rice_core.rice.curate.earlier import FIXED
 
     given = [name for name in FIXED if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"]
     if given:
@@ -130,13 +130,13 @@ def _run(
     ray: bool,
     quiet: bool,
 ) -> RegionManifest:
-    from rice_core.curate.pieces import spread
-    from rice_core.curate.pipeline import curate as curate_folder
     from rice_core.progress import Progress
+    from rice_core.rice.curate.pieces import spread
+    from rice_core.rice.curate.pipeline import curate as curate_folder
 
     spread_over: Any = spread
     if ray:
-        from rice_core.curate.ray_cluster import spread_over_ray
+        from rice_core.rice.curate.ray_cluster import spread_over_ray
 
         spread_over = spread_over_ray
     with Progress(quiet=quiet) as progress:
@@ -163,7 +163,7 @@ def _device(settings: CurateSettings, device: str, centers: Path | None) -> str:
     asked = (settings.proposals, settings.text)
     if centers is None and settings.features == "hog" and not any(each.startswith(models) for each in asked):
         return "cpu"
-    from rice_core.measure import pick_device
+    from rice_core.measure.measurer import pick_device
 
     return str(pick_device(device))
 

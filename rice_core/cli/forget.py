@@ -13,7 +13,7 @@ from rice_core.echo import echo
 from rice_core.errors import UserError
 
 if TYPE_CHECKING:
-    from rice_core.forget import Held
+    from rice_core.measure.forget import Held
     from rice_core.store import Store
 
 _MOST_LINES = 20
@@ -36,7 +36,7 @@ def forget(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Remove records and all that belongs to them. Says what goes, and asks. Features and checkpoints stay."""
-    from rice_core.forget import matching
+    from rice_core.measure.forget import matching
     from rice_core.store import Store
 
     opened = Store(store)
@@ -79,8 +79,8 @@ def _megabytes(found: list[Held]) -> float:
 
 
 def _forget(store: Store, found: list[Held]) -> None:
-    from rice_core.claims import Claims
-    from rice_core.forget import forget as forget_cell
+    from rice_core.measure.claims import Claims
+    from rice_core.measure.forget import forget as forget_cell
 
     claims, gone = Claims(store.root / "claims"), 0
     for held in found:

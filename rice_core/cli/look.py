@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rice_core.cli.options import DEFAULT_STORE, QuietOption, StoreOption
+from rice_core.datasets.left_out import left_out
 from rice_core.echo import echo
 from rice_core.errors import UserError, did_you_mean
-from rice_core.left_out import left_out
 
 if TYPE_CHECKING:
     from rice_core.record import Record
@@ -54,7 +54,7 @@ def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")]
         for name, spec, note in rows:
             echo(f"  {name:<{width}}  {spec}  {note}".rstrip())
     if what is not Kind.encoders:
-        from rice_core.config import probe_entry_points
+        from rice_core.measure.config import probe_entry_points
 
         echo("probes (`ricebench show NAME` for parameters)")
         for name, point in sorted(probe_entry_points().items()):
@@ -67,7 +67,7 @@ def show(
 ) -> None:
     """Show one probe, catalogue entry or record."""
     from rice_core.catalogue import entries
-    from rice_core.config import probe_entry_points
+    from rice_core.measure.config import probe_entry_points
     from rice_core.store import Store
 
     points = probe_entry_points()
@@ -127,7 +127,7 @@ def _show_record(record: Record) -> None:
 
 def status(store: StoreOption = DEFAULT_STORE) -> None:
     """List the cells of the store, how they stand, and who works on which."""
-    from rice_core.claims import Claims
+    from rice_core.measure.claims import Claims
     from rice_core.store import Store
 
     opened = Store(store)
@@ -152,9 +152,9 @@ def status(store: StoreOption = DEFAULT_STORE) -> None:
 
 def verify(store: StoreOption = DEFAULT_STORE, quiet: QuietOption = False) -> None:
     """Read all that numbers rest on; what is damaged is quarantined, what is not ours is named, metrics are computed anew."""
+    from rice_core.measure.verify import verify as verify_store
     from rice_core.progress import Progress
     from rice_core.store import Store
-    from rice_core.verify import verify as verify_store
 
     with Progress(quiet=quiet) as progress:
         found = verify_store(Store(store), progress)
@@ -181,7 +181,7 @@ def cache(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show or empty the feature cache; records are never touched."""
-    from rice_core.cache import FeatureCache
+    from rice_core.measure.cache import FeatureCache
     from rice_core.store import Store
 
     features = FeatureCache(Store(store))

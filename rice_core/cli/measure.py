@@ -29,10 +29,10 @@ from rice_core.echo import echo
 from rice_core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from rice_core.config import RunConfig
     from rice_core.datasets import Dataset
+    from rice_core.measure.config import RunConfig
+    from rice_core.measure.run import Plan, Runner, Settings, Summary
     from rice_core.progress import Progress
-    from rice_core.run import Plan, Runner, Settings, Summary
     from rice_core.store import Store
 
 EncodersOption = Annotated[
@@ -88,8 +88,8 @@ def plan(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show the cells that a run would measure, what they cost, and why in this way."""
-    from rice_core.bill import bill
-    from rice_core.cache import FeatureCache
+    from rice_core.measure.bill import bill
+    from rice_core.measure.cache import FeatureCache
 
     opened = _store(store)
     wanted = _plan(_config(config, encoders, probes, data, seeds, limit), opened)
@@ -141,7 +141,7 @@ def run(
             raise UserError(
                 f"{recipe} says itself what is trained and probed; leave out --encoders, --probes, --data and --config."
             )
-        from rice_core.measure import pick_device
+        from rice_core.measure.measurer import pick_device
 
         shop = {
             "device": pick_device(device),
@@ -192,11 +192,11 @@ def _run_recipe(
     *,
     quiet: bool,
 ) -> None:
+    from rice_core.measure.run import Settings
     from rice_core.progress import Progress
-    from rice_core.recipes import recipe
-    from rice_core.recipes.run import Workshop, run_study
-    from rice_core.run import Settings
-    from rice_core.train.config import load_train_config
+    from rice_core.rice.config import load_train_config
+    from rice_core.rice.recipes import recipe
+    from rice_core.rice.recipes.run import Workshop, run_study
 
     failed = 0
     started = None if base is None else load_train_config(base)
@@ -212,7 +212,7 @@ def _run_recipe(
 def _config(
     path: Path | None, encoders: list[str] | None, probes: list[str] | None, data: str, seeds: str, limit: int | None
 ) -> RunConfig:
-    from rice_core.config import RunConfig, load_config
+    from rice_core.measure.config import RunConfig, load_config
 
     if path is not None:
         if encoders or probes or data:
@@ -234,7 +234,7 @@ def _config(
 
 
 def _plan(config: RunConfig, store: Store) -> Plan:
-    from rice_core.plan import plan_of
+    from rice_core.measure.plan import plan_of
 
     return plan_of(config, store)
 
@@ -253,11 +253,11 @@ def _execute(
     cache_bytes: int = 50 << 30,
 ) -> Summary:
     from rice_core.catalogue import explained
+    from rice_core.measure.run import Runner, Settings
     from rice_core.progress import Progress
-    from rice_core.run import Runner, Settings
 
     if device != "auto":
-        from rice_core.measure import pick_device
+        from rice_core.measure.measurer import pick_device
 
         pick_device(device)  # a typing mistake is found before anything is read
     settings = Settings(
@@ -282,26 +282,26 @@ def _execute(
 def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bool) -> Summary:
     """Under torchrun: rank 0 measures, the others help it where something is trained."""
     from rice_core.catalogue import explained
-    from rice_core.follow import follow
+    from rice_core.measure.follow import follow
+    from rice_core.measure.run import Runner, Summary
     from rice_core.progress import Progress
-    from rice_core.run import Runner, Summary
-    from rice_core.train.parallel import join
+    from rice_core.ranks import join
 
-    with join(settings.device) as world:
-        settings = replace(settings, device=str(world.device))
-        if not world.leads:
-            follow(wanted, world, store, settings, Progress(quiet=True))
+    with join(settings.device) as ranks:
+        settings = replace(settings, device=str(ranks.device))
+        if not ranks.leads:
+            follow(wanted, ranks, store, settings, Progress(quiet=True))
             return Summary()
         with Progress(quiet=quiet) as progress:
-            summary = _measure(wanted, Runner(store, settings, progress, world=world, explain=explained), progress)
-        world.agree(None)
+            summary = _measure(wanted, Runner(store, settings, progress, ranks=ranks, explain=explained), progress)
+        ranks.agree(None)
         return summary
 
 
 def _measure(wanted: Plan, runner: Runner, progress: Progress) -> Summary:
     """Run, between what the data set was read as and what was left out while it was measured."""
     from rice_core.datasets.describe import describe
-    from rice_core.left_out import left_out
+    from rice_core.datasets.left_out import left_out
 
     for line in describe(wanted.dataset):
         progress.say(line)
@@ -314,7 +314,7 @@ def _measure(wanted: Plan, runner: Runner, progress: Progress) -> Summary:
 
 def _why(summary: Summary, dataset: Dataset) -> Iterator[str]:
     """What failed; and where nothing came out at all, why, and what had been left out."""
-    from rice_core.left_out import left_out
+    from rice_core.datasets.left_out import left_out
 
     yield from (f"failed: {error}" for error in summary.errors)
     if any(record.status == "done" for record in summary.records):

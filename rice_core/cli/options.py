@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
-from rice_core.paths import at_home
 
 
 def own_path(path: Path | None) -> Path | None:

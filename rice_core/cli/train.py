@@ -30,11 +30,11 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train an encoder. The same command again resumes; torchrun -m rice_core.cli train ... uses several devices."""
-    from rice_core.train.config import load_train_config
+    from rice_core.rice.config import load_train_config
 
     wanted = load_train_config(config)
     # What is misspelt is told before torch is loaded.
-    from rice_core.train.launch import train as launch
+    from rice_core.rice.launch import train as launch
 
     if not launch(wanted, out, device=device, workers=workers, fresh=not resume, quiet=quiet):
         raise typer.Exit(130)

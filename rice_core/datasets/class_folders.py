@@ -13,8 +13,8 @@ from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, Sample
 from rice_core.datasets.splits import DIVIDED, Judge, by_id, divide, judged, no_test, role
 from rice_core.datasets.walk import folders, holds_images, image_names, images_below, relative
+from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
-from rice_core.paths import as_text
 from rice_core.record import Skipped
 from rice_core.spec import DatasetSpec
 

@@ -12,8 +12,8 @@ from rice_core.datasets.layout import Reader
 from rice_core.datasets.nouns import Dataset
 from rice_core.datasets.photos import Photos
 from rice_core.datasets.splits import Judge, class_notes
+from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
-from rice_core.paths import as_text
 
 READERS: Mapping[str, Reader] = {
     reader.layout: reader for reader in (CocoFormat(), LvisFormat(), ClassFolders(), Photos())

@@ -16,8 +16,8 @@ from rice_core.datasets.nouns import Dataset, Sample
 from rice_core.datasets.reading import open_dataset
 from rice_core.datasets.splits import Judge, by_id
 from rice_core.digest import json_digest
+from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
-from rice_core.paths import as_text
 from rice_core.record import Skipped
 from rice_core.spec import DatasetSpec
 

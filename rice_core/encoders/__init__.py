@@ -11,9 +11,9 @@ from typing import cast
 import torch
 
 from rice_core.checkpoints import refuse_another_kind
+from rice_core.disk.paths import at_home, is_told
 from rice_core.errors import MissingExtra, UserError
 from rice_core.features import Encoder
-from rice_core.paths import at_home, is_told
 from rice_core.spec import EncoderSpec
 
 

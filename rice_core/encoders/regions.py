@@ -23,9 +23,9 @@ from rice_core.errors import UserError
 from rice_core.features import Encoder
 from rice_core.model.mlcd import from_mlcd_config, from_mlcd_state_dict
 from rice_core.model.regions import RegionViT, usual_layers
+from rice_core.model.visibility import box_shares, visible_patches
 from rice_core.model.vit import ViT
 from rice_core.spec import EncoderSpec
-from rice_core.visibility import box_shares, visible_patches
 
 Boxes = Sequence[tuple[float, float, float, float]] | npt.NDArray[np.floating]
 

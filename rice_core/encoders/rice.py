@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from rice_core.disk.paths import at_home
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.hub import about_file
 from rice_core.encoders.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from rice_core.errors import UserError, did_you_mean
 from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
-from rice_core.paths import at_home
 from rice_core.spec import EncoderSpec, Frozen, Interpolation
 
 WEIGHTS, CONFIG = "encoder.safetensors", "encoder.json"

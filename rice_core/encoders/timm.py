@@ -18,12 +18,12 @@ from timm.layers.hybrid_embed import HybridEmbed
 from timm.models._hub import load_state_dict_from_hf, load_state_dict_from_path
 
 from rice_core.checkpoints import LOCAL_DIR
+from rice_core.disk.paths import at_home
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.hub import explained, json_object
 from rice_core.encoders.preprocess import LibraryRecipe, PixelRecipe, by_size, channels, interpolation_name
 from rice_core.encoders.state import State, read_state, shape, side, without_heads
 from rice_core.errors import UserError, did_you_mean
-from rice_core.paths import at_home
 from rice_core.spec import EncoderSpec
 
 _WORDS = {192: "tiny", 384: "small", 768: "base", 1024: "large", 1152: "so", 1280: "huge", 1408: "giant", 1536: "giant"}

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError
-from rice_core.files import write_atomically
 from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import Interpolation

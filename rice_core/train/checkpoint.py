@@ -25,11 +25,11 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from rice_core.digest import file_digest, json_digest
+from rice_core.disk.files import write_atomically
+from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError, UserError
-from rice_core.files import write_atomically
+from rice_core.ranks import Ranks
 from rice_core.spec import Frozen
-from rice_core.temporaries import beside
-from rice_core.train.parallel import World
 
 STATE = "state.json"
 _NAME = re.compile(r"step-(\d{8})")
@@ -65,8 +65,8 @@ class Checkpoints:
         say: where sentences about damaged checkpoints go.
     """
 
-    def __init__(self, folder: Path, world: World, say: Callable[[str], None]) -> None:
-        self.folder, self._world, self._say = folder, world, say
+    def __init__(self, folder: Path, ranks: Ranks, say: Callable[[str], None]) -> None:
+        self.folder, self._ranks, self._say = folder, ranks, say
 
     def save(self, tensors: Mapping[str, torch.Tensor], state: State) -> Path:
         """Write a checkpoint, then drop the older ones that are no longer kept.
@@ -75,21 +75,21 @@ class Checkpoints:
             StoreError: the folder cannot take it; the checkpoints before it are whole.
         """
         final = self.folder / f"step-{state.step:08d}"
-        draft = self._world.agree(beside(final))
+        draft = self._ranks.agree(beside(final))
         try:
-            if self._world.leads:
+            if self._ranks.leads:
                 draft.mkdir(parents=True)
-            self._world.wait()
+            self._ranks.wait()
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
                 state_dict_saver.save(
                     dict(tensors),
                     storage_writer=HuggingFaceStorageWriter(str(draft), save_distributed=True),
-                    process_group=self._world.control,
-                    no_dist=self._world.size == 1,
+                    process_group=self._ranks.control,
+                    no_dist=self._ranks.size == 1,
                 )
             state = state.model_copy(update={"files": self._digests(draft)})
-            if self._world.leads:
+            if self._ranks.leads:
                 self._publish(draft, final, state)
         except (OSError, CheckpointException) as error:
             reason = " ".join(str(error).split())[-160:]
@@ -97,9 +97,9 @@ class Checkpoints:
                 f"checkpoint {final} could not be written ({reason}); free some space, then run the same command again."
             ) from error
         finally:
-            if self._world.leads:
+            if self._ranks.leads:
                 shutil.rmtree(draft, ignore_errors=True)  # renamed, where all went well
-        self._world.wait()
+        self._ranks.wait()
         return final
 
     def newest(self) -> State | None:
@@ -108,7 +108,7 @@ class Checkpoints:
         Raises:
             UserError: there are checkpoints and all are damaged.
         """
-        found = self._world.agree([path.name for path in self._all()])
+        found = self._ranks.agree([path.name for path in self._all()])
         for name in reversed(found):
             state, problem = self._read(self.folder / name)
             if state is not None:
@@ -116,9 +116,9 @@ class Checkpoints:
             self._say(
                 f"checkpoint {self.folder / name} is damaged ({problem}); it is set aside and the one before is used."
             )
-            if self._world.leads:
+            if self._ranks.leads:
                 self._set_aside(self.folder / name)
-        if found or self._world.agree(any(self.folder.glob("damaged-*"))):
+        if found or self._ranks.agree(any(self.folder.glob("damaged-*"))):
             raise UserError(f"every checkpoint in {self.folder} is damaged; start the training again with --fresh.")
         return None
 
@@ -139,8 +139,8 @@ class Checkpoints:
                 state_dict_loader.load(
                     dict(tensors),
                     storage_reader=HuggingFaceStorageReader(str(path)),
-                    process_group=self._world.control,
-                    no_dist=self._world.size == 1,
+                    process_group=self._ranks.control,
+                    no_dist=self._ranks.size == 1,
                 )
         except (RuntimeError, ValueError, CheckpointException) as error:
             reason = " ".join(str(error).split())[-160:]
@@ -153,8 +153,8 @@ class Checkpoints:
     def _digests(self, folder: Path) -> dict[str, str]:
         """Of all tensor files; the ranks share the work."""
         names = sorted(path.name for path in folder.glob("*.safetensors"))
-        own = {name: file_digest(folder / name) for name in names[self._world.rank :: self._world.size]}
-        return {name: digest for part in self._world.gather(own) for name, digest in part.items()}
+        own = {name: file_digest(folder / name) for name in names[self._ranks.rank :: self._ranks.size]}
+        return {name: digest for part in self._ranks.gather(own) for name, digest in part.items()}
 
     def _publish(self, draft: Path, final: Path, state: State) -> None:
         body = state.model_dump(mode="json")
@@ -171,7 +171,7 @@ class Checkpoints:
 
     def _read(self, path: Path) -> tuple[State | None, str]:
         """The state, or None and what is wrong; the same on every rank."""
-        state = self._world.agree(_state_of(path) if self._world.leads else None)
+        state = self._ranks.agree(_state_of(path) if self._ranks.leads else None)
         if isinstance(state, str):
             return None, state
         problems: list[str] = []

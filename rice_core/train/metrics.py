@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rice_core.files import write_atomically
+from rice_core.disk.files import write_atomically
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
 HELD_OUT = "held_out"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from rice_core.disk.paths import at_home
 from rice_core.errors import UserError, did_you_mean
-from rice_core.paths import at_home
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Judge, Suite

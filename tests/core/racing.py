@@ -24,12 +24,12 @@ import torch
 
 from rice_core.datasets import Dataset, limit, open_dataset
 from rice_core.features import Encoder
+from rice_core.measure.run import Plan, Runner, Settings, Summary
 from rice_core.probe import Read, Work
 from rice_core.progress import Progress
 from rice_core.record import Outcome, Scores
-from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec, ProbeSpec
-from rice_core.stats import metric_of
+from rice_core.stats.estimates import metric_of
 from rice_core.store import Store
 
 MEASURED = "measured"

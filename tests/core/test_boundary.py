@@ -166,4 +166,4 @@ def test_nothing_is_printed_but_by_the_one_echo():
         if any(_prints(node) for node in ast.walk(ast.parse(path.read_text())))
     }
     # The trainer of the demo's encoder prints numbers of its own.
-    assert loud == {"rice_core/echo.py", "rice_core/train/demo_encoder.py"}
+    assert loud == {"rice_core/echo.py", "rice_core/rice/demo_encoder.py"}

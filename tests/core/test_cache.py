@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rice_core.cache import FeatureCache, Shard
+from rice_core.bundle import Bundle
+from rice_core.measure.cache import FeatureCache
 from rice_core.store import Store
 
 KEY = "ab" * 32
 
 
-def shard(value: float = 1.0) -> Shard:
-    return Shard({"x": np.full((4, 8), value, np.float32), "h": np.ones((2,), np.float16)}, {"skipped": []})
+def shard(value: float = 1.0) -> Bundle:
+    return Bundle({"x": np.full((4, 8), value, np.float32), "h": np.ones((2,), np.float16)}, {"skipped": []})
 
 
 def test_a_shard_comes_back_equal(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_a_shard_comes_back_equal(tmp_path: Path) -> None:
 
 def test_an_empty_shard_keeps_its_notes(tmp_path: Path) -> None:
     cache = FeatureCache(Store(tmp_path))
-    cache.put(KEY, Shard({}, {"skipped": [{"item": "a", "reason": "b"}]}))
+    cache.put(KEY, Bundle({}, {"skipped": [{"item": "a", "reason": "b"}]}))
     found = cache.get(KEY)
     assert found is not None
     assert found.arrays == {}

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from rice_core import claim_file
-from rice_core.claims import Claims, Holder
+from rice_core.measure.claims import Claims, Holder
+from rice_core.measure.measurer import claim_file
 from rice_core.record import Cell, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
@@ -114,10 +114,10 @@ def test_another_hosts_claim_holds_while_it_gives_signs_of_life(tmp_path: Path) 
 
 
 def test_a_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rice_core.claims.BEAT", 0.05)
+    monkeypatch.setattr("rice_core.measure.claims.BEAT", 0.05)
     claims = Claims(tmp_path)
     # A thread that beats may still be asleep from an earlier test.
-    monkeypatch.setattr("rice_core.claims._PROCESS.beating", None)
+    monkeypatch.setattr("rice_core.measure.claims._PROCESS.beating", None)
     assert claims.take(NAME)
     path = tmp_path / f"{NAME}.json"
     os.utime(path, (1, 1))

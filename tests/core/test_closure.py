@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rice_core.closure import closure
-from rice_core.named_files import may_name_files
+from rice_core.measure.closure import closure
+from rice_core.measure.named_files import may_name_files
 
 BLOCKS = """
 import sys

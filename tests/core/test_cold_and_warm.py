@@ -15,19 +15,19 @@ from probes.knn import Knn
 from probes.linear import Linear
 from probes.linear_seg import LinearSeg
 from probes.tokens import Tokens
-from rice_core import extract
-from rice_core.cache import FeatureCache
-from rice_core.compact import compact
 from rice_core.datasets import Dataset, limit, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
 from rice_core.encoders.synthetic import Untold
-from rice_core.extract import Extractor
 from rice_core.features import Encoder, Features
+from rice_core.measure.cache import FeatureCache
+from rice_core.measure.compact import compact
+from rice_core.measure.extract import Extractor
+from rice_core.measure.measurer import extract
+from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.probe import Probe, View
 from rice_core.progress import Progress
-from rice_core.run import Plan, Runner, Settings
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from rice_core.config import build_probe, load_config
 from rice_core.errors import UserError
+from rice_core.measure.config import build_probe, load_config
 from rice_core.spec import ProbeRequest
 
 
 def test_a_dotted_path_in_type_is_refused_before_the_registry_sees_it(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
-    for name in ("os.system", "subprocess.call", "rice_core.files.write_atomically", "builtins.exec"):
+    for name in ("os.system", "subprocess.call", "rice_core.disk.files.write_atomically", "builtins.exec"):
         with pytest.raises(UserError, match="no probe"):
             build_probe(ProbeRequest(name=name, params={"command": f"touch {witness}"}))
     assert not witness.exists()

@@ -14,10 +14,10 @@ from probes.knn import Knn
 from probes.linear_seg import LinearSeg
 from probes.tokens import Tokens
 from rice_core.datasets import Dataset, limit, open_dataset
+from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.probe import Probe
 from rice_core.progress import Progress
 from rice_core.record import Record
-from rice_core.run import Plan, Runner, Settings
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 

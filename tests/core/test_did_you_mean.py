@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import rice_core.encoders
 from rice_core.cli import build_app, main
-from rice_core.config import load_config
 from rice_core.errors import UserError, did_you_mean
+from rice_core.measure.config import load_config
 from rice_core.spec import EncoderSpec
 
 
@@ -101,7 +101,7 @@ def test_models_of_the_hub_that_the_catalogue_knows(
 
 
 def test_devices() -> None:
-    from rice_core.measure import pick_device
+    from rice_core.measure.measurer import pick_device
 
     with pytest.raises(UserError, match=r"no device 'gpu' here .*; did you mean cuda\?"):
         pick_device("gpu")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rice_core.claims import Claims
 from rice_core.cli import main
+from rice_core.measure.claims import Claims
 from rice_core.record import Cell, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store

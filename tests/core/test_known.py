@@ -20,10 +20,10 @@ from rice_core.datasets import Dataset, limit, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
 from rice_core.errors import UserError
-from rice_core.known import Identity, KnownEncoders
+from rice_core.measure.known import Identity, KnownEncoders
+from rice_core.measure.run import Plan, Runner, Settings, Summary
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.progress import Progress
-from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 
@@ -155,7 +155,9 @@ def test_new_weights_are_measured_anew_and_the_same_ones_are_not(
     before = run(typed, dataset, store)
     assert before.counts == {"done": 1}
     with monkeypatch.context() as patch:
-        patch.setattr("rice_core.measure.load_encoder", lambda _: pytest.fail("a finished run needs no encoder"))
+        patch.setattr(
+            "rice_core.measure.measurer.load_encoder", lambda _: pytest.fail("a finished run needs no encoder")
+        )
         assert run(typed, dataset, store).counts == {"reused": 1}
     other_weights(file)
     after = run(typed, dataset, store)

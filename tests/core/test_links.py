@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rice_core.cache import FeatureCache, Shard
-from rice_core.claims import Claims
+from rice_core.bundle import Bundle
 from rice_core.errors import StoreError
-from rice_core.forget import forget
-from rice_core.known import Identity, KnownEncoders
+from rice_core.measure.cache import FeatureCache
+from rice_core.measure.claims import Claims
+from rice_core.measure.forget import forget
+from rice_core.measure.known import Identity, KnownEncoders
 from rice_core.record import Cell, Evidence, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
@@ -61,7 +62,7 @@ def put_artifact(store: Store) -> None:
 
 
 def put_shard(store: Store) -> None:
-    FeatureCache(store).put(KEY, Shard({"x": np.ones(3, np.float32)}, {}))
+    FeatureCache(store).put(KEY, Bundle({"x": np.ones(3, np.float32)}, {}))
 
 
 def open_unfinished(store: Store) -> None:
@@ -164,7 +165,7 @@ def test_the_cache_neither_counts_nor_clears_nor_evicts_behind_a_link(tmp_path: 
     assert cache.size() == 0
     assert cache.clear() == 0
     if link != "cache":
-        cache.put("cd" * 32, Shard({"x": np.ones(3, np.float32)}, {}))
+        cache.put("cd" * 32, Bundle({"x": np.ones(3, np.float32)}, {}))
     cache._evict()
     assert contents(outside) == before
     assert path.is_symlink()

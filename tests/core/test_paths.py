@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from rice_core.paths import folder_name, without_paths
+from rice_core.disk.paths import folder_name, without_paths
 from rice_core.spec import EncoderSpec
 
 

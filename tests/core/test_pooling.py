@@ -12,21 +12,21 @@ from PIL import Image
 
 from probes.knn import Knn
 from probes.linear import Linear
-from rice_core.bill import bill
 from rice_core.budget import Budget
-from rice_core.cache import FeatureCache
 from rice_core.datasets import Dataset, file_digests, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
 from rice_core.errors import NotApplicable, UserError
-from rice_core.extract import Extractor
 from rice_core.images import load_image
+from rice_core.measure.bill import bill
+from rice_core.measure.cache import FeatureCache
+from rice_core.measure.extract import Extractor
+from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.pooling import MEAN, Pooling, check_poolable
 from rice_core.probe import Probe, Read
 from rice_core.progress import Progress
 from rice_core.record import Cell, Record
-from rice_core.run import Plan, Runner, Settings
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeRequest, ProbeSpec
 from rice_core.store import Store
 

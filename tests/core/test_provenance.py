@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import rice_core
-from rice_core import closure as closures
-from rice_core import provenance
-from rice_core.closure import closure, closure_digest
-from rice_core.provenance import commit, feature_code, instruments, libraries, number_code, number_modules
+from rice_core.measure.closure import closure, closure_digest
+from rice_core.measure.measurer import closure as closures
+from rice_core.measure.measurer import provenance
+from rice_core.measure.provenance import commit, feature_code, instruments, libraries, number_code, number_modules
 
 ROOT = Path(rice_core.__file__).parents[1]
 PROBE = '''"""A probe."""
@@ -143,19 +143,19 @@ def copy(tmp_path, monkeypatch):
     return tmp_path
 
 
-DETECTION = ["probes.detection.probe", "rice_core.measure"]
-KNN = ["probes.knn", "rice_core.measure"]
+DETECTION = ["probes.detection.probe", "rice_core.measure.measurer"]
+KNN = ["probes.knn", "rice_core.measure.measurer"]
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "stale"),
     [
-        ("rice_core/train/parallel.py", "dist.ReduceOp.SUM", "dist.ReduceOp.MAX", (True, True)),
+        ("rice_core/ranks.py", "dist.ReduceOp.SUM", "dist.ReduceOp.MAX", (True, True)),
         ("probes/pca.py", '"""', '# a comment\n"""', (False, False)),
         ("probes/pca.py", "import numpy", "x = 1\nimport numpy", (False, False)),
         ("probes/detection/rpn.py", "import torch", "x = 1\nimport torch", (True, False)),
         ("probes/classify.py", "100.0", "99.0", (False, True)),
-        ("rice_core/extract.py", "SHARD_IMAGES = 64", "SHARD_IMAGES = 32", (True, True)),
+        ("rice_core/measure/extract.py", "SHARD_IMAGES = 64", "SHARD_IMAGES = 32", (True, True)),
         ("rice_core/progress.py", "import", "x = 1\nimport", (False, False)),
         ("rice_core/cli/measure.py", "import", "x = 1\nimport", (False, False)),
         ("rice_core/catalogue.yaml", "id:", "id: x-", (False, False)),
@@ -175,7 +175,7 @@ def test_only_the_adapter_of_the_encoder_belongs_to_its_numbers():
     knn = next(iter(entry_points(group="ricebench.probes", name="knn"))).load()
     assert len({number_code(knn), number_code(knn, "hf"), number_code(knn, "timm")}) == 3
     assert len({feature_code("hf"), feature_code("timm"), feature_code("rice")}) == 3
-    files = closure(["rice_core.extract", "rice_core.encoders.timm"])
+    files = closure(["rice_core.measure.extract", "rice_core.encoders.timm"])
     assert "rice_core.encoders.base" in files
     assert not {"rice_core.encoders.hugging_face", "rice_core.encoders.open_clip", "rice_core.catalogue"} & files.keys()
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from rice_core.datasets import open_dataset
+from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.progress import Progress
-from rice_core.run import Plan, Runner, Settings
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 

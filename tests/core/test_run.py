@@ -16,18 +16,18 @@ import torch
 
 from probes.knn import Knn
 from probes.linear import Linear
-from rice_core.cache import FeatureCache
-from rice_core.claims import Claims
 from rice_core.datasets import Dataset, limit, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
 from rice_core.errors import UserError
 from rice_core.features import Encoder
+from rice_core.measure.cache import FeatureCache
+from rice_core.measure.claims import Claims
+from rice_core.measure.run import Plan, Runner, Settings, Summary
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.probe import Probe, Work
 from rice_core.progress import Progress
 from rice_core.record import Metric, Outcome, Record
-from rice_core.run import Plan, Runner, Settings, Summary
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 

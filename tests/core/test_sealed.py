@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from rice_core.cache import FeatureCache, Shard
+from rice_core.bundle import Bundle
 from rice_core.digest import canonical_json
-from rice_core.known import Identity, KnownEncoders
+from rice_core.disk.sealed import Damaged, Unsealed, key_of, seal_json, unseal_json
+from rice_core.measure.cache import FeatureCache
+from rice_core.measure.known import Identity, KnownEncoders
 from rice_core.record import Artifact, Cell, Evidence, Record, Scores
-from rice_core.sealed import Damaged, Unsealed, key_of, seal_json, unseal_json
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
 
@@ -44,11 +45,11 @@ def scores_of(value: float) -> Scores:
 def test_two_shards_that_were_swapped_are_misses_and_set_aside(tmp_path: Path) -> None:
     cache = FeatureCache(Store(tmp_path))
     for key, value in ((A, 1.0), (B, 2.0)):
-        cache.put(key, Shard({"x": np.full((2, 3), value, np.float32)}, {}))
+        cache.put(key, Bundle({"x": np.full((2, 3), value, np.float32)}, {}))
     swap(cache.path(A), cache.path(B))
     assert (cache.get(A), cache.get(B)) == (None, None)
     assert len(list((tmp_path / "quarantine").glob("*.safetensors.??????"))) == 2
-    cache.put(A, Shard({"x": np.full((2, 3), 1.0, np.float32)}, {}))
+    cache.put(A, Bundle({"x": np.full((2, 3), 1.0, np.float32)}, {}))
     found = cache.get(A)
     assert found is not None
     assert found.arrays["x"][0, 0] == 1.0
@@ -56,7 +57,7 @@ def test_two_shards_that_were_swapped_are_misses_and_set_aside(tmp_path: Path) -
 
 def test_a_shard_copied_to_another_name_is_not_that_ones(tmp_path: Path) -> None:
     cache = FeatureCache(Store(tmp_path))
-    cache.put(A, Shard({"x": np.ones(3, np.float32)}, {"skipped": []}))
+    cache.put(A, Bundle({"x": np.ones(3, np.float32)}, {"skipped": []}))
     cache.path(B).parent.mkdir()
     shutil.copy(cache.path(A), cache.path(B))
     assert cache.get(B) is None
@@ -66,7 +67,7 @@ def test_a_shard_copied_to_another_name_is_not_that_ones(tmp_path: Path) -> None
 def test_a_key_cannot_be_written_over(tmp_path: Path) -> None:
     """The key is under the checksum: another one in the metadata is damage, not another shard."""
     cache = FeatureCache(Store(tmp_path))
-    cache.put(A, Shard({"x": np.ones(3, np.float32)}, {}))
+    cache.put(A, Bundle({"x": np.ones(3, np.float32)}, {}))
     data = cache.path(A).read_bytes()
     assert data.count(A.encode()) == 1
     cache.path(B).parent.mkdir()
@@ -81,7 +82,7 @@ def test_a_shard_of_a_version_without_keys_is_a_miss_and_no_damage(tmp_path: Pat
     assert cache.get(A) is None
     assert cache.path(A).is_file()
     assert not (tmp_path / "quarantine").exists()
-    cache.put(A, Shard({"x": np.zeros(3, np.float32)}, {}))
+    cache.put(A, Bundle({"x": np.zeros(3, np.float32)}, {}))
     assert cache.get(A) is not None
 
 

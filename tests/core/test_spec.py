@@ -154,8 +154,8 @@ def test_probe_values_are_read_as_what_they_are() -> None:
 @pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
 def test_no_number_of_a_setting_is_infinite(number: str) -> None:
     """At every boundary: an infinite rate was trained with, and a NaN became the mean of pixels."""
-    from rice_core.loss.config import LossConfig
-    from rice_core.train.config import OptimizerConfig
+    from rice_core.rice.config import OptimizerConfig
+    from rice_core.rice.loss.config import LossConfig
 
     for kind, field in ((OptimizerConfig, "rate"), (OptimizerConfig, "clip"), (LossConfig, "m"), (LossConfig, "s")):
         with pytest.raises(ValidationError):

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from rice_core.disk.files import write_atomically
+from rice_core.disk.temporaries import sweep
 from rice_core.errors import StoreError, UserError
-from rice_core.files import write_atomically
 from rice_core.record import SCHEMA_VERSION, Artifact, Cell, Evidence, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
-from rice_core.temporaries import sweep
 
 
 def make_record(seed: int = 0, **changes: object) -> Record:
@@ -147,7 +147,7 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
 import os, signal
 from pathlib import Path
 os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL)
-from rice_core.files import write_atomically
+from rice_core.disk.files import write_atomically
 write_atomically(Path({str(tmp_path)!r}) / "records" / "x.json", b"half")
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9

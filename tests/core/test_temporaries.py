@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from rice_core import temporaries
-from rice_core.files import write_atomically
-from rice_core.temporaries import beside, is_abandoned, sweep, sweep_beside
+from rice_core.disk import temporaries
+from rice_core.disk.files import write_atomically
+from rice_core.disk.temporaries import beside, is_abandoned, sweep, sweep_beside
 
 DAY = 24 * 3600
 
 
 def left_by_a_dead_process(path: Path) -> Path:
     """The name that a process which has ended gave."""
-    code = f"from pathlib import Path; from rice_core.temporaries import beside; print(beside(Path({str(path)!r})))"
+    code = (
+        f"from pathlib import Path; from rice_core.disk.temporaries import beside; print(beside(Path({str(path)!r})))"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return Path(done.stdout.strip())
 

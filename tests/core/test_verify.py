@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from rice_core.cache import FeatureCache, Shard
+from rice_core.bundle import Bundle
 from rice_core.cli import main
 from rice_core.digest import bytes_digest
-from rice_core.known import Identity, KnownEncoders
+from rice_core.disk.sealed import key_of, seal_arrays, seal_json
+from rice_core.disk.temporaries import beside
+from rice_core.measure.cache import FeatureCache
+from rice_core.measure.known import Identity, KnownEncoders
+from rice_core.measure.verify import Verified, verify
 from rice_core.progress import Progress
 from rice_core.record import Cell, Evidence, Metric, Record, Scores
-from rice_core.sealed import key_of, seal_arrays, seal_json
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
-from rice_core.temporaries import beside
-from rice_core.verify import Verified, verify
 from rice_core.world.mini import World, draw
 
 KEY = "ab" * 32
@@ -57,7 +58,7 @@ def store(tmp_path: Path) -> Store:
     artifact = store.put_artifact(record_of().cell.id, "figure.json", b"{}")
     store.put(record_of(accuracy=0.2, ap=3.0).model_copy(update={"artifacts": (artifact,)}), SCORES)
     store.put(record_of(1, trust=0.5))
-    FeatureCache(store).put(KEY, Shard({"x": np.ones(3, np.float32)}, {}))
+    FeatureCache(store).put(KEY, Bundle({"x": np.ones(3, np.float32)}, {}))
     KnownEncoders(store.root / "known").put(
         EncoderSpec.parse("synthetic:noise"), Identity(weights="a", architecture="b")
     )

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rice_core.curate import CurateSettings, curate
 from rice_core.progress import Progress
-from rice_core.regions import RegionManifest
+from rice_core.rice.curate import CurateSettings, curate
+from rice_core.rice.regions import RegionManifest
 from rice_core.world.layouts.coco import write_coco
 
 QUIET = Progress(quiet=True)

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from rice_core.cli import build_app
-from rice_core.curate import curate
-from rice_core.curate.hog import Hog
 from rice_core.errors import UserError
 from rice_core.progress import Progress
-from rice_core.regions import RegionManifest, read_region_manifest
+from rice_core.rice.curate import curate
+from rice_core.rice.curate.hog import Hog
+from rice_core.rice.regions import RegionManifest, read_region_manifest
 from rice_core.world.layouts.coco import write_coco
 
 Make = Callable[..., Any]
@@ -69,7 +69,7 @@ def test_other_images_are_labelled_in_the_same_classes(
 def test_it_goes_on_after_a_stop_and_is_recognised_when_finished(
     earlier: Path, others: Path, tmp_path: Path, quiet: Progress, settings: Make
 ) -> None:
-    label, left = importlib.import_module("rice_core.curate.label"), [1]
+    label, left = importlib.import_module("rice_core.rice.curate.label"), [1]
     real = label.write_arrays
 
     def killed(*arguments: Any) -> None:

@@ -7,13 +7,13 @@ import faiss
 import numpy as np
 import pytest
 
-from rice_core.curate.cluster import FaissKmeans, _regrouped, add_rows
-from rice_core.curate.label import cluster_regions
-from rice_core.curate.nouns import Floats
-from rice_core.curate.pieces import write_arrays
-from rice_core.curate.quality import purity, quality
-from rice_core.curate.stream import FeatureStream
 from rice_core.errors import UserError
+from rice_core.rice.curate.cluster import FaissKmeans, _regrouped, add_rows
+from rice_core.rice.curate.label import cluster_regions
+from rice_core.rice.curate.nouns import Floats
+from rice_core.rice.curate.pieces import write_arrays
+from rice_core.rice.curate.quality import purity, quality
+from rice_core.rice.curate.stream import FeatureStream
 
 K = 40
 

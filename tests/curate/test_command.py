@@ -7,8 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from rice_core.cli import build_app
-from rice_core.curate import CurateSettings, pipeline
 from rice_core.errors import UserError
+from rice_core.rice.curate import CurateSettings, pipeline
 
 
 def test_every_setting_is_an_option_with_the_same_default() -> None:

@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from rice_core.curate import CurateSettings, curate, providers
-from rice_core.curate.described import Described, problems
-from rice_core.curate.hog import Hog
-from rice_core.curate.nouns import Box, Floats, Line, Picture, Proposal
 from rice_core.errors import MissingExtra, UserError
 from rice_core.progress import Progress
+from rice_core.rice.curate import CurateSettings, curate, providers
+from rice_core.rice.curate.described import Described, problems
+from rice_core.rice.curate.hog import Hog
+from rice_core.rice.curate.nouns import Box, Floats, Line, Picture, Proposal
 
 NAMES = tuple(f"{number}.png" for number in range(20))
 BOXES = ((4.0, 4.0, 30.0, 30.0), (30.0, 20.0, 60.0, 60.0))
@@ -81,7 +81,7 @@ def break_(monkeypatch: pytest.MonkeyPatch) -> Break:
         boxes.fails, words.fails = fails("proposals"), fails("text")
         monkeypatch.setitem(providers._PROPOSERS, "classical", lambda *_: boxes)
         monkeypatch.setitem(providers._SPOTTERS, "rapidocr", lambda *_: words)
-        monkeypatch.setattr("rice_core.curate.hog.Hog", Faulty)
+        monkeypatch.setattr("rice_core.rice.curate.hog.Hog", Faulty)
 
     put()
     return put
@@ -223,7 +223,7 @@ def test_an_image_that_fails_in_its_second_batch_loses_what_the_first_gave(monke
                 raise ValueError
             return np.eye(8, dtype=np.float32)[widths]
 
-    monkeypatch.setattr("rice_core.curate.described.BATCH", 3)
+    monkeypatch.setattr("rice_core.rice.curate.described.BATCH", 3)
     described = Described(Numbers())
     # The last one would fail in as many batches as a row of failures has images.
     for name, widths in {"a": (1, 2), "b": (3, 4), "c": (5, 6), "d": (4,) * 60}.items():

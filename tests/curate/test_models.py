@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from rice_core.curate import curate
-from rice_core.curate.encoder_features import EncoderFeatures
-from rice_core.curate.nouns import Picture, Source
-from rice_core.curate.pp_ocr import PpOcr
-from rice_core.curate.providers import proposer, spotter
-from rice_core.curate.sam import Sam
 from rice_core.encoders.rice import save_rice
 from rice_core.errors import UserError
 from rice_core.model.vit import ViT, ViTConfig
+from rice_core.rice.curate import curate
+from rice_core.rice.curate.encoder_features import EncoderFeatures
+from rice_core.rice.curate.nouns import Picture, Source
+from rice_core.rice.curate.pp_ocr import PpOcr
+from rice_core.rice.curate.providers import proposer, spotter
+from rice_core.rice.curate.sam import Sam
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
 
-from rice_core.curate import CurateSettings, curate
-from rice_core.curate.classical import MOST, Classical
-from rice_core.curate.nouns import Picture, Source
-from rice_core.curate.shards import stored_image
-from rice_core.curate.sources import list_sources
-from rice_core.curate.tokenize import ClipBpe, Syllables
 from rice_core.digest import bytes_digest
 from rice_core.errors import MissingExtra, StoreError, UserError
 from rice_core.progress import Progress
+from rice_core.rice.curate import CurateSettings, curate
+from rice_core.rice.curate.classical import MOST, Classical
+from rice_core.rice.curate.nouns import Picture, Source
+from rice_core.rice.curate.shards import stored_image
+from rice_core.rice.curate.sources import list_sources
+from rice_core.rice.curate.tokenize import ClipBpe, Syllables
 from rice_core.world.shapes import font_file
 
 Members = Callable[..., Any]
@@ -263,7 +263,7 @@ def test_tokenizers() -> None:
 def test_ray_is_asked_for_by_name(
     photos: Path, tmp_path: Path, quiet: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rice_core.curate.ray_cluster import spread_over_ray
+    from rice_core.rice.curate.ray_cluster import spread_over_ray
 
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
     with pytest.raises(MissingExtra, match=r"ricebench\[ray\]"):

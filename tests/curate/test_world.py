@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from rice_core.curate import curate, stages
-from rice_core.curate.pieces import read_arrays
 from rice_core.digest import file_digest
+from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError, UserError
 from rice_core.progress import Progress
-from rice_core.regions import RegionManifest, RegionSample, read_region_manifest
-from rice_core.temporaries import beside
+from rice_core.rice.curate import curate, stages
+from rice_core.rice.curate.pieces import read_arrays
+from rice_core.rice.regions import RegionManifest, RegionSample, read_region_manifest
 from rice_core.world.layouts.coco import write_coco
 
 Curated = tuple[Path, RegionManifest]
@@ -125,7 +125,7 @@ def test_what_a_killed_curation_left_goes_and_what_is_not_its_own_stays(
 ) -> None:
     out, small = tmp_path / "out", settings(**SMALL)
     curate(world, out, small, progress=quiet)
-    code = f"from pathlib import Path; from rice_core.temporaries import beside; print(beside(Path({str(out)!r}) / 'shard-000001.tar'))"
+    code = f"from pathlib import Path; from rice_core.disk.temporaries import beside; print(beside(Path({str(out)!r}) / 'shard-000001.tar'))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     left, living = Path(done.stdout.strip()), beside(out / "shard-000002.tar")
     foreign = [out / "shard-mine.tar", out / ".work" / "notes" / "mine.txt"]
@@ -163,12 +163,12 @@ def uninterrupted(world: Path, tmp_path_factory: pytest.TempPathFactory, quiet: 
 @pytest.mark.parametrize(
     ("where", "name", "calls"),
     [
-        ("rice_core.curate.find", "write_atomically", 1),
-        ("rice_core.curate.find", "write_arrays", 1),
-        ("rice_core.curate.label", "write_arrays", 1),
-        ("rice_core.curate.label", "write_arrays", 2),
-        ("rice_core.curate.shards", "write_atomically", 1),
-        ("rice_core.curate.stages", "write_cards", 0),
+        ("rice_core.rice.curate.find", "write_atomically", 1),
+        ("rice_core.rice.curate.find", "write_arrays", 1),
+        ("rice_core.rice.curate.label", "write_arrays", 1),
+        ("rice_core.rice.curate.label", "write_arrays", 2),
+        ("rice_core.rice.curate.shards", "write_atomically", 1),
+        ("rice_core.rice.curate.stages", "write_cards", 0),
     ],
 )
 def test_stopped_in_any_stage_and_resumed_equals_uninterrupted(
@@ -202,7 +202,7 @@ def test_stopped_in_any_stage_and_resumed_equals_uninterrupted(
 def test_two_levels_stopped_inside_the_first_and_resumed_equal_uninterrupted(
     world: Path, tmp_path: Path, quiet: Progress, settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster, parts = importlib.import_module("rice_core.curate.cluster"), [0]
+    cluster, parts = importlib.import_module("rice_core.rice.curate.cluster"), [0]
     real = cluster.write_arrays
 
     def counted(*arguments: Any) -> None:
@@ -230,7 +230,7 @@ def test_two_curations_into_one_folder_are_kept_apart(
     world: Path, tmp_path: Path, quiet: Progress, settings: Make
 ) -> None:
     code = (
-        "import sys; from pathlib import Path; from rice_core.files import held\n"
+        "import sys; from pathlib import Path; from rice_core.disk.files import held\n"
         "with held(Path(sys.argv[1])): print(flush=True); sys.stdin.readline()"
     )
     (tmp_path / ".work" / "theirs").mkdir(parents=True)

@@ -22,7 +22,7 @@ from probes.detection.evaluate import score
 from probes.detection.matches import Matches
 from probes.detection.resample import average_precision, drawn
 from probes.detection.truth import GroundTruth
-from rice_core.stats import mean_clustered, paired
+from rice_core.stats.estimates import mean_clustered, paired
 
 H, W = 90, 120
 KINDS = {"bbox": "box", "segm": "mask"}

@@ -19,19 +19,19 @@ from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetec
 from probes.detection.results import read_results
 from probes.detection.suite import Rf100Detection, _finished, means
 from probes.knn import Knn
-from rice_core.bill import bill
 from rice_core.budget import Budget
 from rice_core.datasets import limit, open_dataset
+from rice_core.disk.sealed import key_of, seal_json
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
-from rice_core.follow import follow
+from rice_core.measure.bill import bill
+from rice_core.measure.follow import follow
+from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.verify import verify
 from rice_core.progress import Progress
-from rice_core.run import Plan, Runner, Settings
-from rice_core.sealed import key_of, seal_json
+from rice_core.ranks import Ranks, join
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
-from rice_core.train.parallel import World, join
-from rice_core.verify import verify
 from rice_core.world.layouts.coco import write_coco
 from rice_core.world.layouts.lvis import write_lvis
 from rice_core.world.layouts.rf100 import write_rf100
@@ -251,7 +251,7 @@ def _rank(rank, dataset, root, meeting):
     plan, settings = Plan((EncoderSpec.parse("synthetic:oracle"),), probes, dataset), Settings(device="cpu")
     with join("cpu", init_method=f"file://{meeting}") as world:
         if world.leads:
-            Runner(Store(root), settings, Progress(quiet=True), world=world).run(plan)
+            Runner(Store(root), settings, Progress(quiet=True), ranks=world).run(plan)
             world.agree(None)
         else:
             follow(plan, world, Store(root), settings, Progress(quiet=True))
@@ -361,7 +361,7 @@ class Quiet:
     """What `learn` needs of a Work."""
 
     workers = 0
-    world = World(0, 1, torch.device("cpu"))
+    world = Ranks(0, 1, torch.device("cpu"))
 
     def progress(self, sequence, what):
         return iter(sequence)

@@ -18,14 +18,14 @@ from probes.detection.train import train
 from rice_core.datasets import open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import StoreError, UserError
+from rice_core.ranks import Ranks, join
 from rice_core.spec import EncoderSpec
-from rice_core.train.parallel import World, join
 from rice_core.world.layouts.coco import write_coco
 
 CONFIG = RECIPES["smoke"].training.model_copy(update={"iterations": 8})
 
 
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 class Counter(nn.Module):
@@ -59,7 +59,7 @@ def _encoder(name="oracle"):
 
 
 def _learner(detector, config, folder, seed=1, world=None):
-    return Learner(detector, config, seed=seed, folder=folder, world=world or ALONE)
+    return Learner(detector, config, seed=seed, folder=folder, ranks=world or ALONE)
 
 
 def _stop_at(stop):
@@ -122,8 +122,8 @@ def _rank(rank, images, folder, meeting):
     detector = Silent()
     with join("cpu", init_method=f"file://{meeting}") as world:
         config = CONFIG.model_copy(update={"batch": 4})
-        learner = _learner(detector, config, folder, world=world)
-        settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x", "world": world}
+        learner = _learner(detector, config, folder, ranks=world)
+        settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x", "ranks": world}
         train(_encoder(), [learner], images, config, **settings)
 
 

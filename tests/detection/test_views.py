@@ -21,8 +21,8 @@ from probes.detection.ways import cheapest
 from rice_core.budget import Budget
 from rice_core.datasets import open_dataset
 from rice_core.encoders import load_encoder
+from rice_core.ranks import Ranks
 from rice_core.spec import EncoderSpec
-from rice_core.train.parallel import World
 from rice_core.world.layouts.coco import write_coco
 
 CONFIG = RECIPES["mini"].training.model_copy(update={"views": 3, "flip": True})
@@ -38,7 +38,7 @@ def truth(tmp_path_factory):
 class KeptWork:
     """What `keep_views` needs of a Work, with a cache in a folder."""
 
-    world = World(0, 1, torch.device("cpu"))
+    world = Ranks(0, 1, torch.device("cpu"))
 
     def __init__(self, folder):
         self.folder, self.put = folder, []

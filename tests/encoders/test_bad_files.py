@@ -21,7 +21,7 @@ from rice_core.encoders.base import TorchEncoder
 from rice_core.encoders.preprocess import Preprocess
 from rice_core.encoders.rice import native_trunk
 from rice_core.errors import UserError
-from rice_core.known import KnownEncoders
+from rice_core.measure.known import KnownEncoders
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec
 

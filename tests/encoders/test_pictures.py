@@ -13,10 +13,10 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from rice_core.encode import encode_images
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.images import ImageError, load_image, rgb_image
+from rice_core.measure.encode import encode_images
 from rice_core.spec import EncoderSpec
 
 CLIP = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rice_core.loss.config import LossConfig
+from rice_core.rice.loss.config import LossConfig
 
 Plain = Callable[..., "Answer"]
 

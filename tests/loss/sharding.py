@@ -15,9 +15,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from rice_core.errors import UserError
-from rice_core.loss.centers import ClassCenters
-from rice_core.loss.cluster import cluster_loss
-from rice_core.loss.config import LossConfig
+from rice_core.rice.loss.centers import ClassCenters
+from rice_core.rice.loss.cluster import cluster_loss
+from rice_core.rice.loss.config import LossConfig
 
 
 def run(folder: Path, name: str, case: dict[str, Any], group: Any, rank: int, world: int) -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rice_core.errors import UserError
-from rice_core.loss.centers import ClassCenters
-from rice_core.loss.config import LossConfig
+from rice_core.rice.loss.centers import ClassCenters
+from rice_core.rice.loss.config import LossConfig
 
 LABELS = torch.tensor([[3, -1], [90, 3]])
 

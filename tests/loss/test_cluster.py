@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from rice_core.errors import UserError
-from rice_core.loss.centers import ClassCenters
-from rice_core.loss.cluster import cluster_loss
-from rice_core.loss.config import LossConfig
+from rice_core.rice.loss.centers import ClassCenters
+from rice_core.rice.loss.cluster import cluster_loss
+from rice_core.rice.loss.config import LossConfig
 
 
 def configs() -> st.SearchStrategy[LossConfig]:

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from rice_core.loss.config import LossConfig
-from rice_core.loss.formula import margin_at, region_loss, with_margin
+from rice_core.rice.loss.config import LossConfig
+from rice_core.rice.loss.formula import margin_at, region_loss, with_margin
 
 
 def test_an_arc_margin_turns_by_m_and_goes_on_straight_past_pi() -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from rice_core.errors import UserError
-from rice_core.loss.centers import ClassCenters
-from rice_core.loss.cluster import cluster_loss
-from rice_core.loss.config import LossConfig
-from rice_core.loss.row_adamw import RowAdamW
+from rice_core.rice.loss.centers import ClassCenters
+from rice_core.rice.loss.cluster import cluster_loss
+from rice_core.rice.loss.config import LossConfig
+from rice_core.rice.loss.row_adamw import RowAdamW
 
 SETTINGS: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.1}
 
@@ -91,7 +91,7 @@ def test_repeated_rows_of_accumulated_gradients_are_summed_first() -> None:
 def test_a_large_update_is_the_same_in_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, slabs = start(), start()
     for weight, entries in ((ours, 2**24), (slabs, 6)):
-        monkeypatch.setattr("rice_core.loss.row_adamw._SLAB", entries)
+        monkeypatch.setattr("rice_core.rice.loss.row_adamw._SLAB", entries)
         weight.grad = gradient([0, 5, 2, 1, 3], 0)
         RowAdamW([weight], **SETTINGS).step()
     assert torch.equal(ours, slabs)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rice_core.loss.centers import ClassCenters
-from rice_core.loss.cluster import LossOutput, cluster_loss
-from rice_core.loss.config import LossConfig
+from rice_core.rice.loss.centers import ClassCenters
+from rice_core.rice.loss.cluster import LossOutput, cluster_loss
+from rice_core.rice.loss.config import LossConfig
 
 RANKS = Path(__file__).with_name("sharding.py")
 

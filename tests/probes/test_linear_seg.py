@@ -11,7 +11,7 @@ from probes.label_maps import Panel, contact_sheet, counts, majority, palette
 from probes.linear_seg import Head, LinearSeg, judge, mean_iou
 from rice_core.errors import NotApplicable, UserError
 from rice_core.probe import Read
-from rice_core.stats import mean_clustered
+from rice_core.stats.estimates import mean_clustered
 
 
 def run(encoder, work, seed=0, **params):

@@ -17,7 +17,7 @@ from PIL import Image
 from rice_core.digest import bytes_digest
 from rice_core.record import Artifact, Cell, Evidence, Metric, Record, Scores, Skipped
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
-from rice_core.stats import metric_of
+from rice_core.stats.estimates import metric_of
 from rice_core.store import Store
 
 MINI = DatasetSpec(name="mini", layout="coco", fingerprint="f" * 64)

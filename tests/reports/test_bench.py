@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from reports import Bench, cli
 from rice_core.catalogue import resolve
-from rice_core.encode import encode_images
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.images import load_image
+from rice_core.measure.encode import encode_images
 from rice_core.store import Store
 
 RNG = np.random.default_rng(4)

@@ -20,7 +20,7 @@ from reports.table import Table, Value
 from rice_core.errors import UserError
 from rice_core.record import Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
-from rice_core.stats import Estimate, metric_of
+from rice_core.stats.estimates import Estimate, metric_of
 
 SIGLIP = "siglip=hf:google/siglip-base-patch16-512"
 OTHER = "mine=hf:someone/else"

@@ -16,7 +16,7 @@ from reports.verdicts import checks, verdict
 from reports.versions import versions_of_code
 from rice_core.record import Record
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeRequest, ProbeSpec
-from rice_core.stats import paired
+from rice_core.stats.estimates import paired
 
 RNG = np.random.default_rng(3)
 BASE = RNG.normal(60, 10, 80)

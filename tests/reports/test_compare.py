@@ -7,7 +7,7 @@ from reports.compare import compare
 from reports.render import to_markdown
 from rice_core.errors import UserError
 from rice_core.spec import ProbeSpec
-from rice_core.stats import paired
+from rice_core.stats.estimates import paired
 
 RNG = np.random.default_rng(11)
 BASE = RNG.normal(60, 10, 80)

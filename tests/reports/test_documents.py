@@ -12,12 +12,12 @@ import typer
 from typer.testing import CliRunner
 
 from reports import cli
+from reports.frame import Number, frame_of, numbers
 from reports.groups import groups
 from reports.render import to_latex, to_tidy_csv
 from reports.render.spreadsheet import _MISSING
 from reports.table import Column, Row, Table, Value
 from rice_core.errors import UserError
-from rice_core.frame import Number, frame_of, numbers
 from rice_core.record import Metric, Record
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 import pytest
 
 from reports.site import build, build_site
+from rice_core.disk.temporaries import beside
 from rice_core.errors import UserError
 from rice_core.record import Record, Skipped
 from rice_core.spec import DatasetSpec, ProbeSpec
 from rice_core.store import Store
-from rice_core.temporaries import beside
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 HOSTILE = "<script>alert(1)</script>\"'onload=x&amp; javascript:1 \u202e=cmd|x|"
@@ -210,7 +210,7 @@ def test_what_a_killed_build_left_is_put_right(fake, store, tmp_path):
     before = files_of(out)
     # Killed between the two renames, with the new site beside; a living build writes another one.
     for kind in ("old", "tmp"):
-        code = f"from pathlib import Path; from rice_core.temporaries import beside; print(beside(Path({str(out)!r}), {kind!r}))"
+        code = f"from pathlib import Path; from rice_core.disk.temporaries import beside; print(beside(Path({str(out)!r}), {kind!r}))"
         left = Path(
             subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
         )

@@ -12,7 +12,7 @@ from reports.site.record_page import _facts
 from reports.used import apart, replaced, replaced_in
 from rice_core.record import Cell, Evidence, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, Param, ProbeSpec
-from rice_core.stats import metric_of
+from rice_core.stats.estimates import metric_of
 
 DATA = DatasetSpec(name="d", layout="coco", fingerprint="f" * 64)
 TOKENS = ProbeSpec(name="tokens", version=1, params={"images": 64, "perplexity": 1000.0})

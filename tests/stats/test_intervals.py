@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from statsmodels.stats.proportion import proportion_confint
 
-from rice_core.intervals import bounded_interval, design_effect, hits_interval, pooled_interval, t_interval
 from rice_core.record import Metric
-from rice_core.stats import across_seeds, bootstrap, mean_clustered
+from rice_core.stats.estimates import across_seeds, bootstrap, mean_clustered
+from rice_core.stats.intervals import bounded_interval, design_effect, hits_interval, pooled_interval, t_interval
 
 PERCENT = (0.0, 100.0)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from rice_core.ratios import mean_of_ratios
-from rice_core.stats import mean_clustered
+from rice_core.stats.estimates import mean_clustered
+from rice_core.stats.ratios import mean_of_ratios
 
 
 def balanced(hit, label, cluster):

@@ -15,7 +15,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.power import TTestPower
 
 from rice_core.record import Metric, Scores
-from rice_core.stats import (
+from rice_core.stats.estimates import (
     across_seeds,
     bootstrap,
     mean_clustered,
@@ -242,5 +242,5 @@ def test_degenerate_seeds():
 
 
 def test_reports_can_import_it_without_torch_or_scipy_stats():
-    code = "import sys, rice_core.stats, rice_core.ratios; sys.exit('torch' in sys.modules or 'scipy.stats' in sys.modules)"
+    code = "import sys, rice_core.stats.estimates, rice_core.stats.ratios; sys.exit('torch' in sys.modules or 'scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from rice_core.digest import bytes_digest
-from rice_core.regions import MANIFEST, Bank, RegionManifest, Shard
+from rice_core.rice.regions import MANIFEST, Bank, RegionManifest, Shard
 
 
 def write_shards(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rice_core.errors import UserError
-from rice_core.train.captions import WORD_IDS, caption_tokenizer
+from rice_core.rice.captions import WORD_IDS, caption_tokenizer
 
 
 def test_words_are_hashed_without_case_or_signs_and_padded() -> None:
@@ -35,7 +35,7 @@ def test_words_use_all_their_ids_and_never_padding() -> None:
 
 
 def test_words_have_the_same_ids_in_every_process() -> None:
-    code = "from rice_core.train.captions import Words; print(Words()('bafo and gilade', 4))"
+    code = "from rice_core.rice.captions import Words; print(Words()('bafo and gilade', 4))"
     said = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": "7"}
     ).stdout

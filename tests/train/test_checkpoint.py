@@ -10,10 +10,10 @@ import torch
 from torch.distributed.checkpoint import state_dict_saver
 
 from rice_core.errors import StoreError, UserError
+from rice_core.ranks import Ranks
 from rice_core.train.checkpoint import STATE, Checkpoints, State
-from rice_core.train.parallel import World
 
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def tensors(step: int) -> dict[str, torch.Tensor]:

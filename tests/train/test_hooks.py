@@ -14,8 +14,8 @@ from training import last_checkpoint, losses, run, tiny
 
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
+from rice_core.rice.config import ProbeHook
 from rice_core.spec import EncoderSpec
-from rice_core.train.config import ProbeHook
 from rice_core.train.metrics import MetricsLog
 from rice_core.world.layouts.coco import write_coco
 

@@ -10,12 +10,14 @@ import pytest
 from shards import write_shards
 from training import run, tiny
 
+from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError
-from rice_core.temporaries import beside
 
 
 def left_by_a_dead_process(path: Path) -> Path:
-    code = f"from pathlib import Path; from rice_core.temporaries import beside; print(beside(Path({str(path)!r})))"
+    code = (
+        f"from pathlib import Path; from rice_core.disk.temporaries import beside; print(beside(Path({str(path)!r})))"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return Path(done.stdout.strip())
 

@@ -19,10 +19,10 @@ from shards import draw, write_samples, write_shards
 
 from rice_core.errors import UserError
 from rice_core.model.vit import ViTConfig
-from rice_core.regions import Bank, read_region_manifest
-from rice_core.train.batch import Batch
-from rice_core.train.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
-from rice_core.train.loader import RegionLoader
+from rice_core.rice.batch import Batch
+from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
+from rice_core.rice.loader import RegionLoader
+from rice_core.rice.regions import Bank, read_region_manifest
 
 SIDE, PATCH = 32, 8
 BANKS = {

@@ -9,13 +9,13 @@ from shards import write_shards
 
 from rice_core.encoders.rice import save_rice
 from rice_core.errors import UserError
-from rice_core.loss.row_adamw import RowAdamW
 from rice_core.model.vit import ViT, ViTConfig
-from rice_core.regions import read_region_manifest
-from rice_core.train.config import TrainConfig
-from rice_core.train.loader import RegionLoader
-from rice_core.train.objectives import build_objective
-from rice_core.train.start import initial_trunk
+from rice_core.rice.config import TrainConfig
+from rice_core.rice.loader import RegionLoader
+from rice_core.rice.loss.row_adamw import RowAdamW
+from rice_core.rice.objectives import build_objective
+from rice_core.rice.regions import read_region_manifest
+from rice_core.rice.start import initial_trunk
 
 
 @pytest.fixture(scope="module")

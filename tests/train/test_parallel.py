@@ -14,11 +14,11 @@ from shards import write_shards
 from training import losses, no_pictures, run, run_ranks, tiny  # noqa: F401
 
 from rice_core.errors import UserError
-from rice_core.regions import RegionManifest
-from rice_core.train.config import TrainConfig
+from rice_core.ranks import join
+from rice_core.rice.config import TrainConfig
+from rice_core.rice.objectives import Objective, build_objective
+from rice_core.rice.regions import RegionManifest
 from rice_core.train.metrics import MetricsLog
-from rice_core.train.objectives import Objective, build_objective
-from rice_core.train.parallel import join
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,18 @@ from typer.testing import CliRunner
 from rice_core.cli import build_app
 from rice_core.digest import file_digest
 from rice_core.errors import UserError
+from rice_core.measure.run import Settings
 from rice_core.progress import Progress
-from rice_core.recipes import NAMES, recipe
-from rice_core.recipes.choose import best_rate, long_enough, skill_of
-from rice_core.recipes.compute import training_flops
-from rice_core.recipes.mini import OBJECTIVES, SCALES, curation, objective, training
-from rice_core.recipes.run import Workshop, run_study
-from rice_core.recipes.study import training_digest
-from rice_core.regions import MANIFEST
-from rice_core.run import Settings
+from rice_core.rice.config import TrainConfig
+from rice_core.rice.launch import train
+from rice_core.rice.recipes import NAMES, recipe
+from rice_core.rice.recipes.choose import best_rate, long_enough, skill_of
+from rice_core.rice.recipes.compute import training_flops
+from rice_core.rice.recipes.mini import OBJECTIVES, SCALES, curation, objective, training
+from rice_core.rice.recipes.run import Workshop, run_study
+from rice_core.rice.recipes.study import training_digest
+from rice_core.rice.regions import MANIFEST
 from rice_core.store import Store
-from rice_core.train.config import TrainConfig
-from rice_core.train.launch import train
 from rice_core.train.metrics import HELD_OUT
 from rice_core.world.mini import World
 
@@ -312,7 +312,7 @@ def test_what_a_killed_run_still_trains_is_waited_for(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys, time; from pathlib import Path; from rice_core.files import held\n"
+            "import sys, time; from pathlib import Path; from rice_core.disk.files import held\n"
             "with held(Path(sys.argv[1])): print(flush=True); time.sleep(4)",
             str(folder / ".lock"),
         ],

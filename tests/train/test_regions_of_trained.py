@@ -12,10 +12,10 @@ from training import no_pictures, run, tiny  # noqa: F401
 from rice_core.encoders.regions import RegionEncoder
 from rice_core.errors import UserError
 from rice_core.model.vit import PRESETS
-from rice_core.regions import read_region_manifest
-from rice_core.train.config import ModelConfig, TrainConfig
-from rice_core.train.loader import RegionLoader
-from rice_core.train.objectives import build_objective
+from rice_core.rice.config import ModelConfig, TrainConfig
+from rice_core.rice.loader import RegionLoader
+from rice_core.rice.objectives import build_objective
+from rice_core.rice.regions import read_region_manifest
 
 VIT = {"width": 16, "depth": 3, "heads": 2, "patch": 8, "resolution": 32}
 ONE_STEP = [{"resolution": 32, "samples": 8}]

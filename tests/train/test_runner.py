@@ -22,10 +22,10 @@ from torch import nn
 from training import FORK, assert_same_bits, last_checkpoint, losses, no_pictures, run, tiny  # noqa: F401
 
 from rice_core.errors import UserError
-from rice_core.train.config import TrainConfig, load_train_config
+from rice_core.rice.config import TrainConfig, load_train_config
+from rice_core.rice.objectives import build_objective
+from rice_core.rice.schedule import legs, rate_at
 from rice_core.train.metrics import MetricsLog
-from rice_core.train.objectives import build_objective
-from rice_core.train.schedule import legs, rate_at
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +322,7 @@ def test_activations_that_are_computed_again_are_the_same(data: Path, tmp_path: 
 
 def test_decay_moves_matrices_alone(data: Path, tmp_path: Path) -> None:
     """One step at a rate so small that only decay shows."""
-    from rice_core.regions import read_region_manifest
+    from rice_core.rice.regions import read_region_manifest
 
     config = tiny(
         data,

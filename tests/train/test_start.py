@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from shards import write_shards
 
-from rice_core.regions import read_region_manifest
-from rice_core.train.config import TrainConfig
-from rice_core.train.loader import RegionLoader
-from rice_core.train.start import SIZE, initial_trunk
+from rice_core.rice.config import TrainConfig
+from rice_core.rice.loader import RegionLoader
+from rice_core.rice.regions import read_region_manifest
+from rice_core.rice.start import SIZE, initial_trunk
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from shards import draw, write_samples, write_shards
 
 from rice_core.errors import UserError
-from rice_core.regions import Bank, RegionManifest, Shard, read_region_manifest
-from rice_core.train.streams import START, Damaged, Position, RawSample, Stream, check_shards, deal, read_shard
+from rice_core.rice.regions import Bank, RegionManifest, Shard, read_region_manifest
+from rice_core.rice.streams import START, Damaged, Position, RawSample, Stream, check_shards, deal, read_shard
 
 SAMPLES, SHARDS, V = 24, 6, 3
 ORDER = [0, 12, 18, 6, 5, 23, 17, 11, 1, 7]

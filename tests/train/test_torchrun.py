@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from rice_core.cli import build_app
 from rice_core.errors import UserError
 from rice_core.progress import Progress
-from rice_core.recipes.run import Workshop
+from rice_core.rice.recipes.run import Workshop
 from rice_core.store import Store
 
 
@@ -37,7 +37,7 @@ def test_the_launcher_of_the_command_line_is_a_recipes(tmp_path: Path, monkeypat
         seen.append(workshop.launcher)
         raise UserError("seen")
 
-    monkeypatch.setattr("rice_core.recipes.recipe", recipe)
+    monkeypatch.setattr("rice_core.rice.recipes.recipe", recipe)
     words = ["run", "mini:losses", "--device", "cpu", "--store", str(tmp_path)]
     for more in ([], ["--launcher", "torchrun --nproc-per-node 8"]):
         assert str(CliRunner().invoke(build_app(), [*words, *more]).exception) == "seen"

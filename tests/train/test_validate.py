@@ -16,13 +16,13 @@ from torch import nn
 from training import assert_same_bits, last_checkpoint, losses, no_pictures, run, run_ranks, tiny  # noqa: F401
 
 from rice_core.errors import UserError
-from rice_core.regions import read_region_manifest
-from rice_core.train.config import load_train_config
-from rice_core.train.learner import UNTRAINED, Learner
-from rice_core.train.loader import RegionLoader
+from rice_core.ranks import join
+from rice_core.rice.config import load_train_config
+from rice_core.rice.learner import UNTRAINED, Learner
+from rice_core.rice.loader import RegionLoader
+from rice_core.rice.objectives import build_objective
+from rice_core.rice.regions import read_region_manifest
 from rice_core.train.metrics import MetricsLog
-from rice_core.train.objectives import build_objective
-from rice_core.train.parallel import join
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rice_core.datasets.geometry import cell_shares
-from rice_core.visibility import box_shares, visible_patches
+from rice_core.model.visibility import box_shares, visible_patches
 
 boxes = st.lists(st.tuples(*[st.integers(-10, 34)] * 4), min_size=1, max_size=5)
 grids = st.tuples(st.integers(1, 7), st.integers(1, 7))

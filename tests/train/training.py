@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rice_core.train.config import TrainConfig
-from rice_core.train.launch import train
+from rice_core.rice.config import TrainConfig
+from rice_core.rice.launch import train
 from rice_core.train.metrics import MetricsLog
 
 FORK = multiprocessing.get_context("fork")

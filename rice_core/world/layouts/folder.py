@@ -21,11 +21,11 @@ import numpy as np
 from PIL import Image
 
 from rice_core.digest import bytes_digest, file_digest, json_digest
+from rice_core.disk.files import refuse_links
+from rice_core.disk.temporaries import beside, sweep_beside
 from rice_core.errors import UserError
-from rice_core.files import refuse_links
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
-from rice_core.temporaries import beside, sweep_beside
 from rice_core.workers import pool_of
 from rice_core.world.captions import write_caption
 from rice_core.world.layouts.annotations import Drawn, syllable_annotations, thing_annotation

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rice_core.disk.temporaries import beside, sweep_beside
 from rice_core.errors import UserError
-from rice_core.temporaries import beside, sweep_beside
 from rice_core.world.layouts.annotations import run_lengths
 from rice_core.world.scenes import Scene, Thing, draw_scene
 from rice_core.world.shapes import Level

@@ -1,0 +1,1 @@
+"""What is written survives: atomic files, sealed JSON, temporaries that are swept, paths without machines."""

@@ -1,0 +1,285 @@
+"""One loaded encoder on one data set: measures its cells, one record each."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rice_core.datasets import Dataset
+from rice_core.datasets.left_out import because
+from rice_core.datasets.regions import CROWDS_ALONE
+from rice_core.digest import json_digest
+from rice_core.encoders import load_encoder
+from rice_core.errors import NotApplicable, StoreError, UserError, did_you_mean
+from rice_core.measure.extract import Extractor
+from rice_core.measure.known import Identity
+from rice_core.measure.provenance import commit, feature_code, libraries, number_code, number_modules
+from rice_core.measure.work import CellWork
+from rice_core.probe import Live, Probe, Sibling
+from rice_core.ranks import Ranks
+from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
+from rice_core.spec import EncoderSpec
+
+if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
+    from rice_core.measure.cache import FeatureCache
+    from rice_core.progress import Progress
+    from rice_core.store import Store
+
+_WORDS = {"suite": "several data sets (a folder of Roboflow exports)"}
+
+
+class Subject:
+    """An encoder, loaded and on its device.
+
+    Raises:
+        UserError: it cannot be loaded, or there is no such device.
+    """
+
+    def __init__(self, spec: EncoderSpec, device: str) -> None:
+        self.encoder = load_encoder(spec).to(pick_device(device))
+        self.identity = Identity(weights=self.encoder.weights_digest(), architecture=self.encoder.architecture_digest())
+
+    def evidence(self, probe: Probe, data: str) -> Evidence:
+        """What a number of this encoder under `probe` is made from."""
+        encoder = self.encoder
+        source = encoder.spec.source
+        head, dirty = commit(number_modules(type(probe), source))
+        return Evidence(
+            weights=self.identity.weights,
+            architecture=self.identity.architecture,
+            data=data,
+            code=number_code(type(probe), source),
+            shared_code=number_code(type(probe)),
+            commit=head,
+            dirty=dirty,
+            libraries=libraries(type(probe)),
+            device=_device_name(encoder.device),
+            n_params=encoder.n_params,
+            dim=encoder.dim,
+            patch=encoder.patch,
+            resolution=encoder.spec.resolution or (0, 0),
+            encoder_facts=dict(getattr(encoder, "facts", {})),
+        )
+
+
+class Measurer:
+    """Measures cells of one subject on one data set; close it to drop what was decoded ahead.
+
+    Args:
+        probes: all that will be asked, so that one forward pass can serve several.
+        files: sha256 of each image file by sample id. data: digest of the whole set.
+        debug: let an unexpected error escape instead of recording it.
+        ranks: the ranks that help with trainings (rice_core.measure.follow); None is this process alone.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        dataset: Dataset,
+        probes: Sequence[Probe],
+        *,
+        store: Store,
+        cache: FeatureCache,
+        progress: Progress,
+        files: dict[str, str],
+        data: str,
+        batch: int,
+        workers: int,
+        debug: bool,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self._subject, self._dataset, self._data = subject, dataset, data
+        self._store, self._progress, self._debug = store, progress, debug
+        self._workers, self._ranks = workers, ranks or Ranks(0, 1, subject.encoder.device)
+        self._extractor = Extractor(
+            subject.encoder,
+            dataset,
+            cache,
+            files=files,
+            code=feature_code(subject.encoder.spec.source),
+            batch=batch,
+            workers=workers,
+            dense_too=_dense_wanted(probes),
+        )
+
+    def close(self) -> None:
+        """See the class."""
+        self._extractor.close()
+
+    def measure(
+        self, cell: Cell, probe: Probe, others: Sequence[tuple[Cell, Probe]] = ()
+    ) -> tuple[Record, Scores | None]:
+        """The record of a cell, whatever came of it, and its per-sample scores; artifacts are in the store already.
+
+        Args:
+            others: cells that will be measured after this one.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        evidence = self._subject.evidence(probe, self._data)
+        began, images, encoding = time.perf_counter(), self._extractor.images, self._extractor.seconds
+        work = CellWork(
+            cell,
+            self._dataset,
+            self._extractor,
+            self._store,
+            self._progress,
+            made_from=evidence.reuse_key(),
+            workers=self._workers,
+            ranks=self._ranks,
+            siblings=siblings_of(probe, others, evidence.reuse_key(), self._store),
+        )
+        helped = self._ranks.size > 1 and probe.trains
+        try:
+            self._check_applicable(cell, probe)
+            if helped:
+                self._ranks.agree((cell.id, evidence.reuse_key(), [other.id for other, _ in others]))
+            with seeded(cell.seed):
+                outcome = self._run(probe, cell, work)
+        except NotApplicable as reason:
+            return _without_number(cell, "not_applicable", str(reason), evidence, self._skipped(work)), None
+        except StoreError:
+            raise
+        except UserError as error:
+            if helped:  # the others may be in the middle of a step that only we have left: nobody could go on
+                raise
+            return _without_number(cell, "failed", str(error), evidence, self._skipped(work)), None
+        except Exception as error:
+            if self._debug or helped:
+                raise
+            return _without_number(cell, "failed", _unexpected(error), evidence, self._skipped(work)), None
+        fresh = self._extractor.images - images
+        record = Record(
+            cell=cell,
+            status="done",
+            metrics=outcome.metrics,
+            artifacts=outcome.artifacts,
+            assumptions=outcome.assumptions,
+            used={name: value for name, value in outcome.used.items() if cell.probe.params.get(name) != value},
+            evidence=evidence,
+            taints=_taints(cell, evidence),
+            skipped=self._skipped(work),
+            notes=self._dataset.notes,
+            seconds=round(time.perf_counter() - began, 3),
+            images_per_second=round(fresh / max(self._extractor.seconds - encoding, 1e-9), 2) if fresh else None,
+            created=now(),
+        )
+        return record, outcome.scores
+
+    def _run(self, probe: Probe, cell: Cell, work: CellWork) -> Outcome:
+        try:
+            return probe.run(self._subject.encoder, seed=cell.seed, work=work)
+        except NotApplicable as reason:
+            raise NotApplicable(f"{reason}{because(self._skipped(work))}") from reason
+
+    def _skipped(self, work: CellWork) -> tuple[Skipped, ...]:
+        return tuple(dict.fromkeys((*self._dataset.skipped, *work.skipped.values())))
+
+    def _check_applicable(self, cell: Cell, probe: Probe) -> None:
+        lacking = " and ".join(_WORDS.get(thing, thing) for thing in sorted(probe.data - self._dataset.provides))
+        if lacking:
+            reason = f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have"
+            raise NotApplicable(reason + (_crowds_alone(self._dataset) or because(self._dataset.skipped)))
+        lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))
+        if lacking:
+            raise NotApplicable(f"{probe.name} needs {lacking}, which {cell.encoder.title} does not give")
+
+
+def _crowds_alone(dataset: Dataset) -> str:
+    """What to add where every region of a data set is a crowd, which is hardly ever meant."""
+    samples = [sample for split in dataset.splits.values() for sample in split]
+    crowds = sum(len(sample.crowds) for sample in samples)
+    if not crowds or any(sample.regions for sample in samples):
+        return ""
+    return f": it has no object, only {crowds} crowd regions (iscrowd 1); {CROWDS_ALONE}"
+
+
+def siblings_of(
+    probe: Probe, others: Sequence[tuple[Cell, Probe]], made_from: Sequence[str], store: Store
+) -> tuple[Sibling, ...]:
+    """The other cells that passes of the encoder can be shared with."""
+    if not isinstance(probe, Live):
+        return ()
+    # What can share is of one class, so made by the same code.
+    digest = json_digest(list(made_from))
+    return tuple(
+        Sibling(other, cell.seed, store.unfinished(cell.id, digest))
+        for cell, other in others
+        if probe.shares_with(other)
+    )
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` becomes cuda, mps or cpu.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        near = did_you_mean(wanted, ("auto", "cpu", "cuda", "mps"), {"gpu": "cuda"})
+        raise UserError(f"There is no device {wanted!r} here ({reason}); {near}use --device cpu.") from None
+    return wanted
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _dense_wanted(probes: Sequence[Probe]) -> dict[str, int]:
+    """Images of each split whose patch tokens will be read."""
+    wanted: dict[str, int] = {}
+    for probe in probes:
+        for read in probe.reads:
+            if read.view == "dense":
+                wanted[read.split] = max(wanted.get(read.split, 0), read.most or 1 << 62)
+    return wanted
+
+
+def _without_number(cell: Cell, status: str, reason: str, evidence: Evidence, skipped: tuple[Skipped, ...]) -> Record:
+    body = {"cell": cell, "status": status, "error": reason, "evidence": evidence, "skipped": skipped, "created": now()}
+    return Record.model_validate(body)
+
+
+def _unexpected(error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{where.name}, line {where.lineno}"
+    return f"{type(error).__name__}: {error} ({place}); run again with --debug for the traceback."
+
+
+def _taints(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
+    taints = [f"limit {cell.limit}"] if cell.limit is not None else []
+    return (*taints, "uncommitted code") if evidence.dirty else tuple(taints)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Global generators seeded after the encoder was built (building one consumes them), and put back afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.random.set_rng_state(states[2])
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

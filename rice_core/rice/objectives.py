@@ -1,0 +1,300 @@
+"""What is learnt: `rice`, `mlcd` and `siglip` on one trunk and one kind of data, so that encoders differ in objective alone.
+
+    rice     every region's embedding against its cluster (objects) or its tokens (text): Eq. 3 and 4 of the paper
+    mlcd     the class embedding against the set of all labels in the image: the same clusters, tokens and loss, no regions
+    siglip   the class embedding against a caption's, pairwise sigmoid loss (Zhai et al. 2023, Eq. 1)
+
+Shapes: B images, N regions an image, R = B*N, M labels a region, L labels or tokens an image, D embedding width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+from torch.distributed.nn.functional import all_gather
+
+from rice_core.errors import UserError
+from rice_core.model.regions import RegionViT
+from rice_core.model.vit import ViT
+from rice_core.rice.batch import Batch
+from rice_core.rice.captions import caption_tokenizer
+from rice_core.rice.config import TrainConfig
+from rice_core.rice.loss.centers import ClassCenters
+from rice_core.rice.loss.cluster import LossOutput, cluster_loss
+from rice_core.rice.regions import REGION_TYPES, RegionManifest
+from rice_core.rice.start import initial_trunk
+
+Group = Any
+"""A torch process group; None is one process."""
+
+
+class Objective(Protocol):
+    """A network, the banks of class centers beside it, and the loss between them.
+
+    `network` is what DDP or FSDP2 wraps: every rank has all of it and gradients are averaged. `banks` are sharded over
+    ranks by rows, never averaged, and have an optimizer of their own.
+    """
+
+    network: Network
+    banks: dict[str, ClassCenters]
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        """What the parts of the loss are divided by, by name: the weight of what counts in this rank's batch."""
+
+    def loss(self, outputs: Any, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None) -> LossOutput:
+        """The same value on every rank; the gradient is right once gradients of `network` are averaged over ranks.
+
+        Args:
+            totals: of a step in several batches: their `weights`, added up over batches and ranks. Then the losses of the
+                batches, and their gradients, add up to those of the step. None: the batch is all of it.
+        """
+
+
+def build_objective(config: TrainConfig, manifest: RegionManifest, *, group: Group = None) -> Objective:
+    """The objective of a configuration over the classes of a curated folder, drawn from the configuration's seed.
+
+    Raises:
+        UserError: the folder lacks a bank that the objective needs, or `init_from` does not fit the trunk.
+    """
+    with torch.random.fork_rng(devices=()):
+        trunk = initial_trunk(config, manifest)
+        match config.objective.name:
+            case "rice":
+                return Rice(config, manifest, trunk, group)
+            case "mlcd":
+                return Mlcd(config, manifest, trunk, group)
+            case "siglip":
+                return Siglip(config, trunk, group)
+
+
+class Network(nn.Module):
+    """The trunk with region attention and, where asked for, a training-only projection of the embeddings."""
+
+    mean_3: torch.Tensor
+    std_3: torch.Tensor
+
+    def __init__(self, config: TrainConfig, trunk: ViT, width: int | None) -> None:
+        super().__init__()
+        model = config.model
+        self.vit = RegionViT(
+            trunk,
+            layers=model.layers,
+            mode=model.region_mode if config.objective.name == "rice" else "shared",
+            checkpoint_activations=config.checkpoint_activations,
+        )
+        self.projection = nn.Linear(trunk.config.width, width, bias=False) if width else nn.Identity()
+        self.dim = width or trunk.config.width
+        self.register_buffer("mean_3", torch.tensor(config.mean), persistent=False)
+        self.register_buffer("std_3", torch.tensor(config.std), persistent=False)
+
+    @property
+    def trunk(self) -> ViT:
+        return self.vit.trunk
+
+    def normalize(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
+        """uint8 -> model space."""
+        return (pixels_B3HW.float() / 255 - self.mean_3[:, None, None]) / self.std_3[:, None, None]
+
+
+class RegionNetwork(Network):
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(B, N, D): an embedding a region."""
+        out = self.vit(self.normalize(batch.pixels_B3HW), batch.visible_BNP)
+        return cast(torch.Tensor, self.projection(out.regions_BND))
+
+
+class ImageNetwork(Network):
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(B, D): an embedding an image."""
+        return cast(torch.Tensor, self.projection(self.vit(self.normalize(batch.pixels_B3HW)).cls_BD))
+
+
+class CaptionNetwork(ImageNetwork):
+    """Image and text towers, with SigLIP's learned temperature and bias."""
+
+    def __init__(self, config: TrainConfig, trunk: ViT, vocabulary: int) -> None:
+        objective = config.objective
+        width = objective.text_width
+        super().__init__(config, trunk, width)
+        self.words = nn.Embedding(vocabulary, width, padding_idx=0)
+        self.places = nn.Parameter(torch.randn(objective.text_tokens, width) * 0.01)
+        layer = nn.TransformerEncoderLayer(
+            width, objective.text_heads, 4 * width, 0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.text = nn.TransformerEncoder(layer, objective.text_depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        nn.init.normal_(self.words.weight, std=0.02)
+        # Zhai et al. start at temperature 10 and bias -10, so that the many negatives do not dominate at first.
+        # One element each, not none: FSDP2 shards along the first dimension.
+        self.log_scale = nn.Parameter(torch.tensor([math.log(10.0)]))
+        self.bias = nn.Parameter(torch.tensor([-10.0]))
+
+    def forward(self, batch: Batch) -> Pairs:  # type: ignore[override]
+        padding_BL = batch.caption_BL == 0
+        # A caption without a token would attend to nothing.
+        padding_BL = padding_BL & ~padding_BL.all(dim=1, keepdim=True)
+        x_BLD = self.words(batch.caption_BL) + self.places[: batch.caption_BL.shape[1]]
+        x_BLD = self.text(x_BLD, src_key_padding_mask=padding_BL)
+        shown_BL1 = (~padding_BL).unsqueeze(-1).to(x_BLD.dtype)
+        text_BD = (x_BLD * shown_BL1).sum(dim=1) / shown_BL1.sum(dim=1)
+        return Pairs(super().forward(batch), text_BD, self.log_scale.exp().squeeze(0), self.bias.squeeze(0))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Embeddings of images and captions, pair b in row b of both."""
+
+    image_BD: torch.Tensor
+    text_BD: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor
+
+
+class Rice:
+    """Region cluster discrimination."""
+
+    def __init__(self, config: TrainConfig, manifest: RegionManifest, trunk: ViT, group: Group) -> None:
+        self.network: Network = RegionNetwork(config, trunk, config.model.projection)
+        self.banks = _banks(config, manifest, REGION_TYPES, self.network.dim, group)
+        self._config, self._group = config.objective, group
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        labelled_BN = (batch.labels_BNM >= 0).any(dim=-1)
+        return {
+            name: float((batch.weight_BN * labelled_BN * (batch.type_BN == _type(name))).sum()) for name in self.banks
+        }
+
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
+    ) -> LossOutput:
+        x_RD, type_R = outputs.flatten(0, 1), batch.type_BN.flatten()
+        labels_RM, weight_R = batch.labels_BNM.flatten(0, 1), batch.weight_BN.flatten()
+        parts = {}
+        for name, bank in self.banks.items():
+            rows = ((type_R == _type(name)) & (weight_R > 0)).nonzero()[:, 0]
+            parts[name] = cluster_loss(
+                x_RD[rows],
+                labels_RM[rows],
+                weight_R[rows],
+                bank,
+                self._config.loss,
+                step=step,
+                mean_reduction=_world(self._group) > 1,
+                weight_total=_total(totals, name, outputs),
+            )
+        return _sum(parts, cast(dict[str, float], self._config.type_weights))
+
+
+class Mlcd:
+    """Multi-label cluster discrimination of whole images (An et al. 2024), over the labels that their regions have."""
+
+    def __init__(self, config: TrainConfig, manifest: RegionManifest, trunk: ViT, group: Group) -> None:
+        self.network: Network = ImageNetwork(config, trunk, config.model.projection)
+        types = REGION_TYPES if config.objective.image_labels == "regions" else ("image",)
+        self.banks = _banks(config, manifest, types, self.network.dim, group)
+        self._config, self._group = config.objective, group
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {name: float((_image_labels(batch, name) >= 0).any(dim=1).sum()) for name in self.banks}
+
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
+    ) -> LossOutput:
+        parts = {}
+        for name, bank in self.banks.items():
+            labels_BL = _image_labels(batch, name)
+            parts[name] = cluster_loss(
+                outputs,
+                labels_BL,
+                (labels_BL >= 0).any(dim=1).to(torch.float32),
+                bank,
+                self._config.loss,
+                step=step,
+                mean_reduction=_world(self._group) > 1,
+                weight_total=_total(totals, name, outputs),
+            )
+        return _sum(parts, cast(dict[str, float], self._config.type_weights))
+
+
+class Siglip:
+    """Sigmoid loss of image-caption pairs."""
+
+    def __init__(self, config: TrainConfig, trunk: ViT, group: Group) -> None:
+        vocabulary = caption_tokenizer(config.objective.tokenizer).size
+        self.network: Network = CaptionNetwork(config, trunk, vocabulary)
+        self.banks: dict[str, ClassCenters] = {}
+        self._group = group
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {"pairs": float(len(batch.caption_BL))}
+
+    def loss(self, outputs: Pairs, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None) -> LossOutput:
+        if not batch.caption_BL.shape[1]:
+            raise UserError("the curated folder has no captions; curate it with --captions, or train rice or mlcd.")
+        image_BD, text_BD = F.normalize(outputs.image_BD.float(), dim=-1), F.normalize(outputs.text_BD.float(), dim=-1)
+        world, own = _world(self._group), len(image_BD)
+        everyone_GD, first = text_BD, 0
+        if world > 1:
+            everyone_GD = torch.cat(all_gather(text_BD, group=self._group))  # type: ignore[no-untyped-call]
+            first = dist.get_rank(self._group) * own
+        logits_BG = image_BD @ everyone_GD.T * outputs.scale + outputs.bias
+        sign_BG = -torch.ones_like(logits_BG)
+        rows = torch.arange(own, device=logits_BG.device)
+        sign_BG[rows, first + rows] = 1
+        # Averaged over ranks with the gradients, this is the mean over all images.
+        local = -F.logsigmoid(sign_BG * logits_BG).sum() / (own if totals is None else totals["pairs"] / world)
+        top1 = (logits_BG.argmax(dim=1) == first + rows).float().mean()
+        stats = torch.stack([local.detach(), top1, outputs.scale.detach(), outputs.bias.detach()])
+        if world > 1:
+            dist.all_reduce(stats, group=self._group)
+            stats = stats / world
+        named = dict(zip(("loss", "top1", "scale", "bias"), stats, strict=True))
+        # The value is everyone's, the gradient its own.
+        return LossOutput(local + (named.pop("loss") - local.detach()), named)
+
+
+def _sum(parts: dict[str, LossOutput], weights: dict[str, float]) -> LossOutput:
+    """The weighted sum of the banks' losses, their statistics side by side."""
+    total = torch.stack([weights.get(name, 1.0) * part.loss for name, part in parts.items()]).sum()
+    stats = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.stats.items()}
+    return LossOutput(total, stats | {f"{name}/loss": part.loss.detach() for name, part in parts.items()})
+
+
+def _type(bank: str) -> int:
+    """The region type that a bank's classes are of, as batches write it."""
+    return REGION_TYPES.index(cast(Any, bank))
+
+
+def _image_labels(batch: Batch, bank: str) -> torch.Tensor:
+    """(B, L)"""
+    return {"object": batch.image_objects_BL, "ocr": batch.image_tokens_BL, "image": batch.image_clusters_BL}[bank]
+
+
+def _total(totals: Mapping[str, float] | None, name: str, like: torch.Tensor) -> torch.Tensor | None:
+    return None if totals is None else torch.tensor(totals[name], device=like.device)
+
+
+def _banks(
+    config: TrainConfig, manifest: RegionManifest, types: tuple[str, ...], dim: int, group: Group
+) -> dict[str, ClassCenters]:
+    """The banks that the folder has of those wanted; a folder without text has no `ocr` bank."""
+    found = {name: manifest.banks[name] for name in types if name in manifest.banks}
+    if not found:
+        raise UserError(
+            f"the curated folder has labels for {', '.join(sorted(manifest.banks)) or 'nothing'} and "
+            f"{config.objective.name} needs {' or '.join(types)}; curate it again with what is missing."
+        )
+    return {
+        name: ClassCenters(bank.classes, dim, group=group, seed=config.seed * 1009 + number)
+        for number, (name, bank) in enumerate(found.items())
+    }
+
+
+def _world(group: Group) -> int:
+    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1

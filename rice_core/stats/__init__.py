@@ -1,0 +1,1 @@
+"""Error bars: of means over clustered samples, of ratios and of differences."""
