@@ -16,17 +16,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save
 
 from rice_core.budget import Budget
+from rice_core.bundle import Bundle
 from rice_core.disk.files import first_link, is_plain, refuse_links, write_atomically
 from rice_core.disk.sealed import Damaged, Unsealed, read_arrays, seal_arrays
-
-if TYPE_CHECKING:
-    from rice_core.bundle import Bundle
 from rice_core.store import Store
 
 _KEY = re.compile(r"[0-9a-f]{64}")
