@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote, unquote
 
 from pydantic import (
     BaseModel,
@@ -33,24 +33,16 @@ from pydantic import (
 
 from rice_core.disk.paths import folder_name
 from rice_core.errors import UserError, did_you_mean
+from rice_core.shorthand import DTYPES, as_param, encoder_field, settings, sound
 
 Source = Literal["hf", "timm", "open_clip", "rice", "synthetic"]
 SOURCES: tuple[str, ...] = ("hf", "timm", "open_clip", "rice", "synthetic")
 DType = Literal["float32", "bfloat16", "float16"]
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic"]
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 """Red, green, blue, of pixels in [0, 1]."""
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Deviations = tuple[_Positive, _Positive, _Positive]
-_SETTINGS = ("res", "layers", "norm", "dtype", "pad", "weights", "mean", "std", "interpolation")
-_SETTING_WORDS = {
-    "resolution": "res",
-    "size": "res",
-    "norm_last": "norm",
-    "precision": "dtype",
-    "checkpoint": "weights",
-}
 _SOURCE_WORDS = {"huggingface": "hf", "transformers": "hf", "openclip": "open_clip", "ricebench": "rice"}
 _LATER = frozenset({"weights", "mean", "std", "interpolation"})
 """Fields of `EncoderSpec` that the first stores do not know."""
@@ -144,7 +136,7 @@ class EncoderSpec(Frozen):
         if self.norm_last is not None:
             query.append(f"norm={int(self.norm_last)}")
         if self.dtype != "float32":
-            query.append("dtype=" + {v: k for k, v in _DTYPES.items()}[self.dtype])
+            query.append("dtype=" + {v: k for k, v in DTYPES.items()}[self.dtype])
         if self.pad_to_patch:
             query.append("pad=1")
         if self.weights is not None:
@@ -177,7 +169,7 @@ class EncoderSpec(Frozen):
         Raises:
             UserError: the string is not of that form; the message says which part.
         """
-        given, text = text, _sound(text).strip()
+        given, text = text, sound(text).strip()
         name = ""
         if "=" in text.split(":", 1)[0]:
             name, text = text.split("=", 1)
@@ -198,8 +190,8 @@ class EncoderSpec(Frozen):
             "model": unquote(rest),
             "revision": revision or None,
         }
-        for key, value in _query(query, given):
-            fields |= _encoder_field(key, value, given)
+        for key, value in settings(query, given):
+            fields |= encoder_field(key, value, given)
         try:
             return cls(**fields)
         except ValidationError as error:
@@ -214,34 +206,6 @@ def _place(source: str, model: str) -> tuple[str, str]:
         return found[0], model[found.end() :]
     head = "local-dir:" if model.startswith("local-dir:") else ""
     return head, model.removeprefix(head)
-
-
-def _encoder_field(key: str, value: str, given: str) -> dict[str, Any]:
-    try:
-        match key:
-            case "res":
-                sides = tuple(int(side) for side in value.lower().split("x"))
-                return {"resolution": sides[0] if len(sides) == 1 else sides}
-            case "layers":
-                return {"layers": tuple(int(layer) for layer in value.split(","))}
-            case "norm" | "pad":
-                return {{"norm": "norm_last", "pad": "pad_to_patch"}[key]: {"0": False, "1": True}[value]}
-            case "dtype":
-                return {"dtype": _DTYPES.get(value, value)}
-            case "mean" | "std":
-                red, *others = (float(number) for number in value.split(","))
-                green, blue = others or (red, red)
-                return {key: (red, green, blue)}
-            case "interpolation":
-                return {key: value}
-            case "weights":
-                return {"weights": value or None}
-    except (ValueError, KeyError):
-        raise UserError(
-            f"{given!r}: {key}={value} cannot be read; examples: res=448x560, layers=-2,-1, norm=1, dtype=bf16, mean=0.48,0.46,0.41."
-        ) from None
-    near = did_you_mean(key, _SETTINGS, _SETTING_WORDS) or f"use {', '.join(_SETTINGS[:-1])} or {_SETTINGS[-1]}."
-    raise UserError(f"{given!r}: {key!r} is no setting of an encoder; {near}".rstrip())
 
 
 class ProbeSpec(Frozen):
@@ -274,8 +238,8 @@ class ProbeRequest(Frozen):
     @classmethod
     def parse(cls, text: str) -> ProbeRequest:
         """Read `name[?param=value&...]`; values are read as bool, int, float, else text."""
-        name, _, query = _sound(text).strip().partition("?")
-        return cls(name=name, params={key: _scalar(value) for key, value in _query(query, text)})
+        name, _, query = sound(text).strip().partition("?")
+        return cls(name=name, params={key: as_param(value) for key, value in settings(query, text)})
 
 
 class DatasetSpec(Frozen):
@@ -288,38 +252,6 @@ class DatasetSpec(Frozen):
     name: str = Field(min_length=1)
     layout: Literal["coco", "class-folders", "photos"]
     fingerprint: str
-
-
-def _sound(text: str) -> str:
-    """The text, where a record can hold it: bytes that are no text reach us as surrogates.
-
-    Raises:
-        UserError: it has some.
-    """
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise UserError(f"{text!r} holds bytes that are no text; rename what it names, then write the new name.")
-    return text
-
-
-def _query(query: str, given: str) -> list[tuple[str, str]]:
-    # A plus is a plus (pool=cls+mean, weights=a+b.pth), never a space.
-    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
-    if len(pairs) != len([part for part in query.split("&") if part]):
-        raise UserError(f"{given!r}: write settings as ?key=value&key=value.")
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise UserError(f"{given!r}: a setting is given twice; keep one.")
-    return pairs
-
-
-def _scalar(text: str) -> Param:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _first(error: ValidationError) -> str:

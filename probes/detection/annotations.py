@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from probes.detection.truth import FREQUENCIES, Category, GroundTruth, Style, Thing, TruthImage
-from rice_core.datasets.entries import Key, as_key, in_order, parse_coco, size_of
+from probes.detection.annotated import annotated_size, area_of, category_of, own_sample, raw_image, style_of, thing_of
+from probes.detection.truth import Category, GroundTruth, Style, Thing, TruthImage
+from rice_core.datasets.entries import Key, as_key, in_order, parse_coco
 from rice_core.datasets.nouns import Sample
-from rice_core.datasets.regions import CROWDS_ALONE, BadEntry, is_crowd, read_region, rle_counts
+from rice_core.datasets.regions import CROWDS_ALONE, BadEntry
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
-from rice_core.images import MAX_PIXELS
 from rice_core.record import Skipped
 
 
@@ -64,13 +64,13 @@ class _File:
         things, raw_things = self._things(labels, entries, asked)
         if not any(not thing.crowd for of_image in things.values() for thing in of_image):
             raise UserError(self._no_object(len(asked), len(raw_things)))
-        style = _style(self.body["images"], categories)
+        style = style_of(self.body["images"], categories)
         self._note_crowds(raw_things, style)
         images = tuple(
             TruthImage(
                 key=key,
                 sample=sample,
-                size_hw=_size(entries[key]),
+                size_hw=annotated_size(entries[key]),
                 things=tuple(things.get(key, ())),
                 negative=self._known(entries[key], "neg_category_ids", labels, style),
                 not_exhaustive=self._known(entries[key], "not_exhaustive_category_ids", labels, style),
@@ -83,7 +83,7 @@ class _File:
             categories=categories,
             images=images,
             body={
-                "images": [_raw_image(image, style) for image in images],
+                "images": [raw_image(image, style) for image in images],
                 "annotations": raw_things,
                 "categories": raw_categories,
             },
@@ -109,7 +109,7 @@ class _File:
                     raise BadEntry("has no usable id")
                 if key in images:
                     raise BadEntry("has the id of an earlier image")
-                _size(entry)
+                annotated_size(entry)
                 images[key] = entry
             except BadEntry as reason:
                 if key is not None:
@@ -119,7 +119,7 @@ class _File:
 
     def _asked(self, entries: dict[Key, dict[str, Any]], samples: list[Sample] | None) -> dict[Key, Sample]:
         if samples is None:
-            return {key: _sample(key, entry) for key, entry in entries.items()}
+            return {key: own_sample(key, entry) for key, entry in entries.items()}
         asked: dict[Key, Sample] = {}
         for sample in samples:
             if sample.key is not None and sample.key in entries:
@@ -144,7 +144,7 @@ class _File:
                 f"Category 0 of {self.name}, {placeholder['name']!r:.60}, is Roboflow's placeholder above the others; no "
                 "annotation uses it, and it is left out."
             )
-        categories = tuple(_category(key, found[key]) for key in sorted(found, key=in_order))
+        categories = tuple(category_of(key, found[key]) for key in sorted(found, key=in_order))
         raw = [{"id": c.id, "name": c.name} | ({"frequency": c.frequency} if c.frequency else {}) for c in categories]
         return categories, raw
 
@@ -181,14 +181,14 @@ class _File:
                     continue
                 if category is None or category not in labels:
                     raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
-                size_hw = _size(entries[image])
-                thing = _thing(entry, labels[category], size_hw)
+                size_hw = annotated_size(entries[image])
+                thing = thing_of(entry, labels[category], size_hw)
                 kept = {
                     "id": len(raw) + 1,  # 0 means "unmatched" to evaluators, and some files start there
                     "image_id": image,
                     "category_id": category,
                     "bbox": entry["bbox"],
-                    "area": _area(entry, thing, size_hw),
+                    "area": area_of(entry, thing, size_hw),
                     "iscrowd": int(thing.crowd),
                 }
                 raw.append(kept if thing.segmentation is None else kept | {"segmentation": thing.segmentation})
@@ -236,75 +236,3 @@ class _File:
 
     def _skip(self, item: str, reason: object) -> None:
         self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason)))
-
-
-def _style(images: list[Any], categories: tuple[Category, ...]) -> Style:
-    lists = {"neg_category_ids", "not_exhaustive_category_ids"}
-    told = any(isinstance(entry, dict) and lists <= entry.keys() for entry in images)
-    return "lvis" if told and all(category.frequency for category in categories) else "coco"
-
-
-def _sample(key: Key, entry: dict[str, Any]) -> Sample:
-    # LVIS v1 has an address in place of a file name.
-    name = str(entry.get("file_name") or entry.get("coco_url") or key)
-    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=_size(entry), key=key)
-
-
-def _category(key: Key, entry: dict[str, Any]) -> Category:
-    frequency, count = entry.get("frequency"), entry.get("image_count")
-    return Category(
-        id=key,
-        name=entry["name"].strip(),
-        frequency=frequency if frequency in FREQUENCIES else None,
-        image_count=count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None,
-    )
-
-
-def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of an image entry; None where it says neither.
-
-    Raises:
-        BadEntry: it says something that is no size.
-    """
-    return None if entry.get("height") is None and entry.get("width") is None else size_of(entry)
-
-
-def _thing(entry: dict[str, Any], label: int, size_hw: tuple[int, int] | None) -> Thing:
-    crowd = is_crowd(entry)
-    region = read_region(entry, label, size_hw)
-    x, y, w, h = region.box_xywh
-    return Thing((x, y, x + w, y + h), label, region.segmentation, crowd)
-
-
-def _area(entry: dict[str, Any], thing: Thing, size_hw: tuple[int, int] | None) -> float:
-    """Evaluators sort objects into small, medium and large by it: the mask's where there is one, else the box's."""
-    area = entry.get("area")
-    if area is None:
-        drawn = None if thing.segmentation is None else _mask_area(thing.segmentation, size_hw)
-        return float(entry["bbox"][2] * entry["bbox"][3]) if drawn is None else drawn
-    if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area <= MAX_PIXELS:
-        raise BadEntry(f"has no usable area ({area!r:.20})")
-    return area
-
-
-def _mask_area(segmentation: Any, size_hw: tuple[int, int] | None) -> float | None:
-    """Pixels, as pycocotools counts them; None for polygons in an image of unknown size."""
-    from pycocotools import mask
-
-    if isinstance(segmentation, dict):
-        return float(sum(rle_counts(segmentation["counts"])[1::2]))
-    if size_hw is None:
-        return None
-    return float(mask.area(mask.merge(mask.frPyObjects(segmentation, *size_hw))))
-
-
-def _raw_image(image: TruthImage, style: Style) -> dict[str, Any]:
-    # Evaluators ask for the size only where they draw polygons.
-    height, width = image.size_hw or (0, 0)
-    raw: dict[str, Any] = {"id": image.key, "height": height, "width": width}
-    if style == "lvis":
-        raw |= {
-            "neg_category_ids": list(image.negative),
-            "not_exhaustive_category_ids": list(image.not_exhaustive),
-        }
-    return raw

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
 from rice_core.digest import json_digest, tensors_digest
 from rice_core.encoders.preprocess import PixelRecipe, normalized
+from rice_core.encoders.sizes import fitted, floored, input_size
 from rice_core.errors import UserError
 from rice_core.features import Features
 from rice_core.model.regions import RegionSettings
@@ -134,7 +134,7 @@ class TorchEncoder:
         own, (h, w) = self._trunk.recipe.resolution, self._size_hw
         # A published size that the patch does not divide (384 / 14): the model's own first layer drops the rest, at the
         # right and bottom.
-        size = own if (h, w) == _floored(own, self.patch) else (h, w)
+        size = own if (h, w) == floored(own, self.patch) else (h, w)
         return self._trunk.recipe.prepare(images, *size)[..., :h, :w]
 
     def normalize(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
@@ -261,16 +261,6 @@ class TorchEncoder:
         return native and layer == len(self._trunk.blocks) - 1
 
 
-def resized_table(table_TC: torch.Tensor, prefix: int, grid_hw: tuple[int, int], *, antialias: bool) -> torch.Tensor:
-    """Position table of a square grid -> one for `grid_hw`, bicubic; the first `prefix` rows are kept as they are."""
-    side = round((table_TC.shape[0] - prefix) ** 0.5)
-    if grid_hw == (side, side):
-        return table_TC
-    grid_1CHW = table_TC[prefix:].reshape(side, side, -1).permute(2, 0, 1)[None].float()
-    grid_1CHW = F.interpolate(grid_1CHW, grid_hw, mode="bicubic", align_corners=False, antialias=antialias)
-    return torch.cat([table_TC[:prefix], grid_1CHW[0].flatten(1).T.to(table_TC.dtype)])
-
-
 def _layers(spec: EncoderSpec, depth: int) -> tuple[int, ...]:
     """Block numbers from 0, shallow to deep."""
     wanted = tuple(layer + depth if layer < 0 else layer for layer in spec.layers)
@@ -279,49 +269,3 @@ def _layers(spec: EncoderSpec, depth: int) -> tuple[int, ...]:
     if list(wanted) != sorted(set(wanted)):
         raise UserError(f"{spec.title}: list layers= once each, shallow to deep, such as layers=-4,-1.")
     return wanted
-
-
-def input_size(spec: EncoderSpec, patch: int, own_hw: tuple[int, int]) -> tuple[int, int]:
-    """Height and width that the encoder will ask for: the spec's, else the model's own.
-
-    Raises:
-        UserError: the spec's is no multiple of the patch, and `pad_to_patch` is off.
-    """
-    if spec.resolution is None:
-        if min(own_hw) < patch:
-            raise UserError(
-                f"{spec.title}: its own pictures of {own_hw[0]}x{own_hw[1]} are smaller than its {patch}-pixel patch; "
-                f"correct the size, or give another, as in res={16 * patch}."
-            )
-        return _floored(own_hw, patch)
-    h, w = spec.resolution
-    if (h % patch or w % patch) and not spec.pad_to_patch:
-        raise _no_multiple(spec.title, spec.resolution, patch)
-    return -(-h // patch) * patch, -(-w // patch) * patch
-
-
-def _floored(size_hw: tuple[int, int], patch: int) -> tuple[int, int]:
-    """The pixels of whole patches."""
-    return size_hw[0] // patch * patch, size_hw[1] // patch * patch
-
-
-def fitted(spec: EncoderSpec, patch: int, pixels_B3HW: torch.Tensor) -> torch.Tensor:
-    """The pixels, grown at the right and bottom to multiples of the patch where the spec allows it.
-
-    Raises:
-        UserError: H or W is no multiple of the patch, and `pad_to_patch` is off.
-    """
-    H, W = pixels_B3HW.shape[-2:]
-    if not (H % patch or W % patch):
-        return pixels_B3HW
-    if not spec.pad_to_patch:
-        raise _no_multiple(spec.title, (H, W), patch)
-    # Zero is the mean colour in model space.
-    return F.pad(pixels_B3HW, (0, -W % patch, 0, -H % patch))
-
-
-def _no_multiple(title: str, size_hw: tuple[int, int], patch: int) -> UserError:
-    h, w = (max(1, round(side / patch)) * patch for side in size_hw)
-    return UserError(
-        f"{title}: {size_hw[0]}x{size_hw[1]} is no multiple of its {patch}-pixel patch; try res={h}x{w}, or add pad=1."
-    )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from rice_core.encoders.base import resized_table
+from rice_core.encoders.sizes import resized_table
 
 Forward = Callable[[torch.Tensor], object]
 

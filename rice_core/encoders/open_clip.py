@@ -16,9 +16,10 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch.func import functional_call
 
-from rice_core.encoders.base import TorchEncoder, Trunk, input_size, resized_table
+from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.hub import explained, json_object
 from rice_core.encoders.preprocess import LibraryRecipe, by_size, channels
+from rice_core.encoders.sizes import input_size, resized_table
 from rice_core.errors import UserError, did_you_mean
 from rice_core.spec import EncoderSpec
 

@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 
 from rice_core.digest import bytes_digest, json_digest
-from rice_core.encoders.base import TorchEncoder, fitted, input_size
+from rice_core.encoders.base import TorchEncoder
 from rice_core.encoders.preprocess import Preprocess, normalized
 from rice_core.encoders.rice import native_trunk
+from rice_core.encoders.sizes import fitted, input_size
 from rice_core.errors import UserError, did_you_mean
 from rice_core.features import BACKGROUND, IGNORE, Encoder, Features, Truth
 from rice_core.model.vit import ViT, ViTConfig
