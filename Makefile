@@ -8,7 +8,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 # Bytecode is kept even where the environment says otherwise: without it every process compiles torch anew (4 s each).
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check bench docs clean
 
 demo: $(READY)
 	$(BIN)/ricebench demo
@@ -27,6 +27,10 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Pages from docs/ and the docstrings, in build/site; strict, so that a link to nothing fails. The variable silences an advertisement.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # uv rather than pip: plain pip can pair a CPU-only torch with a CUDA torchvision, and then torchvision::nms is missing.
 $(READY): pyproject.toml constraints.txt

@@ -129,7 +129,8 @@ class Bench:
         """Two encoders, paired sample by sample. Printed, it is one sentence a metric; `.frame()` has the numbers.
 
         Args:
-            a, b: names as tables show them, or full strings.
+            a: a name as tables show it, or a full string.
+            b: the other one's.
             every_metric: of each probe, not the headline alone.
 
         Raises:

@@ -2,11 +2,11 @@
 
 What is decided here, so that no two parts of the project see different pixels of one file:
 
-transparent     laid on white, as a page would show it; the colour stored under transparency is arbitrary, often black
-16-bit          scaled to 8 bits by 257; Pillow's own conversion would clip nearly every pixel to white
-rotated         turned as its EXIF orientation says; a broken EXIF block counts as none
-animated        the first frame
-CMYK, palette   Pillow's conversion; colour profiles are not applied, as in the training pipelines of the encoders
+    transparent     laid on white, as a page would show it; the colour stored under transparency is arbitrary, often black
+    16-bit          scaled to 8 bits by 257; Pillow's own conversion would clip nearly every pixel to white
+    rotated         turned as its EXIF orientation says; a broken EXIF block counts as none
+    animated        the first frame
+    CMYK, palette   Pillow's conversion; colour profiles are not applied, as in the training pipelines of the encoders
 """
 
 from __future__ import annotations

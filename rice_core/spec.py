@@ -1,6 +1,8 @@
 """What a user asks for: which encoder, which probe, which data set. Frozen values that parse from one short string.
 
-Encoder shorthand   [name=]source:model[@revision][?key=value&...]
+Encoder shorthand:
+
+    [name=]source:model[@revision][?key=value&...]
 
     hf:DeepGlint-AI/rice-vit-large-patch14-560@main?res=560&layers=-2
     timm:vit_base_patch16_siglip_512        open_clip:ViT-L-14-336/openai
@@ -10,7 +12,9 @@ Encoder shorthand   [name=]source:model[@revision][?key=value&...]
           mean and std (0.5 or 0.48,0.46,0.41), interpolation (nearest | lanczos | bilinear | bicubic),
           weights (a file, for timm:NAME)
 
-Probe shorthand     name[?param=value&...]        knn   knn?k=20   linear-seg?grid=12
+Probe shorthand:
+
+    name[?param=value&...]        knn   knn?k=20   linear-seg?grid=12
 """
 
 from __future__ import annotations

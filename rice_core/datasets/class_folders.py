@@ -1,4 +1,4 @@
-"""The reader of a folder a class: CLASS/*.jpg, or train/CLASS/*.jpg and val/CLASS/*.jpg."""
+"""The reader of a folder a class: `CLASS/*.jpg`, or `train/CLASS/*.jpg` and `val/CLASS/*.jpg`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _LISTS = tuple(re.compile(rb'"%s"\s*:\s*\[' % name) for name in (b"images", b"an
 _PANOPTIC = re.compile(rb'"segments_info"')
 """COCO's panoptic files have the three lists too, and no region in them: those are painted in PNGs."""
 _BESIDE_COCO = ("captions_", "image_info_", "person_keypoints_", "panoptic_", "stuff_", "text_")
-"""What COCO itself has beside instances_*.json: its absence is missed by nobody."""
+"""What COCO itself has beside `instances_*.json`: its absence is missed by nobody."""
 
 
 def annotation_files(folder: Path, *, lvis: bool = False) -> dict[str, Path]:

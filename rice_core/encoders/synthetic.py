@@ -1,10 +1,10 @@
 """`synthetic:KIND`: encoders with known answers, the controls of every probe.
 
-noise             features drawn from the bytes of the image alone: chance
-constant          the same features for every image
-random-weights    the native ViT, untrained; random-weights/7 is another draw. A floor, not chance
-oracle            told the truth: a fixed random unit code of each category. The ceiling. Of ignored pixels it is told nothing
-oracle/0.5        that share of the oracle's signal replaced by noise; oracle/1 is noise
+    noise             features drawn from the bytes of the image alone: chance
+    constant          the same features for every image
+    random-weights    the native ViT, untrained; random-weights/7 is another draw. A floor, not chance
+    oracle            told the truth: a fixed random unit code of each category. The ceiling. Of ignored pixels it is told nothing
+    oracle/0.5        that share of the oracle's signal replaced by noise; oracle/1 is noise
 
 Shapes: B images, H x W pixels, h x w the patch grid, U distinct labels.
 """

@@ -33,8 +33,11 @@ def mean_of_ratios(
     none at all, so they are compared with one another (collapsed strata; Cochran 1977, section 5A.12).
 
     Args:
-        num_E, den_E: entries; den > 0 in sum for each group.
-        group_E, row_E, cluster_E: the group, row and cluster of each entry; rows are numbered from 0 without gaps.
+        num_E: numerators of the entries.
+        den_E: their denominators, > 0 in sum for each group.
+        group_E: the group of each entry.
+        row_E: its row, numbered from 0 without gaps.
+        cluster_E: its cluster.
 
     Raises:
         ValueError: no entry, or a group whose den sums to zero.

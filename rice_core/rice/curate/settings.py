@@ -23,7 +23,7 @@ class CurateSettings(Frozen):
     labels: Literal["clusters", "truth"] = "clusters"
     """truth: the categories of the annotations in the place of clusters, for a supervised ceiling."""
     captions: Literal["none", "coco", "sidecar"] = "none"
-    """coco: annotations/captions_*.json. sidecar: NAME.txt beside NAME.jpg."""
+    """coco: `annotations/captions_*.json`. sidecar: `NAME.txt` beside `NAME.jpg`."""
     split: str = "train"
     """Of a COCO-format folder: train, val, or all. Other folders have no splits and are taken whole."""
     classes: int = Field(default=1000, ge=2)

@@ -39,7 +39,7 @@ class Sample:
 
 
 def write_shards(out: Path, samples: Iterable[Sample], *, per_shard: int, notes: Path) -> Iterator[Shard]:
-    """Write `out`/shard-*.tar, `per_shard` samples each, and yield each when it is there.
+    """Write `shard-*.tar` into `out`, `per_shard` samples each, and yield each when it is there.
 
     Args:
         notes: folder with one note a finished shard; a shard that a note describes is not written again.

@@ -23,7 +23,7 @@ class Drawn:
     """A scene whose image is written: what the annotations need of it, and digests. It travels between processes."""
 
     file: str
-    """<split>/<name>, relative to the folder."""
+    """`<split>/<name>`, relative to the folder."""
     index: int
     sha256: str
     """Of the file's bytes."""
