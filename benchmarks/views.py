@@ -27,10 +27,11 @@ from probes.detection.recipe import RECIPES, Recipe
 from probes.detection.train import train
 from probes.detection.truth import GroundTruth, Thing, TruthImage
 from probes.detection.views import Kept
-from rice_core.bundle import Bundle, Encoder
+from rice_core.bundle import Bundle
 from rice_core.datasets import Sample
 from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
+from rice_core.features import Encoder
 from rice_core.measure.cache import FeatureCache
 from rice_core.probe import Work
 from rice_core.ranks import Ranks

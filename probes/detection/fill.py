@@ -15,7 +15,8 @@ from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import tokens_of
 from probes.detection.truth import GroundTruth
 from probes.detection.views import Kept, about, opened, packed, shards
-from rice_core.bundle import Bundle, Encoder, Informed
+from rice_core.bundle import Bundle
+from rice_core.features import Encoder, Informed
 
 if TYPE_CHECKING:
     from rice_core.probe import Work

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from rice_core.measure import claim_file
 from rice_core.measure.claims import Claims, Holder
-from rice_core.measure.measurer import claim_file
 from rice_core.record import Cell, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store

@@ -20,10 +20,10 @@ from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
 from rice_core.encoders.synthetic import Untold
 from rice_core.features import Encoder, Features
+from rice_core.measure import extract
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.compact import compact
 from rice_core.measure.extract import Extractor
-from rice_core.measure.measurer import extract
 from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.probe import Probe, View

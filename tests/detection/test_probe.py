@@ -361,7 +361,7 @@ class Quiet:
     """What `learn` needs of a Work."""
 
     workers = 0
-    world = Ranks(0, 1, torch.device("cpu"))
+    ranks = Ranks(0, 1, torch.device("cpu"))
 
     def progress(self, sequence, what):
         return iter(sequence)

@@ -38,7 +38,7 @@ def truth(tmp_path_factory):
 class KeptWork:
     """What `keep_views` needs of a Work, with a cache in a folder."""
 
-    world = Ranks(0, 1, torch.device("cpu"))
+    ranks = Ranks(0, 1, torch.device("cpu"))
 
     def __init__(self, folder):
         self.folder, self.put = folder, []

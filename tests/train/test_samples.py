@@ -15,11 +15,11 @@ from pycocotools import mask as coco_mask
 
 from rice_core.datasets.geometry import cell_shares
 from rice_core.model.vit import ViTConfig
+from rice_core.rice import samples
 from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
 from rice_core.rice.crops import ASPECTS, Crop, random_crop
 from rice_core.rice.samples import OBJECT, OCR, Example, Preparer
 from rice_core.rice.streams import Damaged, RawSample
-from rice_core.train import samples
 
 W, H, SIDE, PATCH = 96, 72, 64, 8
 GRID = SIDE // PATCH

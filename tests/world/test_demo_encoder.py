@@ -11,9 +11,9 @@ import torch
 
 from rice_core.encoders import load_encoder
 from rice_core.model.vit import ViTConfig
+from rice_core.rice import demo_encoder
 from rice_core.rice.demo_encoder import BACKGROUND, Settings, draw, main, pool, train
 from rice_core.spec import EncoderSpec
-from rice_core.train import demo_encoder
 from rice_core.world.scenes import draw_scene
 
 TINY = ViTConfig(width=24, depth=1, heads=2)
