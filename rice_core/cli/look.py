@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rice_core.cli.options import DEFAULT_STORE, QuietOption, StoreOption
-from rice_core.datasets.left_out import left_out
 from rice_core.echo import echo
 from rice_core.errors import UserError, did_you_mean
+from rice_core.left_out import left_out
 
 if TYPE_CHECKING:
     from rice_core.record import Record

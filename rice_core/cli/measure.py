@@ -301,7 +301,7 @@ def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bo
 def _measure(wanted: Plan, runner: Runner, progress: Progress) -> Summary:
     """Run, between what the data set was read as and what was left out while it was measured."""
     from rice_core.datasets.describe import describe
-    from rice_core.datasets.left_out import left_out
+    from rice_core.left_out import left_out
 
     for line in describe(wanted.dataset):
         progress.say(line)
@@ -314,7 +314,7 @@ def _measure(wanted: Plan, runner: Runner, progress: Progress) -> Summary:
 
 def _why(summary: Summary, dataset: Dataset) -> Iterator[str]:
     """What failed; and where nothing came out at all, why, and what had been left out."""
-    from rice_core.datasets.left_out import left_out
+    from rice_core.left_out import left_out
 
     yield from (f"failed: {error}" for error in summary.errors)
     if any(record.status == "done" for record in summary.records):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rice_core.datasets.left_out import left_out
 from rice_core.datasets.nouns import Dataset
+from rice_core.left_out import left_out
 
 _NAMES = 5
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from rice_core.datasets import Dataset
-from rice_core.datasets.left_out import because
 from rice_core.datasets.regions import CROWDS_ALONE
 from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
 from rice_core.errors import NotApplicable, StoreError, UserError, did_you_mean
+from rice_core.left_out import because
 from rice_core.measure.extract import Extractor
 from rice_core.measure.known import Identity
 from rice_core.measure.provenance import commit, feature_code, libraries, number_code, number_modules

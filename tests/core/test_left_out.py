@@ -14,8 +14,8 @@ from probes.knn import Knn
 from probes.tokens import Tokens
 from rice_core.cli import main
 from rice_core.datasets import open_dataset
-from rice_core.datasets.left_out import because, left_out
 from rice_core.features import Encoder
+from rice_core.left_out import because, left_out
 from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.probe import Probe, Work
 from rice_core.progress import Progress

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import rice_core
+from rice_core.measure import closure as closures
 from rice_core.measure import provenance
 from rice_core.measure.closure import closure, closure_digest
-from rice_core.measure import closure as closures
 from rice_core.measure.provenance import commit, feature_code, instruments, libraries, number_code, number_modules
 
 ROOT = Path(rice_core.__file__).parents[1]
