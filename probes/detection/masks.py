@@ -48,6 +48,7 @@ def mask_targets(masks_NHW: torch.Tensor, boxes_R4: torch.Tensor, object_R: torc
         object_R: the row of the box's object among the masks.
     """
     rois_R5 = torch.cat([object_R[:, None].to(boxes_R4.dtype), boxes_R4], dim=1)
+    # Not by resizing the box's pixels: RoIAlign of the bitmap is what detectron2 learns from, edge for edge.
     covered_R1MM = roi_align(masks_NHW[:, None].float(), rois_R5, SIDE, 1.0, sampling_ratio=0, aligned=True)
     return (covered_R1MM[:, 0] >= 0.5).float()
 

@@ -72,6 +72,7 @@ def match(
     first_P = np.searchsorted(code_D, [i * categories + k for i, k in pairs])
     for members in _buckets([len(crowds[pair]) for pair in pairs]):
         bucket = _Bucket([ious[pairs[p]] for p in members], [crowds[pairs[p]] for p in members], first_P[members])
+        # pycocotools' cap: an overlap of exactly 1 passes a threshold of 1, whatever the rounding.
         bucket.match(np.minimum(np.asarray(thresholds_T), 1 - 1e-10), right_DT, ignored_DT)
     ignored_DT |= found.unjudged_D[:, None] & ~right_DT
     # lexsort is stable: equal scores stay in the order of the images, as the evaluators' mergesort leaves them.

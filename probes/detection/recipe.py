@@ -21,6 +21,7 @@ class HeadConfig(Frozen):
 
     unpool: Literal["nearest", "bilinear", "zeros"] = "nearest"
     """How the finer levels are made of the last map; the paper says "unpooling" alone. zeros: each token in the top left of its block."""
+    # A projection needs a gradient through RoIAlign's backward into the pyramid: 40 % of a miniature step (docs/log.md).
     projection: int | None = Field(default=None, ge=1, le=_WIDEST)
     """Width of a 1x1 convolution before the pyramid; None: the encoder's channels as they are [paper]."""
     rpn_width: int | None = Field(default=None, ge=1, le=_WIDEST)

@@ -17,6 +17,7 @@ from probes.detection.matches import Flags, Floats, Ints, Matches
 from rice_core.stats.estimates import Estimate
 from rice_core.stats.intervals import bounded_interval
 
+# Each costs one ranking of all detections; of 200 the error's own error is 5 % (1 / sqrt(2 * 199)).
 _GROUPS = 200
 Counts = npt.NDArray[np.int32]
 
@@ -144,6 +145,7 @@ def _curve_areas(times_RD: Counts, right_DT: Flags, ignored_DT: Flags, objects_R
             before_RX = np.cumsum(times_RD[:, ignored], axis=1)
             before_RX = np.concatenate([np.zeros((len(times_RD), 1), before_RX.dtype), before_RX], axis=1)
             judged_RH = judged_RH - before_RX[:, np.searchsorted(ignored, hits)]
+        # pycocotools adds it too, so that AP agrees with its to the last digits.
         precision_RH = right_RH / (judged_RH + np.spacing(1))
         best_RH = np.maximum.accumulate(precision_RH[:, ::-1], axis=1)[:, ::-1]
         recall_RH = right_RH / np.maximum(objects_R, 1)[:, None]

@@ -98,6 +98,7 @@ class ProposalNetwork(nn.Module):
         *,
         training: bool,
     ) -> list[torch.Tensor]:
+        # As ViTDet and detectron2's FPN recipes: 2000 into suppression in training, 1000 in test.
         before = self._proposals * (2 if training else 1)
         boxes, scores, levels = [], [], []
         for level, (anchors_A4, logits_BA, deltas_BA4) in enumerate(zip(anchors, logits, deltas, strict=True)):
@@ -164,6 +165,7 @@ def anchors_of(levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
             torch.arange(width, dtype=torch.float32, device=x_BChw.device) * stride,
             indexing="ij",
         )
+        # The corner, not the middle: detectron2's default offset, which its released weights were trained with.
         shift_hw14 = torch.stack([left_hw, top_hw, left_hw, top_hw], dim=-1)[:, :, None]
         anchors.append((shift_hw14 + shift_hw14.new_tensor(cells)).reshape(-1, 4))
     return anchors

@@ -127,6 +127,7 @@ class RegionHeads(nn.Module):
             logits_RJ, deltas_R4 = self._stage(stage, levels, boxes, training=False)
             scores.append(logits_RJ.sigmoid() if self._config.federated else logits_RJ.softmax(-1))
             boxes = _refined(deltas_R4, boxes, sizes_hw, weights)
+        # In detectron2's order of operations; a mean rounds otherwise.
         scores_RJ = (scores[0] + scores[1] + scores[2]) * (1 / 3)
         split = scores_RJ.split([len(boxes_R4) for boxes_R4 in boxes])
         found = [self._best(boxes_R4, scores_rJ) for boxes_R4, scores_rJ in zip(boxes, split, strict=True)]
@@ -188,6 +189,7 @@ class RegionHeads(nn.Module):
                 goals.append(mask_targets(truth.masks_NHW, boxes[-1] / scale, region.object_R[rows]))
         logits_RMM = self.mask_head.of_labels(pool(levels, boxes, SIDE // 2), torch.cat(labels))
         if not goals:
+            # Zero that hangs on the weights: every rank's gradient has an entry for every parameter.
             return logits_RMM.sum() * 0
         return F.binary_cross_entropy_with_logits(logits_RMM, torch.cat(goals))
 

@@ -26,6 +26,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        # The folder is not flushed: after a power cut the old file may be back, which is whole as well.
         temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -66,6 +67,7 @@ def held(path: Path) -> Iterator[bool]:
 
     with path.open("wb") as file:
         try:
+            # Not flock: a forked worker would inherit that lock, and hold it on when this process is dead.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             yield False

@@ -183,6 +183,8 @@ class TorchEncoder:
     def _try(self) -> None:
         """One picture prepared and one of few patches encoded: what cannot work fails here, not in the middle of a run."""
         try:
+            # Few patches: a whole picture takes a large model seconds on a CPU. Not square: a table resized to the wrong
+            # shape fails too.
             pixels_B3HW = self.preprocess([Image.new("RGB", (3, 2))])
             found = self.encode(
                 pixels_B3HW[..., : 2 * self.patch, : 3 * self.patch] if self._trunk.multires else pixels_B3HW
@@ -225,6 +227,7 @@ class TorchEncoder:
 
             return hook
 
+        # Not a library's hidden states: whether the last of them is behind the final norm differs by family.
         hooks = [self._trunk.blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
         try:
             self._trunk.forward(pixels_B3HW)

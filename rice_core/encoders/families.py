@@ -91,6 +91,7 @@ def _naflex(module: nn.Module) -> Forward:
 
 
 _NO_POOLER = {"add_pooling_layer": False}
+# The post_layernorm of MLCD and CLIP is for the pooled class token alone; their patch tokens go without.
 _MLCD = Family("MLCDVisionModel", "post_layernorm", normed=False, cls=True, forward=_plain)
 _CLIP = Family("CLIPVisionModel", "post_layernorm", normed=False, cls=True, forward=_interpolating)
 _SIGLIP = Family("SiglipVisionModel", "post_layernorm", normed=True, cls=False, forward=_interpolating)

@@ -101,6 +101,7 @@ def _weights(spec: EncoderSpec, family: Family) -> nn.Module:
         spec.model,
         revision=spec.revision or "main",
         trust_remote_code=False,
+        # Whatever the file has: the spec's precision is set later, for parameters alone (`TorchEncoder`).
         dtype=torch.float32,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused below, with their names

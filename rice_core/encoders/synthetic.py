@@ -174,6 +174,7 @@ class Oracle(Untold):
 
     def _code(self, label: int) -> npt.NDArray[np.float32]:
         """A fixed random direction; two of them are nearly orthogonal."""
+        # One-hot codes would need as many channels as a data set has categories.
         if label not in self._codes:
             draw = np.random.default_rng((DIM, label + 1)).standard_normal(DIM).astype(np.float32)
             self._codes[label] = draw / np.linalg.norm(draw)

@@ -105,6 +105,7 @@ def _check_name(spec: EncoderSpec) -> None:
 
 def _create(spec: EncoderSpec, name: str, **options: Any) -> Any:
     try:
+        # Without dynamic_img_size a tower takes the size that it was trained at and no other.
         return timm.create_model(name, pretrained=True, num_classes=0, dynamic_img_size=True, **options)
     except TypeError as error:
         if "dynamic_img_size" not in str(error):

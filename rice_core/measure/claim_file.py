@@ -46,6 +46,7 @@ class Mine:
     """Of the locked file; None where the file system knows no locks."""
 
 
+# Not the package filelock: it knows no holder to name, and no way to take over from a dead one on another host.
 def take(path: Path, holder: Holder) -> Mine | None:
     """The claim, where it is free."""
     while True:

@@ -111,6 +111,7 @@ class RegionViT(nn.Module):
         T = x_BTD.shape[1]
         joint_BTD, joint_rotation, visible_BNT = x_BTD, rotation, None
         if visible_BNP is not None and regions:
+            # Not from the mean of the patches it sees: such embeddings spread sooner, then all became one (docs/log.md).
             joint_BTD = torch.cat([x_BTD, x_BTD[:, :1].expand(-1, regions, -1)], dim=1)
             joint_rotation = _with_class_angles(rotation, regions)
             visible_BNT = _keys(visible_BNP)
@@ -134,6 +135,8 @@ def _with_class_angles(rotation: tuple[torch.Tensor, torch.Tensor], regions: int
 def _keys(visible_BNP: torch.Tensor) -> torch.Tensor:
     """(B, N, 1 + P + N): not the class token, the visible patches, and of the region tokens itself alone."""
     B, N, _ = visible_BNP.shape
+    # A region's own token stands for the class token: with both among its keys a region that sees every patch would not
+    # equal it.
     no_class = visible_BNP.new_zeros(B, N, 1)
     itself = torch.eye(N, dtype=torch.bool, device=visible_BNP.device).expand(B, N, N)
     return torch.cat([no_class, visible_BNP, itself], dim=2)

@@ -122,6 +122,7 @@ class ViT(nn.Module):
         columns = torch.arange(w, device=device, dtype=torch.float32)[None, :, None] * f
         grid = torch.cat([rows.expand(h, w, -1), columns.expand(h, w, -1)], dim=-1).reshape(h * w, half)
         angles = torch.cat([self.class_angle.float()[None], grid])
+        # Half against half, as MLCD lays its pairs out, not neighbour against neighbour: its weights load as they are.
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos(), angles.sin()
 
@@ -180,6 +181,7 @@ class Attention(nn.Module):
             mixed_BNTK = attend(q_BNTK, k_BNTK, v_BNTK)
         else:
             own = x_BTD.shape[1] - visible_BRT.shape[1]
+            # Two calls, not one with a mask over all: the image's own tokens keep the kernel without a mask.
             everywhere = attend(q_BNTK[:, :, :own], k_BNTK[:, :, :own], v_BNTK[:, :, :own])
             regions = attend(q_BNTK[:, :, own:], k_BNTK, v_BNTK, visible_BRT[:, None])
             mixed_BNTK = torch.cat([everywhere, regions], dim=2)

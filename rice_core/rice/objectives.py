@@ -63,6 +63,7 @@ def build_objective(config: TrainConfig, manifest: RegionManifest, *, group: Gro
     Raises:
         UserError: the folder lacks a bank that the objective needs, or `init_from` does not fit the trunk.
     """
+    # Weights are drawn on the CPU, the same for every device; the generators of GPUs need no rescue.
     with torch.random.fork_rng(devices=()):
         trunk = initial_trunk(config, manifest)
         match config.objective.name:
@@ -128,6 +129,7 @@ class CaptionNetwork(ImageNetwork):
         layer = nn.TransformerEncoderLayer(
             width, objective.text_heads, 4 * width, 0.0, activation="gelu", batch_first=True, norm_first=True
         )
+        # Nested tensors do not go with norm_first; torch would only warn that it leaves them out.
         self.text = nn.TransformerEncoder(layer, objective.text_depth, nn.LayerNorm(width), enable_nested_tensor=False)
         nn.init.normal_(self.words.weight, std=0.02)
         # Zhai et al. start at temperature 10 and bias -10, so that the many negatives do not dominate at first.
@@ -291,6 +293,7 @@ def _banks(
             f"{config.objective.name} needs {' or '.join(types)}; curate it again with what is missing."
         )
     return {
+        # Far apart, so that no bank of this training shares its draws with one of the next seed's.
         name: ClassCenters(bank.classes, dim, group=group, seed=config.seed * 1009 + number)
         for number, (name, bank) in enumerate(found.items())
     }

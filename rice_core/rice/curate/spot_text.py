@@ -24,6 +24,7 @@ class RapidOcr:
             raise MissingExtra("The text spotter rapidocr", "curate") from error
         self.version = version("rapidocr")
         threads = {"EngineConfig.onnxruntime.intra_op_num_threads": 1}
+        # Its own filter is off: ours (`min_text_score`) counts what it leaves out.
         self._read = RapidOCR(params={"Global.log_level": "error", "Global.text_score": 0.0, **threads})
 
     def spot(self, picture: Picture) -> Sequence[Line]:

@@ -69,6 +69,7 @@ class ClassCenters(nn.Module):
     def _sample(self, config: LossConfig, labels_RM: torch.Tensor, step: int) -> NDArray[np.int64]:
         # 0.29 * 100 is 28.999...: what was meant is 29.
         count = max(1, int(config.rho * self.classes + 1e-9))
+        # numpy's generator: torch's draws otherwise on a GPU, and a training may move there and back.
         rng = np.random.default_rng([self.seed, _SAMPLE, step])
         if config.negatives == "uniform":
             return np.sort(rng.choice(self.classes, count, replace=False, shuffle=False))

@@ -81,6 +81,7 @@ class RowAdamW(torch.optim.Optimizer):
                 grad = weight_KD.grad.coalesce()
                 state = self.state[weight_KD]
                 state["step"] += 1
+                # Seeded by the step: a resumed training rounds as one that never stopped, and no state is kept.
                 noise = torch.Generator(weight_KD.device).manual_seed(int(state["step"]))
                 slab = max(1, _SLAB // weight_KD.shape[1])
                 for rows_T, g_TD in zip(grad.indices()[0].split(slab), grad.values().split(slab), strict=True):
