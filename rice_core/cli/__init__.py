@@ -39,7 +39,7 @@ class _Commands(TyperGroup):
 def build_app() -> typer.Typer:
     """The whole command line."""
     # Here and not above: whoever presses Ctrl-C while they are imported gets the sentence too.
-    from rice_core.cli import curate, export, forget, look, measure, train
+    from rice_core.cli import curate, evaluate, export, forget, look, measure, train
 
     app = typer.Typer(
         name="ricebench",
@@ -66,6 +66,7 @@ def build_app() -> typer.Typer:
     measure.register(app)
     look.register(app)
     forget.register(app)
+    evaluate.register(app)
     export.register(app)
     curate.register(app)
     train.register(app)

@@ -121,7 +121,7 @@ def build_probe(request: ProbeRequest) -> Probe:
             f"There is no probe {request.name!r}; {near}the installed probes are {', '.join(sorted(allowed))}."
         )
     kind = allowed[request.name].load()
-    params = _validated(request, kind)
+    params = validated(request, kind)
 
     from mmengine import Registry
 
@@ -141,7 +141,12 @@ def _build_listed(config: dict[str, Any], registry: Any) -> Any:
     return registry.module_dict[config["type"]](**{key: value for key, value in config.items() if key != "type"})
 
 
-def _validated(request: ProbeRequest, kind: type[Any]) -> dict[str, Any]:
+def validated(request: ProbeRequest, kind: type[Any]) -> dict[str, Any]:
+    """The settings that were typed, as the fields of a dataclass want them.
+
+    Raises:
+        UserError: no such field, or a value of the wrong kind.
+    """
     hints = get_type_hints(kind)
     fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     params = {}

@@ -1,0 +1,81 @@
+"""`ricebench evaluate detection`: any results file in COCO's format, ours or another's. AP and AR in percent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from rice_core.errors import UserError
+from rice_core.scorer import Checked, Rated, Scorecard
+
+if TYPE_CHECKING:
+    from probes.detection.evaluate import Scored
+    from probes.detection.results import Results
+    from probes.detection.truth import GroundTruth
+
+
+@dataclass(frozen=True)
+class DetectionScorer:
+    """COCO results JSON against an annotation file: AP and AR of boxes, and of masks where both have them."""
+
+    style: Literal["auto", "coco", "lvis"] = "auto"
+    """Whose rules judge; auto takes what the annotations are made for."""
+    errors: bool = True
+    """With the bootstrap over images."""
+
+    summary: ClassVar[str] = "detections in COCO's results format, by COCO's or LVIS's rules (AP, AR)"
+
+    def score(self, results: Path, data: Path) -> Scorecard:
+        """See `rice_core.scorer.Scorer`."""
+        from probes.detection.evaluate import RESAMPLES, score
+
+        truth, read = self._read(results, data)
+        masks = truth.has_masks and read.has_masks
+        scored = score(truth, read.entries, masks=masks, resamples=RESAMPLES if self.errors else 0)
+        return Scorecard(_checked(truth, read, results, data), tuple(_rows(scored, truth)), across="kind")
+
+    def validate(self, results: Path, data: Path) -> Checked:
+        """See `rice_core.scorer.Scorer`."""
+        truth, read = self._read(results, data)
+        return _checked(truth, read, results, data)
+
+    def _read(self, results: Path, data: Path) -> tuple[GroundTruth, Results]:
+        from probes.detection.annotations import read_ground_truth
+        from probes.detection.results import read_results
+
+        truth = read_ground_truth(data, None, name=data.name)
+        if self.style == "lvis" and truth.style != "lvis":
+            raise UserError(
+                f"{truth.name} does not say which categories were looked for in an image (neg_category_ids, frequency); "
+                "write detection?style=coco."
+            )
+        if self.style != "auto":
+            truth = dataclasses.replace(truth, style=self.style)
+        return truth, read_results(results, truth)
+
+
+def _checked(truth: GroundTruth, read: Results, results: Path, data: Path) -> Checked:
+    facts: dict[str, str | int] = {
+        **(read.about or {}),
+        "results": results.name,
+        "annotations": data.name,
+        "style": truth.style,
+        "detections": len(read.entries),
+        "images": len(truth.images),
+    }
+    return Checked(facts, len(read.entries), (*truth.skipped, *read.skipped), (*truth.notes, *read.notes))
+
+
+def _rows(scored: Scored, truth: GroundTruth) -> Iterator[Rated]:
+    """AP and AR over all, of n images, and AP by category, of n objects."""
+    objects = truth.objects
+    for kind, judged in scored.kinds.items():
+        for name, value in (judged.ap | judged.ar).items():
+            labels = {"kind": kind, "metric": name, "category": None, "frequency": None}
+            yield Rated(labels, value, len(scored.samples), "%", judged.errors.get(name))
+        for category, ap in zip(truth.categories, judged.category_ap_K.tolist(), strict=True):
+            labels = {"kind": kind, "metric": "AP", "category": category.name, "frequency": category.frequency}
+            yield Rated(labels, None if ap != ap else ap, objects[category.id], "%", detail=True)

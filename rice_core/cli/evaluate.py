@@ -1,0 +1,133 @@
+"""`ricebench evaluate KIND`: hands a results file to the installed scorer of its kind, and prints what comes back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rice_core.cli.options import own_path
+from rice_core.echo import echo, emit
+from rice_core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from rice_core.record import Skipped
+    from rice_core.scorer import Scorer
+
+_REASONS = 10
+
+
+class ScoreFormat(StrEnum):
+    """How the score is written."""
+
+    terminal = "terminal"
+    json = "json"
+    csv = "csv"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    results: Annotated[
+        Path, typer.Option("--results", help="What a model found, in its benchmark's own format.", callback=own_path)
+    ],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND[?SETTING=VALUE]", help="What the results are of, such as detection.", show_default=False
+        ),
+    ] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The truth; detection: COCO, LVIS v1 or Roboflow JSON.", callback=own_path),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what is wrong with the results, and judge nothing.")
+    ] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Details (AP by category) on the terminal too; json and csv always have them.")
+    ] = False,
+    format_: Annotated[
+        ScoreFormat, typer.Option("--format", "-f", help="How the score is written.")
+    ] = ScoreFormat.terminal,
+    annotations: Annotated[Path | None, typer.Option("--annotations", hidden=True, callback=own_path)] = None,
+    style: Annotated[str | None, typer.Option("--style", hidden=True)] = None,
+    no_error: Annotated[bool, typer.Option("--no-error", hidden=True)] = False,
+    categories: Annotated[bool, typer.Option("--categories", hidden=True)] = False,
+) -> None:
+    """Score a results file, ours or another's, against the truth of its data set: `ricebench evaluate detection`.
+
+    Exit code 3: entries were left out, and the score is about the rest. 1: none could be used.
+    """
+    from rice_core.cli import scorecard
+
+    if annotations or style or no_error or categories or not kind:
+        kind = _as_before(kind, style, no_error=no_error)
+        if data and annotations:
+            raise UserError("--data and --annotations are one thing; keep --data.")
+        data, all_ = data or annotations, all_ or categories
+        echo(f"note: this is now written `ricebench evaluate '{kind}' --data FILE{' --all' * all_}`.", err=True)
+    if data is None:
+        raise UserError("There is nothing to hold the results against; give the truth with --data.")
+    scorer = scorer_of(kind)
+    card = None if check else scorer.score(results, data)
+    checked = scorer.validate(results, data) if card is None else card.checked
+    _say(checked.left_out)
+    for note in checked.notes:
+        echo(f"note: {note}", err=True)
+    if checked.left_out and not checked.usable:
+        echo(f"ricebench: no entry of {results} can be used; the reasons are above.", err=True)
+        raise typer.Exit(1)
+    match format_:
+        case ScoreFormat.terminal:
+            echo(scorecard.to_terminal(checked, card, details=all_))
+        case ScoreFormat.json:
+            emit(scorecard.to_json(checked, card))
+        case ScoreFormat.csv:
+            emit(scorecard.to_csv(checked, card))
+    if checked.left_out:
+        raise typer.Exit(3)
+
+
+def scorer_of(text: str) -> Scorer:
+    """The scorer that a text such as `detection?style=lvis` asks for.
+
+    Raises:
+        UserError: no such kind, no such setting, or a value of the wrong kind.
+    """
+    from importlib.metadata import entry_points
+
+    from rice_core.measure.config import validated
+    from rice_core.spec import ProbeRequest
+
+    asked = ProbeRequest.parse(text)
+    installed = {point.name: point for point in entry_points(group="ricebench.scorers")}
+    if asked.name not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        near = did_you_mean(asked.name, installed)
+        raise UserError(
+            f"Nothing here scores results of the kind {asked.name!r}; {near}the installed kinds are {known}."
+        )
+    kind = installed[asked.name].load()
+    scorer: Scorer = kind(**validated(asked, kind))
+    return scorer
+
+
+def _as_before(kind: str, style: str | None, *, no_error: bool) -> str:
+    """What the words of before kinds mean, when every results file was a detector's."""
+    kind = kind or "detection"
+    for setting in ([f"style={style}"] if style else []) + ["errors=false"] * no_error:
+        kind += ("&" if "?" in kind else "?") + setting
+    return kind
+
+
+def _say(left_out: tuple[Skipped, ...]) -> None:
+    for skip in left_out[:_REASONS]:
+        echo(f"left out: {skip.item} {skip.reason}", err=True)
+    if len(left_out) > _REASONS:
+        echo(f"left out: {len(left_out) - _REASONS} more", err=True)
