@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PERCENT = (0.0, 100.0)
 BEST = 5
 """Guesses of `top5`."""
+LATER = frozenset({"pool", "layers"})
+"""Parameters that the first records do not have."""
 _GEOMETRY = (
     "on images squashed to the encoder's input (whole labelled images: by the model's own resize and crop, where the data set "
     "has no regions)"
@@ -63,12 +65,6 @@ def pooling_of(probe: str, kind: str, layers: int) -> Pooling:
             f"{probe}: layers={layers} reads no block; write how many of the last blocks, such as layers=4."
         )
     return Pooling(kind, layers)  # type: ignore[arg-type]
-
-
-def params_of(pooling: Pooling) -> dict[str, Param]:
-    """Its part of a ProbeSpec; empty for the default, so that cells of before the parameters keep their ids."""
-    asked: dict[str, Param] = {"pool": pooling.kind, "layers": pooling.layers}
-    return {key: value for key, value in asked.items() if value != {"pool": "mean", "layers": 1}[key]}
 
 
 def labelled(work: Work, encoder: Encoder, split: SplitName, pooling: Pooling) -> Labelled:

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from probes.classify import BEST, labelled, outcome, params_of, pooling_of
+from probes.classify import BEST, LATER, labelled, outcome, pooling_of
 from rice_core.errors import UserError
+from rice_core.light import LightProbe
 from rice_core.pooling import Pooling
+from rice_core.probe import Read
 from rice_core.record import Outcome
-from rice_core.spec import ProbeSpec
 
 if TYPE_CHECKING:
     import torch
 
     from rice_core.features import Encoder
-    from rice_core.probe import Read, Work
+    from rice_core.probe import Work
 
 COLDEST, HOTTEST = 1e-6, 100.0
 """Of temperatures: cosines are told apart by a millionth, and differ by 2 at most."""
@@ -30,7 +31,7 @@ _SIMILARITIES = 2**25
 
 
 @dataclass(frozen=True)
-class Knn:
+class Knn(LightProbe):
     """The k nearest train items by cosine vote; equal votes go to the class with the nearest one.
 
     `temperature` 0 is a plain majority; above 0 a vote weighs exp(cosine / temperature), as in DINO (0.07).
@@ -42,17 +43,15 @@ class Knn:
     """Of the patch tokens; or cls, or cls+mean, of whole labelled images."""
     layers: int = 1
     """Last blocks whose vectors stand side by side."""
-    recipe: str = "standard"
 
     name: ClassVar[str] = "knn"
-    version: ClassVar[int] = 1
     summary: ClassVar[str] = "k-NN classification of pooled object (or image) features"
-    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"labels"})
-    trains: ClassVar[bool] = False
     instruments: ClassVar[tuple[str, ...]] = ("torch",)
+    later: ClassVar[frozenset[str]] = LATER
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.k < 1:
             raise UserError(f"knn: k={self.k} asks for no neighbour; write k=1 or more.")
         if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
@@ -69,14 +68,7 @@ class Knn:
         return pooling_of(self.name, self.pool, self.layers)
 
     @property
-    def spec(self) -> ProbeSpec:
-        params = {"k": self.k, "temperature": self.temperature} | params_of(self.pooling)
-        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
-
-    @property
     def reads(self) -> tuple[Read, ...]:
-        from rice_core.probe import Read
-
         return Read("train", "items", pooling=self.pooling), Read("val", "items", pooling=self.pooling)
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:

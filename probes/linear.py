@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from probes.classify import BEST, labelled, outcome, params_of, pooling_of
+from probes.classify import BEST, LATER, labelled, outcome, pooling_of
 from probes.logistic import PENALTIES, choose_C, fit_logistic, logits, penalties, standardiser
 from rice_core.errors import UserError
+from rice_core.light import LightProbe
 from rice_core.pooling import Pooling
+from rice_core.probe import Read
 from rice_core.record import Outcome
-from rice_core.spec import Param, ProbeSpec
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
-    from rice_core.probe import Read, Work
+    from rice_core.probe import Work
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(LightProbe):
     """Multinomial logistic regression; C from a grid on held-out train images, then a fit on all of train."""
 
     holdout: float = 0.2
@@ -32,17 +33,15 @@ class Linear:
     """Of the patch tokens; or cls, or cls+mean, of whole labelled images."""
     layers: int = 1
     """Last blocks whose vectors stand side by side."""
-    recipe: str = "standard"
 
     name: ClassVar[str] = "linear"
-    version: ClassVar[int] = 1
     summary: ClassVar[str] = "linear classification of pooled object (or image) features"
-    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"labels"})
-    trains: ClassVar[bool] = False
     instruments: ClassVar[tuple[str, ...]] = ("torch", "scipy")
+    later: ClassVar[frozenset[str]] = LATER
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.holdout < 1:
             raise UserError(f"linear: holdout={self.holdout} is no share; write a number between 0 and 1, such as 0.2.")
         pooling_of(self.name, self.pool, self.layers)
@@ -52,14 +51,7 @@ class Linear:
         return pooling_of(self.name, self.pool, self.layers)
 
     @property
-    def spec(self) -> ProbeSpec:
-        params: dict[str, Param] = {"holdout": float(self.holdout)} | params_of(self.pooling)
-        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
-
-    @property
     def reads(self) -> tuple[Read, ...]:
-        from rice_core.probe import Read
-
         return Read("train", "items", pooling=self.pooling), Read("val", "items", pooling=self.pooling)
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:

@@ -16,8 +16,10 @@ import numpy.typing as npt
 from probes.label_maps import IGNORED, Labels, Panel, contact_sheet, counts, majority
 from probes.logistic import PENALTIES, choose_C, fit_logistic, penalties, standardiser
 from rice_core.errors import NotApplicable, UserError
+from rice_core.light import LightProbe
+from rice_core.probe import Read
 from rice_core.record import Metric, Outcome, Scores
-from rice_core.spec import Param, ProbeSpec
+from rice_core.spec import Param
 from rice_core.stats.estimates import Floats, bootstrap, metric_of
 from rice_core.stats.ratios import mean_of_ratios
 
@@ -25,31 +27,28 @@ if TYPE_CHECKING:
     import torch
 
     from rice_core.features import Encoder
-    from rice_core.probe import DenseBatch, Read, Work
+    from rice_core.probe import Work
 
 _HOLDOUT = 0.2
 _PICTURES = 6
 
 
 @dataclass(frozen=True)
-class LinearSeg:
+class LinearSeg(LightProbe):
     """Multinomial logistic regression on patch tokens, judged on `grid` x `grid` cells."""
 
     grid: int = 32
     images: int = 3000
     """Train images at most; with `tokens_per_image` this bounds the memory (three copies of 1.3 GB for 768 channels)."""
     tokens_per_image: int = 144
-    recipe: str = "standard"
 
     name: ClassVar[str] = "linear-seg"
-    version: ClassVar[int] = 1
     summary: ClassVar[str] = "linear segmentation of patch tokens (mIoU)"
-    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
-    trains: ClassVar[bool] = False
     instruments: ClassVar[tuple[str, ...]] = ("torch", "scipy")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in ("grid", "images", "tokens_per_image"):
             if getattr(self, field) < 1:
                 raise UserError(
@@ -57,14 +56,7 @@ class LinearSeg:
                 )
 
     @property
-    def spec(self) -> ProbeSpec:
-        params = {"grid": self.grid, "images": self.images, "tokens_per_image": self.tokens_per_image}
-        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
-
-    @property
     def reads(self) -> tuple[Read, ...]:
-        from rice_core.probe import Read
-
         return Read("train", "dense", self.images), Read("val", "dense")
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
@@ -100,7 +92,7 @@ class LinearSeg:
         cells: list[npt.NDArray[np.int64]] = []
         panels: list[Panel] = []
         for batch in work.dense(encoder, "val"):
-            labels_NHW = categories(batch)
+            labels_NHW = categories(batch.labels_NHW)
             if self.grid > min(labels_NHW.shape[1:]):
                 raise UserError(
                     f"linear-seg: grid={self.grid} is finer than the encoder's input of {min(labels_NHW.shape[1:])} "
@@ -123,17 +115,15 @@ class LinearSeg:
 
         found: dict[str, tuple[npt.NDArray[np.float32], Labels]] = {}
         ignored = patches = 0
-        for batch in work.dense(encoder, "train", most=self.images):
-            labels_NHW = categories(batch)
-            for row, image in enumerate(batch.ids):
-                tokens_CT = batch.dense_NCHW[row].reshape(encoder.dim, -1)
-                truth_hw = majority(labels_NHW[row], batch.dense_NCHW.shape[2:], len(work.classes) + 1)
-                # By the image's name, so that the draw does not depend on the order of the images.
-                rng = np.random.default_rng([seed, zlib.crc32(image.encode())])
-                order = rng.permutation(truth_hw.size)
-                chosen = order[truth_hw.ravel()[order] != IGNORED][: self.tokens_per_image]
-                found[image] = tokens_CT[:, chosen].T, truth_hw.ravel()[chosen]
-                patches, ignored = patches + truth_hw.size, ignored + int((truth_hw == IGNORED).sum())
+        for image in work.images("train", most=self.images):
+            tokens_CT = image.dense_CHW.reshape(encoder.dim, -1)
+            truth_hw = majority(categories(image.labels_HW), image.dense_CHW.shape[1:], len(work.classes) + 1)
+            # By the image's name, so that the draw does not depend on the order of the images.
+            rng = np.random.default_rng([seed, zlib.crc32(image.id.encode())])
+            order = rng.permutation(truth_hw.size)
+            chosen = order[truth_hw.ravel()[order] != IGNORED][: self.tokens_per_image]
+            found[image.id] = tokens_CT[:, chosen].T, truth_hw.ravel()[chosen]
+            patches, ignored = patches + truth_hw.size, ignored + int((truth_hw == IGNORED).sum())
         images = sorted(found)
         labels_T = np.concatenate([found[image][1] for image in images]) if images else np.zeros(0, np.int64)
         met_L, codes_T = np.unique(labels_T, return_inverse=True)
@@ -191,15 +181,15 @@ class Head:
         return np.asarray(self.met_L[best_NGG.cpu().numpy()], dtype=np.int64)
 
 
-def categories(batch: DenseBatch) -> Labels:
-    """The pixel labels of a batch with background as 0, the first category as 1, and IGNORED.
+def categories(labels: Labels | None) -> Labels:
+    """The pixel labels of an image or a batch with background as 0, the first category as 1, and IGNORED.
 
     Raises:
         NotApplicable: the data set has no regions.
     """
-    if batch.labels_NHW is None:
+    if labels is None:
         raise NotApplicable("segmentation needs boxes or masks, and this data set has none")
-    return batch.labels_NHW + 1  # of IGNORE this makes IGNORED
+    return labels + 1  # of IGNORE this makes IGNORED
 
 
 def judge(ids: tuple[str, ...], cells_N3K: npt.NDArray[np.int64], seed: int) -> tuple[Scores, tuple[Metric, ...]]:

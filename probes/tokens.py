@@ -7,7 +7,8 @@ one, and its chance is 50. Shapes: N images or objects, C channels, H x W the pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,13 +18,15 @@ from probes import pca, sphere
 from probes.distances import Pairs, token_labels, token_pairs
 from rice_core.errors import NotApplicable, UserError
 from rice_core.features import IGNORE
+from rice_core.light import LightProbe
+from rice_core.probe import Read
 from rice_core.record import Artifact, Metric, Outcome, Scores
-from rice_core.spec import Param, ProbeSpec
+from rice_core.spec import Param
 from rice_core.stats.estimates import metric_of
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
-    from rice_core.probe import Items, Read, Work
+    from rice_core.probe import DenseImage, Items, Work
 
 SHOWN = 8
 """Images in the PCA sheet: the first of the split."""
@@ -40,7 +43,7 @@ _FIGURE_5 = (
 
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(LightProbe):
     """Figures 1, 4 and 5 and the numbers under them. Works on a plain folder of photos, with less to say.
 
     Raises:
@@ -48,11 +51,7 @@ class Tokens:
     """
 
     name: ClassVar[str] = "tokens"
-    version: ClassVar[int] = 1
     summary: ClassVar[str] = "token distances, PCA colours and t-SNE on a sphere (Figures 1, 4, 5)"
-    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
-    data: ClassVar[frozenset[str]] = frozenset()
-    trains: ClassVar[bool] = False
     instruments: ClassVar[tuple[str, ...]] = ("scikit-learn", "scipy")
 
     images: int = 64
@@ -60,9 +59,9 @@ class Tokens:
     """Above this (1024 tokens) a seeded sample of tokens is paired with all tokens."""
     tsne_objects: int = 1000
     perplexity: float = 30.0
-    recipe: str = "standard"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ranges = {
             "images": (1, 10_000),
             "pairs_per_image": (1, 10**9),
@@ -70,23 +69,11 @@ class Tokens:
             "perplexity": (2, 1000),
         }
         for key, (low, high) in ranges.items():
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            if not low <= (value := getattr(self, key)) <= high:
                 raise UserError(f"tokens: {key}={value} is out of range; write {low} to {high}.")
-            if key != "perplexity" and not isinstance(value, int):
-                raise UserError(f"tokens: {key}={value} is no whole number; write {low} to {high}.")
-        # 30 as typed and 30.0 must be one cell.
-        object.__setattr__(self, "perplexity", float(self.perplexity))
-
-    @property
-    def spec(self) -> ProbeSpec:
-        params = {key: value for key, value in asdict(self).items() if key != "recipe"}
-        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        from rice_core.probe import Read
-
         return Read("val", "dense", self.images), Read("val", "items")
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
@@ -110,25 +97,23 @@ class Tokens:
         said = (*notes, _FIGURE_5, note)
         return Outcome(metrics=metrics, scores=scores, artifacts=artifacts, assumptions=said, used=used)
 
-    def _look(self, encoder: Encoder, seed: int, work: Work) -> tuple[list[_Measured], list[_Shown]]:
+    def _look(self, encoder: Encoder, seed: int, work: Work) -> tuple[list[_Measured], list[DenseImage]]:
         generator, bad = np.random.default_rng(seed), []
         measured: list[_Measured] = []
-        shown: list[_Shown] = []
-        for batch in work.dense(encoder, "val", most=self.images):
-            for i, image_id in enumerate(batch.ids):
-                dense_CHW = batch.dense_NCHW[i]
-                C, H, W = dense_CHW.shape
-                if H * W < 2:
-                    raise NotApplicable("the encoder gives one token an image, so there are no pairs of tokens")
-                if not np.isfinite(dense_CHW).all():
-                    bad.append(image_id)
-                    continue
-                label_T = None if batch.labels_NHW is None else token_labels(batch.labels_NHW[i], (H, W))
-                x_TC = dense_CHW.reshape(C, -1).T
-                pairs = token_pairs(x_TC, label_T, most=self.pairs_per_image, generator=generator)
-                measured.append(_Measured.of(image_id, pairs, label_T))
-                if len(shown) < SHOWN:
-                    shown.append(_Shown(image_id, dense_CHW.copy(), batch.pixels_NHW3[i].copy()))
+        shown: list[DenseImage] = []
+        for image in work.images("val", most=self.images):
+            C, H, W = image.dense_CHW.shape
+            if H * W < 2:
+                raise NotApplicable("the encoder gives one token an image, so there are no pairs of tokens")
+            if not np.isfinite(image.dense_CHW).all():
+                bad.append(image.id)
+                continue
+            label_T = None if image.labels_HW is None else token_labels(image.labels_HW, (H, W))
+            x_TC = image.dense_CHW.reshape(C, -1).T
+            pairs = token_pairs(x_TC, label_T, most=self.pairs_per_image, generator=generator)
+            measured.append(_Measured.of(image.id, pairs, label_T))
+            if len(shown) < SHOWN:
+                shown.append(deepcopy(image))  # its own arrays, so that those of its batch can go
         _refuse(bad, encoder)
         if not measured:
             raise NotApplicable("there is no validation image to look at")
@@ -159,13 +144,6 @@ class Tokens:
             f"{len(chosen)} objects compared by cosine, perplexity {used:g}{why}."
         )
         return _layout_body(x_NC, y_N3, items, chosen), note
-
-
-@dataclass(frozen=True)
-class _Shown:
-    image_id: str
-    dense_CHW: npt.NDArray[np.float32]
-    pixels_HW3: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -246,12 +224,12 @@ def _histogram(counts: npt.NDArray[np.int64]) -> dict[str, Any]:
     return {"edges": edges, "counts": coarse.tolist(), "pairs": total, "median": round(median, 4)}
 
 
-def _colours(shown: Sequence[_Shown], work: Work) -> tuple[dict[str, Any], Artifact]:
+def _colours(shown: Sequence[DenseImage], work: Work) -> tuple[dict[str, Any], Artifact]:
     basis = pca.fit_basis(image.dense_CHW.reshape(len(image.dense_CHW), -1).T for image in shown)
     maps = pca.colours(basis, [image.dense_CHW for image in shown])
     picture = work.artifact_png("pca.png", pca.sheet([image.pixels_HW3 for image in shown], maps))
     explained = [round(float(share), 6) for share in basis.explained_K]
-    return {"images": [image.image_id for image in shown], "explained_variance_ratio": explained}, picture
+    return {"images": [image.id for image in shown], "explained_variance_ratio": explained}, picture
 
 
 def _layout_body(

@@ -48,6 +48,26 @@ class Items:
 
 
 @dataclass(frozen=True)
+class DenseImage:
+    """One image of a `DenseBatch`, whose fields say more."""
+
+    id: str
+    dense_CHW: npt.NDArray[np.float32]
+    labels_HW: npt.NDArray[np.int64] | None
+    pixels_HW3: npt.NDArray[np.uint8]
+
+    @property
+    def cluster(self) -> str:
+        """What the error of a number over it is clustered by: itself."""
+        return self.id
+
+    @property
+    def patch(self) -> int:
+        """Side of the square of pixels that a token is of."""
+        return int(self.pixels_HW3.shape[0] // self.dense_CHW.shape[1])
+
+
+@dataclass(frozen=True)
 class DenseBatch:
     """Patch tokens of a few images, squashed to the encoder's resolution, with the truth in the same geometry."""
 
@@ -59,12 +79,16 @@ class DenseBatch:
     pixels_NHW3: npt.NDArray[np.uint8]
     """The images the encoder saw, before normalisation."""
 
+    def __iter__(self) -> Iterator[DenseImage]:
+        labels = self.labels_NHW if self.labels_NHW is not None else [None] * len(self.ids)
+        return map(DenseImage, self.ids, self.dense_NCHW, labels, self.pixels_NHW3)
+
 
 @dataclass(frozen=True)
 class Read:
     """What a probe reads through `work`; declared so that one forward pass can serve several probes."""
 
-    split: SplitName
+    split: str
     view: View
     most: int | None = None
     """Images at most; None is all."""
@@ -126,6 +150,9 @@ class Work(Protocol):
 
     def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
         """Patch tokens of a split in a fixed order (cached), shard by shard; at most `most` images."""
+
+    def images(self, split: str, *, most: int | None = None) -> Iterator[DenseImage]:
+        """`dense` of the cell's encoder, one image at a time."""
 
     def budget(self) -> Budget:
         """What is known of the encoder's speed, and how much `keep` may take."""

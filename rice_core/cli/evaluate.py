@@ -102,7 +102,7 @@ def scorer_of(text: str) -> Scorer:
     """
     from importlib.metadata import entry_points
 
-    from rice_core.measure.config import validated
+    from rice_core.light import checked
     from rice_core.spec import ProbeRequest
 
     asked = ProbeRequest.parse(text)
@@ -114,7 +114,7 @@ def scorer_of(text: str) -> Scorer:
             f"Nothing here scores results of the kind {asked.name!r}; {near}the installed kinds are {known}."
         )
     kind = installed[asked.name].load()
-    scorer: Scorer = kind(**validated(asked, kind))
+    scorer: Scorer = kind(**checked(asked.name, kind, asked.params))
     return scorer
 
 

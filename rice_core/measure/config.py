@@ -7,16 +7,16 @@ probes stands before it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from rice_core.errors import UserError, did_you_mean
+from rice_core.light import checked
 from rice_core.probe import Probe
 from rice_core.spec import SEED_MAX, Frozen, Param, ProbeRequest
 
@@ -121,7 +121,7 @@ def build_probe(request: ProbeRequest) -> Probe:
             f"There is no probe {request.name!r}; {near}the installed probes are {', '.join(sorted(allowed))}."
         )
     kind = allowed[request.name].load()
-    params = validated(request, kind)
+    params = checked(request.name, kind, request.params)
 
     from mmengine import Registry
 
@@ -139,30 +139,6 @@ def build_probe(request: ProbeRequest) -> Probe:
 def _build_listed(config: dict[str, Any], registry: Any) -> Any:
     """What is registered and nothing else; mmengine's own function imports any dotted path (and, to log that, torch)."""
     return registry.module_dict[config["type"]](**{key: value for key, value in config.items() if key != "type"})
-
-
-def validated(request: ProbeRequest, kind: type[Any]) -> dict[str, Any]:
-    """The settings that were typed, as the fields of a dataclass want them.
-
-    Raises:
-        UserError: no such field, or a value of the wrong kind.
-    """
-    hints = get_type_hints(kind)
-    fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-    params = {}
-    for name, value in request.params.items():
-        if name not in fields:
-            near = did_you_mean(name, fields)
-            has = ", ".join(sorted(fields)) or "none"
-            raise UserError(f"{request.name} has no parameter {name!r}; {near}it has {has}.")
-        try:
-            # As in every other setting (`Frozen`), no number may be infinite, and none is a truth value.
-            params[name] = TypeAdapter(fields[name], config={"allow_inf_nan": False}).validate_python(value)
-            if isinstance(value, bool) and not isinstance(params[name], bool):
-                raise UserError(f"{request.name}: {name}={value} is a truth value; write a number.")
-        except ValidationError as error:
-            raise UserError(f"{request.name}: {name}={value}: {error.errors()[0]['msg']}.") from None
-    return params
 
 
 def _request(probe: str | dict[str, Param]) -> ProbeRequest:

@@ -74,7 +74,7 @@ class Extractor:
         """Images that went through the encoder (not through the cache)."""
         self.seconds = 0.0
         """Spent on them, decoding included."""
-        self._encoder = encoder
+        self.encoder = encoder
         self._dataset = dataset
         self._cache = cache
         self._files = files
@@ -159,21 +159,21 @@ class Extractor:
             # The annotated size decides whether an image is taken, and ids stand in the notes of what was left out.
             "files": [[sample.id, self._files.get(sample.id, ""), sample.size_hw] for sample in samples],
         }
-        if view == "items" or isinstance(self._encoder, Informed):
+        if view == "items" or isinstance(self.encoder, Informed):
             body["regions"] = [[r.box_xywh, r.label, _plain(r.segmentation)] for s in samples for r in s.regions]
             body["objects"] = [len(sample.regions) for sample in samples]
         if pooling != MEAN:
             body["pooling"] = [pooling.kind, pooling.layers]
-        if isinstance(self._encoder, Informed):
+        if isinstance(self.encoder, Informed):
             body["labels"] = [sample.label for sample in samples]
             body["crowds"] = [[[c.box_xywh, _plain(c.segmentation)] for c in sample.crowds] for sample in samples]
         return self._key_of(body)
 
     def _key_of(self, about: Mapping[str, Any]) -> str:
-        spec = self._encoder.spec
+        spec = self.encoder.spec
         body: dict[str, Any] = {
-            "weights": self._encoder.weights_digest(),
-            "architecture": self._encoder.architecture_digest(),
+            "weights": self.encoder.weights_digest(),
+            "architecture": self.encoder.architecture_digest(),
             "source": spec.source,
             "layers": spec.layers,
             "norm_last": spec.norm_last,
@@ -220,28 +220,26 @@ class Extractor:
             )
         h, w = self._size_hw
         if geometry == "native":
-            return _Ready(self._encoder.preprocess([image])[0], image_hw, None)
+            return _Ready(self.encoder.preprocess([image])[0], image_hw, None)
         pixels = np.asarray(image.resize((w, h), Image.Resampling.BICUBIC))
-        grid = (h // self._encoder.patch, w // self._encoder.patch)
+        grid = (h // self.encoder.patch, w // self.encoder.patch)
         cover = np.stack([coverage(region, grid, image_hw) for region in sample.regions]) if sample.regions else None
         return _Ready(torch.from_numpy(pixels.copy()).permute(2, 0, 1), image_hw, cover)
 
     def _forward(self, of: Sequence[Sample], rows: list[int], ready: list[_Ready], asked: _Asked) -> dict[View, Arrays]:
         batch, (geometry, views, pooling) = [of[row] for row in rows], asked
-        model_B3HW = torch.stack([each.model_3HW for each in ready]).to(self._encoder.device)
+        model_B3HW = torch.stack([each.model_3HW for each in ready]).to(self.encoder.device)
         if geometry == "squash":
-            model_B3HW = self._encoder.normalize(model_B3HW.float() / 255)
-        if isinstance(self._encoder, Informed):
-            self._encoder.observe([self._truth(s, r, geometry) for s, r in zip(batch, ready, strict=True)])
+            model_B3HW = self.encoder.normalize(model_B3HW.float() / 255)
+        if isinstance(self.encoder, Informed):
+            self.encoder.observe([self._truth(s, r, geometry) for s, r in zip(batch, ready, strict=True)])
         with torch.inference_mode():
-            blocks = blocks_of(self._encoder, model_B3HW, pooling)
+            blocks = blocks_of(self.encoder, model_B3HW, pooling)
             dense_BCHW = side_by_side(blocks).float()
             finite_B = dense_BCHW.isfinite().flatten(1).all(1).cpu().tolist()
             if not all(finite_B):
                 bad = batch[finite_B.index(False)].id
-                raise UserError(
-                    f"{self._encoder.spec.title} gives NaN or infinite features for {bad}; try ?dtype=fp32."
-                )
+                raise UserError(f"{self.encoder.spec.title} gives NaN or infinite features for {bad}; try ?dtype=fp32.")
             out: dict[View, Arrays] = {}
             if "items" in views:
                 out["items"] = self._pool_items(dense_BCHW, rows, ready)

@@ -19,7 +19,7 @@ from rice_core.digest import canonical_json, json_digest
 from rice_core.errors import NotApplicable
 from rice_core.features import Encoder
 from rice_core.pooling import MEAN, Pooling, check_poolable
-from rice_core.probe import DenseBatch, Items, Sibling, SplitName
+from rice_core.probe import DenseBatch, DenseImage, Items, Sibling, SplitName
 from rice_core.ranks import Ranks
 from rice_core.record import Artifact, Cell, Record, Skipped
 
@@ -126,6 +126,10 @@ class CellWork:
                 )
             dense = shard.arrays["dense_NCHW"][chosen].astype(np.float32)
             yield DenseBatch(tuple(s.id for s in batch), dense, labels, pixels)
+
+    def images(self, split: str, *, most: int | None = None) -> Iterator[DenseImage]:
+        for batch in self.dense(self._features.encoder, split, most=most):  # type: ignore[arg-type]
+            yield from batch
 
     def budget(self) -> Budget:
         return budget_of(self._cell.encoder, self._records, self._features.space())

@@ -13,6 +13,7 @@ from PIL import Image
 
 from rice_core.datasets import open_dataset
 from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.probe import Read
 from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
@@ -51,9 +52,10 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_probe_of_the_readme_runs(small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "brightness_probe.py").write_text(block_with("class Brightness"))
+    (tmp_path / "brightness_probe.py").write_text(block_with("def brightness"))
     monkeypatch.syspath_prepend(tmp_path)
-    probe = importlib.import_module("brightness_probe").Brightness(images=16)
+    probe = importlib.import_module("brightness_probe").brightness(images=16)
+    assert probe.reads == (Read("val", "dense", 16),)
     specs = tuple(EncoderSpec.parse(f"synthetic:{name}") for name in ("noise", "random-weights", "constant"))
     plan = Plan(specs, (probe,), open_dataset(small_world, name="mini"))
     summary = Runner(Store(tmp_path / "store"), Settings(), Progress(quiet=True)).run(plan)

@@ -13,7 +13,7 @@ import torch
 
 from rice_core.features import IGNORE
 from rice_core.pooling import MEAN, Pooling
-from rice_core.probe import DenseBatch, Items
+from rice_core.probe import DenseBatch, DenseImage, Items
 from rice_core.record import Artifact
 from rice_core.spec import EncoderSpec
 
@@ -43,10 +43,10 @@ class ToyEncoder:
 
 @dataclass
 class ToyWork:
-    """A fake `rice_core.probe.Work`: `images` squares of `grid` x `grid` cells with a few square objects each."""
+    """A fake `rice_core.probe.Work`: `sizes` squares of `grid` x `grid` cells with a few square objects each."""
 
     kinds: int = 8
-    images: dict[str, int] = field(default_factory=lambda: {"train": 80, "val": 60})
+    sizes: dict[str, int] = field(default_factory=lambda: {"train": 80, "val": 60})
     grid: int = 6
     patch: int = 4
     uneven: bool = True
@@ -57,6 +57,8 @@ class ToyWork:
     """The share of columns, from the left, that are covered by a crowd region."""
     seed: int = 0
     limit: int | None = None
+    encoder: Any = None
+    """The cell's, for `images`."""
     skipped: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, Any] = field(default_factory=dict)
 
@@ -66,7 +68,7 @@ class ToyWork:
 
     def items(self, encoder: ToyEncoder, split: str, pooling: Pooling = MEAN) -> Items:
         rng = np.random.default_rng([self.seed, split == "val"])
-        size = self.images[split] * 3
+        size = self.sizes[split] * 3
         y_N = rng.choice(self.kinds, size, p=self._shares())
         x_NC, order = encoder.see(y_N, split == "val"), self._order(size)
         if "labels" in self.without:
@@ -76,7 +78,7 @@ class ToyWork:
         return Items(x_NC[order], y_N[order], ids, tuple(clusters), self.classes)
 
     def dense(self, encoder: ToyEncoder, split: str, *, most: int | None = None) -> Iterator[DenseBatch]:
-        rows = self._order(self.images[split])[:most]
+        rows = self._order(self.sizes[split])[:most]
         for start in range(0, len(rows), 16):
             cells = np.stack([self._scene(split, row) for row in rows[start : start + 16]])
             seen = [encoder.see(c, 2 * int(r) + (split == "val")) for c, r in zip(cells, rows[start:], strict=False)]
@@ -89,6 +91,10 @@ class ToyWork:
                 None if "regions" in self.without else labels,
                 pixels,
             )
+
+    def images(self, split: str, *, most: int | None = None) -> Iterator[DenseImage]:
+        for batch in self.dense(self.encoder, split, most=most):
+            yield from batch
 
     def skip(self, item: str, reason: str) -> None:
         self.skipped[item] = reason

@@ -59,7 +59,7 @@ def test_equal_vectors_vote_alike_wherever_they_stand(dim):
 
 def test_more_neighbours_than_train_items_are_refused(toy_encoder, toy_work):
     """All would get the votes of all: the majority class."""
-    work = toy_work(images={"train": 7, "val": 30}, kinds=2)
+    work = toy_work(sizes={"train": 7, "val": 30}, kinds=2)
     with pytest.raises(UserError, match=r"k=22 neighbours of only 21 train items .* such as knn\?k=2\."):
         Knn(k=22).run(toy_encoder(signal=1), seed=0, work=work)
     assert "The 21 nearest" in Knn(k=21).run(toy_encoder(signal=1), seed=0, work=work).assumptions[-1]
@@ -207,7 +207,7 @@ def test_the_interval_of_the_balanced_accuracy_covers_it(shift):
 
 
 def test_says_when_it_cannot_say_anything(toy_encoder, toy_work):
-    for work in (toy_work(without=("labels",)), toy_work(kinds=1), toy_work(images={"train": 9, "val": 0})):
+    for work in (toy_work(without=("labels",)), toy_work(kinds=1), toy_work(sizes={"train": 9, "val": 0})):
         with pytest.raises(NotApplicable, match="at least two classes"):
             Knn().run(toy_encoder(), seed=0, work=work)
 

@@ -15,6 +15,7 @@ from rice_core.stats.estimates import mean_clustered
 
 
 def run(encoder, work, seed=0, **params):
+    vars(work).get("_work", work).encoder = encoder
     return LinearSeg(**{"grid": work.grid, **params}).run(encoder, seed=seed, work=work)
 
 
@@ -79,7 +80,7 @@ def test_metrics_are_scikit_learns():
 
 
 def test_per_image_values_of_miou_carry_the_bootstraps_error(toy_encoder, toy_work):
-    found = run(toy_encoder(signal=0.35), toy_work(kinds=4, images={"train": 80, "val": 150}))
+    found = run(toy_encoder(signal=0.35), toy_work(kinds=4, sizes={"train": 80, "val": 150}))
     linearised = mean_clustered(found.scores.values["miou"], found.scores.cluster)
     assert linearised.stderr == pytest.approx(found.metrics[0].stderr, rel=0.12)
 
@@ -181,7 +182,7 @@ class Fooled:
 
 
 def test_crowds_are_neither_trained_on_nor_judged_and_counted(toy_encoder, toy_work):
-    work = toy_work(crowded=0.5, images={"train": 40, "val": 30})
+    work = toy_work(crowded=0.5, sizes={"train": 40, "val": 30})
     found = run(Fooled(toy_encoder(signal=1)), work)
     assert [metric.value for metric in found.metrics] == [100, 100]
     assert {metric.n for metric in found.metrics} == {30}
@@ -190,7 +191,7 @@ def test_crowds_are_neither_trained_on_nor_judged_and_counted(toy_encoder, toy_w
     assert found.metrics[1].chance == 100 / present
     said = [line.split(" hold ")[0] for line in found.assumptions if "crowd" in line]
     assert said == ["540 of 1080 validation cells", "720 of 1440 patches of the train images"]
-    plain = run(Fooled(toy_encoder(signal=1)), toy_work(images={"train": 40, "val": 30}))
+    plain = run(Fooled(toy_encoder(signal=1)), toy_work(sizes={"train": 40, "val": 30}))
     assert plain.metrics[0].value < 90
     assert not any("crowd" in line for line in plain.assumptions)
 
@@ -243,9 +244,9 @@ def test_says_when_it_cannot_say_anything(toy_encoder, toy_work):
     with pytest.raises(NotApplicable, match="boxes or masks"):
         run(toy_encoder(), toy_work(without=("regions",)))
     with pytest.raises(NotApplicable, match="train split, and it has 0"):
-        run(toy_encoder(), toy_work(images={"train": 0, "val": 9}))
+        run(toy_encoder(), toy_work(sizes={"train": 0, "val": 9}))
     with pytest.raises(NotApplicable, match="val images"):
-        run(toy_encoder(), toy_work(images={"train": 9, "val": 0}))
+        run(toy_encoder(), toy_work(sizes={"train": 9, "val": 0}))
     with pytest.raises(NotApplicable, match="train split, and it has 0"):
         run(toy_encoder(), toy_work(crowded=1))
     with pytest.raises(NotApplicable, match="two categories in the val split"):

@@ -11,10 +11,15 @@ import pytest
 from probes.tokens import BINS, Tokens
 from rice_core.errors import NotApplicable, UserError
 from rice_core.pooling import MEAN
-from rice_core.probe import DenseBatch, Items
+from rice_core.probe import DenseImage, Items
 from rice_core.record import Outcome
 
 FEW = Tokens(images=20, tsne_objects=60, perplexity=10)
+
+
+def run(probe, encoder, *, seed, work):
+    work.encoder = encoder
+    return probe.run(encoder, seed=seed, work=work)
 
 
 def value(outcome: Outcome, name: str) -> float:
@@ -27,7 +32,7 @@ def names(outcome: Outcome) -> list[str]:
 
 def test_the_oracle_separates_objects_and_noise_does_not(toy_encoder, toy_work) -> None:
     work = toy_work()
-    outcome = FEW.run(toy_encoder(signal=1.0), seed=0, work=work)
+    outcome = run(FEW, toy_encoder(signal=1.0), seed=0, work=work)
     assert names(outcome) == ["token-distance", "object-separation", "tsne-trustworthiness"]
     assert value(outcome, "object-separation") == 100
     assert outcome.metrics[1].chance == 50
@@ -36,7 +41,7 @@ def test_the_oracle_separates_objects_and_noise_does_not(toy_encoder, toy_work) 
     assert body["distances"]["across_objects"] == 1
     assert body["tsne"]["purity"] > 0.6  # Some classes have fewer than ten objects.
     noise_work = toy_work()
-    noise = FEW.run(toy_encoder(signal=0.0), seed=0, work=noise_work)
+    noise = run(FEW, toy_encoder(signal=0.0), seed=0, work=noise_work)
     assert noise_work.artifacts["tokens.json"]["tsne"]["purity"] < 0.35
     separation = noise.metrics[1]
     assert abs(separation.value - 50) < 3 * separation.stderr
@@ -45,14 +50,14 @@ def test_the_oracle_separates_objects_and_noise_does_not(toy_encoder, toy_work) 
 
 def test_separation_falls_as_the_signal_is_destroyed(toy_encoder, toy_work) -> None:
     found = [
-        value(FEW.run(toy_encoder(signal=s), seed=0, work=toy_work()), "object-separation") for s in (1, 0.6, 0.4, 0)
+        value(run(FEW, toy_encoder(signal=s), seed=0, work=toy_work()), "object-separation") for s in (1, 0.6, 0.4, 0)
     ]
     assert found == sorted(found, reverse=True)
     assert found[1] > found[3] + 10
 
 
 def test_metrics_are_the_means_of_their_scores(toy_encoder, toy_work) -> None:
-    outcome = FEW.run(toy_encoder(signal=0.5), seed=0, work=toy_work())
+    outcome = run(FEW, toy_encoder(signal=0.5), seed=0, work=toy_work())
     assert outcome.scores is not None
     assert outcome.scores.cluster == outcome.scores.sample
     for name, column in outcome.scores.values.items():
@@ -69,12 +74,12 @@ def test_intervals_stay_in_the_range_of_a_distance_and_of_percent(toy_encoder, t
             found = np.tile(np.eye(self.dim)[0], (*labels.shape, 1))
             return (found if salt < 4 else super().see(labels, salt)).astype(np.float32)
 
-    outcome = replace(FEW, images=3).run(Odd(signal=0.0), seed=0, work=toy_work(without=("regions",)))
+    outcome = run(replace(FEW, images=3), Odd(signal=0.0), seed=0, work=toy_work(without=("regions",)))
     distance = outcome.metrics[0]
     assert distance.value - 4.3 * distance.stderr < 0
     assert 0 < distance.ci95[0] < distance.value < distance.ci95[1] < 2
     assert distance.bounds == (0, 2)
-    separation = replace(FEW, images=3).run(toy_encoder(), seed=0, work=toy_work()).metrics[1]
+    separation = run(replace(FEW, images=3), toy_encoder(), seed=0, work=toy_work()).metrics[1]
     assert (separation.value, separation.stderr) == (100, 0)
     # As 3 of 3 independent ones.
     assert separation.ci95 == (pytest.approx(100 * 3 / (3 + 1.9599640**2)), 100)
@@ -82,7 +87,7 @@ def test_intervals_stay_in_the_range_of_a_distance_and_of_percent(toy_encoder, t
 
 def test_the_histogram_is_numpys(toy_encoder, toy_work) -> None:
     encoder, work = toy_encoder(signal=0.3), toy_work(without=("regions",))
-    FEW.run(encoder, seed=0, work=work)
+    run(FEW, encoder, seed=0, work=work)
     body = work.artifacts["tokens.json"]["distances"]
     distances = []
     for batch in work.dense(encoder, "val", most=20):
@@ -107,7 +112,7 @@ def test_opposite_tokens_are_in_the_last_bin(toy_encoder, toy_work) -> None:
             return np.where(np.arange(labels.size).reshape(labels.shape) % 2, 1, -1)[..., None] * np.ones(4, np.float32)
 
     work = toy_work()
-    FEW.run(Opposite(dim=4), seed=0, work=work)
+    run(FEW, Opposite(dim=4), seed=0, work=work)
     counts = work.artifacts["tokens.json"]["distances"]["counts"]
     assert counts[0] + counts[-1] == sum(counts)
     assert counts[-1] > counts[0] > 0
@@ -120,7 +125,7 @@ def test_constant_features_crash_nothing(toy_encoder, toy_work, level: float) ->
             return np.full((*labels.shape, self.dim), level, np.float32)
 
     work = toy_work()
-    outcome = FEW.run(Constant(), seed=0, work=work)
+    outcome = run(FEW, Constant(), seed=0, work=work)
     assert value(outcome, "token-distance") == 0
     assert value(outcome, "object-separation") == 50
     assert work.artifacts["tokens.json"]["distances"]["median"] == 0
@@ -131,7 +136,7 @@ def test_constant_features_crash_nothing(toy_encoder, toy_work, level: float) ->
 
 def test_a_plain_folder_of_photos_has_figures_4_and_5(toy_encoder, toy_work) -> None:
     work = toy_work(without=("labels", "regions"))
-    outcome = FEW.run(toy_encoder(signal=0.5), seed=0, work=work)
+    outcome = run(FEW, toy_encoder(signal=0.5), seed=0, work=work)
     assert names(outcome) == ["token-distance"]
     assert outcome.metrics[0].better == "neither"
     assert "30 labelled" in outcome.assumptions[-1]
@@ -146,7 +151,7 @@ def test_images_without_objects_are_left_out_and_counted(toy_encoder, toy_work) 
                 batch.labels_NHW[::4] = -1
                 yield batch
 
-    outcome = FEW.run(toy_encoder(), seed=0, work=Sparse())
+    outcome = run(FEW, toy_encoder(), seed=0, work=Sparse())
     assert outcome.scores is not None
     assert "val-0" not in outcome.scores.sample
     left_out = 20 - len(outcome.scores.sample)
@@ -161,7 +166,7 @@ def test_without_any_object_the_distance_is_over_all_images(toy_encoder, toy_wor
             for batch in super().dense(encoder, split, most=most):
                 yield replace(batch, labels_NHW=np.full_like(batch.labels_NHW, -1))
 
-    outcome = FEW.run(toy_encoder(), seed=0, work=Empty())
+    outcome = run(FEW, toy_encoder(), seed=0, work=Empty())
     assert names(outcome)[:2] == ["token-distance", "tsne-trustworthiness"]
     assert outcome.metrics[0].n == 20
 
@@ -174,7 +179,7 @@ def test_the_layout_names_the_classes_it_shows(toy_encoder, toy_work) -> None:
 
     work = Gaps()
     encoder = toy_encoder(signal=0.8)
-    FEW.run(encoder, seed=0, work=work)
+    run(FEW, encoder, seed=0, work=work)
     layout = work.artifacts["tokens.json"]["tsne"]
     assert len(layout["points"]) == len(layout["labels"]) == 60
     assert "kind 0" not in layout["classes"]
@@ -203,27 +208,27 @@ def test_features_that_are_not_finite_are_refused_by_image(toy_encoder, toy_work
 
     everything = replace(FEW, tsne_objects=1000)
     with pytest.raises(UserError, match=r"synthetic:toy .* not finite for val-3, val-19; try dtype=fp32"):
-        everything.run(toy_encoder(), seed=0, work=Broken())
+        run(everything, toy_encoder(), seed=0, work=Broken())
     with pytest.raises(UserError, match="not finite for val-7;"):
-        everything.run(toy_encoder(), seed=0, work=Broken(where="items"))
+        run(everything, toy_encoder(), seed=0, work=Broken(where="items"))
 
 
 def test_nothing_to_say(toy_encoder, toy_work) -> None:
     with pytest.raises(NotApplicable, match="one token"):
-        FEW.run(toy_encoder(), seed=0, work=_OneToken())
+        run(FEW, toy_encoder(), seed=0, work=_OneToken())
     with pytest.raises(NotApplicable, match="no validation image"):
-        FEW.run(toy_encoder(), seed=0, work=toy_work(images={"train": 1, "val": 0}))
+        run(FEW, toy_encoder(), seed=0, work=toy_work(sizes={"train": 1, "val": 0}))
 
 
 class _OneToken:
-    def dense(self, encoder, split, *, most=None):
-        yield DenseBatch(("a",), np.ones((1, 4, 1, 1), np.float32), None, np.zeros((1, 8, 8, 3), np.uint8))
+    def images(self, split, *, most=None):
+        yield DenseImage("a", np.ones((4, 1, 1), np.float32), None, np.zeros((8, 8, 3), np.uint8))
 
 
 def test_repeats_by_seed_and_is_plain_json(toy_encoder, toy_work) -> None:
     sampling = replace(FEW, pairs_per_image=200)
     works = [toy_work() for _ in range(3)]
-    found = [sampling.run(toy_encoder(signal=0.5), seed=s, work=w) for s, w in zip((0, 0, 1), works, strict=True)]
+    found = [run(sampling, toy_encoder(signal=0.5), seed=s, work=w) for s, w in zip((0, 0, 1), works, strict=True)]
     texts = [json.dumps(work.artifacts["tokens.json"], allow_nan=False) for work in works]
     assert found[0] == found[1]
     assert texts[0] == texts[1] != texts[2]
@@ -231,7 +236,7 @@ def test_repeats_by_seed_and_is_plain_json(toy_encoder, toy_work) -> None:
 
 def test_shows_the_first_eight_images(toy_encoder, toy_work) -> None:
     work = toy_work()
-    FEW.run(toy_encoder(signal=0.5), seed=0, work=work)
+    run(FEW, toy_encoder(signal=0.5), seed=0, work=work)
     assert work.artifacts["tokens.json"]["pca"]["images"] == [f"val-{k}" for k in range(8)]
     assert work.artifacts["pca.png"].shape == (2 * 198 + 6, 4 * (2 * 192 + 18) + 6, 3)
 
@@ -286,7 +291,7 @@ class Fooled:
 
 def test_crowds_are_in_no_pair_of_the_separation_and_counted(toy_encoder, toy_work) -> None:
     work = toy_work(crowded=0.5)
-    outcome = FEW.run(Fooled(toy_encoder(signal=1.0)), seed=0, work=work)
+    outcome = run(FEW, Fooled(toy_encoder(signal=1.0)), seed=0, work=work)
     assert value(outcome, "object-separation") == 100
     used = outcome.metrics[1].n
     assert 0 < used < 20  # some images have no object outside the crowd
@@ -294,13 +299,13 @@ def test_crowds_are_in_no_pair_of_the_separation_and_counted(toy_encoder, toy_wo
         f"{18 * used} of {36 * used} tokens lie in crowd regions, which are neither object nor background: "
         "object-separation leaves them out, token-distance does not."
     ]
-    plain = FEW.run(Fooled(toy_encoder(signal=1.0)), seed=0, work=toy_work())
+    plain = run(FEW, Fooled(toy_encoder(signal=1.0)), seed=0, work=toy_work())
     assert value(plain, "object-separation") < 100
     assert not any("crowd" in line for line in plain.assumptions)
 
 
 def test_images_without_a_pair_are_not_counted_as_used(toy_encoder, toy_work) -> None:
     """Of two tokens a sample of pairs takes, few lie in one object: the numbers are over the other images alone."""
-    outcome = replace(FEW, images=20, pairs_per_image=2).run(toy_encoder(), seed=0, work=toy_work())
+    outcome = run(replace(FEW, images=20, pairs_per_image=2), toy_encoder(), seed=0, work=toy_work())
     assert 0 < outcome.metrics[0].n < 20
     assert outcome.used["images"] == outcome.metrics[0].n
