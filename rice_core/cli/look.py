@@ -62,17 +62,18 @@ def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")]
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A probe, an encoder of the catalogue, or a cell id.")],
+    name: Annotated[str, typer.Argument(help="A probe (or FILE.py:NAME), an encoder of the catalogue, or a cell id.")],
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show one probe, catalogue entry or record."""
     from rice_core.catalogue import entries
-    from rice_core.measure.config import probe_entry_points
+    from rice_core.measure.config import probe_entry_points, probe_kind
+    from rice_core.measure.probe_files import names_a_file
     from rice_core.store import Store
 
     points = probe_entry_points()
-    if name in points:
-        _show_probe(points[name].load())
+    if name in points or names_a_file(name):
+        _show_probe(probe_kind(name, files=True))
         return
     for entry in entries():
         if entry.id == name:

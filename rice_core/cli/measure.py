@@ -39,7 +39,9 @@ EncodersOption = Annotated[
     list[str] | None,
     typer.Option("--encoders", "-e", help="As in hf:PATH,timm:NAME,rice:FOLDER or names of `ricebench list`."),
 ]
-ProbesOption = Annotated[list[str] | None, typer.Option("--probes", "-p", help="As in knn?k=20,linear,tokens.")]
+ProbesOption = Annotated[
+    list[str] | None, typer.Option("--probes", "-p", help="As in knn?k=20,linear,tokens, or FILE.py:NAME.")
+]
 CacheOption = Annotated[float, typer.Option("--cache-gb", min=0.01, max=1e6, help="Size of the feature cache.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.", callback=own_path)

@@ -48,7 +48,9 @@ def debugging(ctx: typer.Context) -> bool:
 
 def split_list(values: list[str]) -> list[str]:
     """Comma-separated and repeated options as one list; a comma inside settings (layers=-2,-1) does not separate."""
-    return [part.strip() for value in values for part in re.split(r",(?=\s*[A-Za-z_])", value) if part.strip()]
+    return [
+        part.strip() for value in values for part in re.split(r",(?=\s*(?:[A-Za-z_~/]|\.\.?/))", value) if part.strip()
+    ]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

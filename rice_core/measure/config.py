@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from rice_core.errors import UserError, did_you_mean
 from rice_core.light import checked
+from rice_core.measure.probe_files import names_a_file, probe_of_file
 from rice_core.probe import Probe
 from rice_core.spec import SEED_MAX, Frozen, Param, ProbeRequest
 
@@ -49,7 +50,10 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         UserError: no such file, not YAML or JSON, or a key or value that does not belong.
     """
-    return read_settings(path, RunConfig, "see docs/usage.md for an example")
+    config = read_settings(path, RunConfig, "see docs/usage.md for an example")
+    if named := next((asked.name for asked in config.probe_requests() if names_a_file(asked.name)), None):
+        raise UserError(f"{path}: {named} is a file, and a configuration runs no code; name it with -p.")
+    return config
 
 
 def read_settings(path: Path, kind: type[Settings], hint: str) -> Settings:
@@ -103,24 +107,33 @@ def probe_entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group="ricebench.probes")}
 
 
-def build_probes(requests: Sequence[ProbeRequest]) -> tuple[Probe, ...]:
+def probe_kind(name: str, *, files: bool = False) -> type[Any]:
+    """The class of a probe; see `build_probes`."""
+    allowed = probe_entry_points()
+    if files and names_a_file(name):
+        return probe_of_file(name, allowed)
+    if name not in allowed:
+        near = did_you_mean(name, allowed)
+        raise UserError(f"There is no probe {name!r}; {near}the installed probes are {', '.join(sorted(allowed))}.")
+    kind: type[Any] = allowed[name].load()
+    return kind
+
+
+def build_probes(requests: Sequence[ProbeRequest], *, files: bool = False) -> tuple[Probe, ...]:
     """Probe objects for what was asked.
+
+    Args:
+        files: whether `FILE.py:Name` may be asked for, which is run: what a user types may, what stands in a file may not.
 
     Raises:
         UserError: no such probe, no such parameter, or a value of the wrong kind.
     """
-    return tuple(build_probe(request) for request in requests)
+    return tuple(build_probe(request, files=files) for request in requests)
 
 
-def build_probe(request: ProbeRequest) -> Probe:
+def build_probe(request: ProbeRequest, *, files: bool = False) -> Probe:
     """One probe; see `build_probes`."""
-    allowed = probe_entry_points()
-    if request.name not in allowed:
-        near = did_you_mean(request.name, allowed)
-        raise UserError(
-            f"There is no probe {request.name!r}; {near}the installed probes are {', '.join(sorted(allowed))}."
-        )
-    kind = allowed[request.name].load()
+    kind = probe_kind(request.name, files=files)
     params = checked(request.name, kind, request.params)
 
     from mmengine import Registry

@@ -22,7 +22,7 @@ def plan_of(config: RunConfig, store: Store) -> Plan:
     """
     # What is cheap to check comes first: names before data, data before weights.
     encoders = tuple(resolve(text) for text in config.encoders)
-    probes = build_probes(config.probe_requests())
+    probes = build_probes(config.probe_requests(), files=True)
     dataset = open_data(config.data, store, limit=config.limit)
     encoders = tuple({json_digest(spec.identity()): spec for spec in encoders}.values())
     probes = tuple({json_digest(probe.spec.model_dump()): probe for probe in probes}.values())
