@@ -14,14 +14,14 @@ from rice_core.model.mlcd import save_hugging_face
 from rice_core.model.vit import ViT
 from rice_core.ranks import Ranks
 from rice_core.rice.config import TrainConfig
-from rice_core.rice.learner import Learner
+from rice_core.rice.learner import RegionLearner
 
 _TRAINING = "rice_core.rice.launch"
 """What it imports is what trained."""
 
 
 def export(
-    folder: Path, learner: Learner, config: TrainConfig, ranks: Ranks, *, resolution: int, steps: int, data: str
+    folder: Path, learner: RegionLearner, config: TrainConfig, ranks: Ranks, *, resolution: int, steps: int, data: str
 ) -> None:
     """Write FOLDER/encoder and FOLDER/hf: the trunk, averaged where the configuration asks for it. Every rank calls it.
 

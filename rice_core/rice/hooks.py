@@ -1,12 +1,7 @@
-"""What happens beside the steps: the log, exports, probes, checkpoints. mmengine hooks, run in the order of this file.
-
-A checkpoint comes last: a kill before it loses the log lines, exports and probes of its step, and the resumed training makes
-them again; a kill after it loses nothing.
-"""
+"""What happens beside the steps of RICE's training: held-out losses, exports, probes. See `rice_core.train.hooks` for the others."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,16 +11,14 @@ from mmengine.hooks import Hook
 from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.rice.batch import Batch
-from rice_core.rice.config import Stage
+from rice_core.rice.config import ProbeHook, Stage, TrainConfig
 from rice_core.rice.export import export
+from rice_core.rice.learner import RegionLearner
 from rice_core.rice.validate import Validator
 from rice_core.train.metrics import HELD_OUT, MetricsLog
 
 if TYPE_CHECKING:
-    from rice_core.rice.runner import Done, SafeRunner
-
-_REDRAW_SECONDS = 60.0
-_SHOWN_SKIPS = 5
+    from rice_core.train.runner import Done, SafeRunner
 
 
 class ValidationHook(Hook):  # type: ignore[misc]
@@ -34,8 +27,8 @@ class ValidationHook(Hook):  # type: ignore[misc]
     A finished training that is run again with other held-out images is measured on them, and the old lines go.
     """
 
-    def __init__(self, log: MetricsLog, validator: Validator | None) -> None:
-        self._log, self._validator = log, validator
+    def __init__(self, log: MetricsLog, config: TrainConfig, validator: Validator | None) -> None:
+        self._log, self._config, self._validator = log, config, validator
 
     def before_train(self, runner: SafeRunner) -> None:
         own = self._validator
@@ -43,9 +36,9 @@ class ValidationHook(Hook):  # type: ignore[misc]
             self._log.drop(lambda row: row.get(HELD_OUT, own.digest) != own.digest)
 
     def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        wanted = runner.training.config.validation
+        wanted = self._config.validation
         if wanted is not None and wanted.every and outputs.steps % wanted.every == 0:
-            self._measure(runner, outputs.steps, outputs.leg.stage)
+            self._measure(runner, outputs.steps, self._config.stages[outputs.leg.index])
 
     def after_train(self, runner: SafeRunner) -> None:
         own = runner.training
@@ -53,7 +46,7 @@ class ValidationHook(Hook):  # type: ignore[misc]
             HELD_OUT in row for row in self._log.rows() if row["step"] == runner.max_iters
         )
         if not own.ranks.any(measured):
-            self._measure(runner, runner.max_iters, own.config.stages[-1])
+            self._measure(runner, runner.max_iters, self._config.stages[-1])
 
     def _measure(self, runner: SafeRunner, steps: int, stage: Stage) -> None:
         own = self._validator
@@ -65,86 +58,35 @@ class ValidationHook(Hook):  # type: ignore[misc]
         runner.training.say(f"step {steps}: held out: loss {found['loss']:.4f}")
 
 
-class LogHook(Hook):  # type: ignore[misc]
-    """A line of metrics.jsonl and a line of text every `log_every` steps; curves.png now and then and at the end."""
+class Exporter:
+    """Writes the trunk as it stands below the training's folder. Every rank calls it."""
 
-    def __init__(self, log: MetricsLog) -> None:
-        self._log = log
-        self._began = self._drawn = time.monotonic()
-        self._since, self._skipped = 0, 0
+    def __init__(self, config: TrainConfig, learner: RegionLearner, data: str) -> None:
+        self.config, self._learner, self._data = config, learner, data
 
-    def before_train(self, runner: SafeRunner) -> None:
-        training = runner.training
-        if training.ranks.leads:
-            self._log.rewind(runner.iter)
-        self._since, self._began = runner.iter, time.monotonic()
-        where = f"from step {runner.iter} " if runner.iter else ""
-        training.say(
-            f"{training.config.name}: training {where}to step {runner.max_iters} on {training.ranks.device}"
-            + (f" and {training.ranks.size - 1} other ranks" if training.ranks.size > 1 else "")
-        )
-
-    def before_train_epoch(self, runner: SafeRunner) -> None:
-        config = runner.training.config
-        if len(config.stages) > 1:
-            stage = config.stages[runner.epoch]
-            runner.training.say(f"stage {runner.epoch + 1} of {len(config.stages)}: {stage.resolution} px")
-
-    def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        training = runner.training
-        skips = [skip for part in data_batch for skip in part.skipped]
-        for skip in skips[: max(0, _SHOWN_SKIPS - self._skipped)]:
-            training.say(f"left out: {skip.item}: {skip.reason}")
-        self._skipped += len(skips)
-        if training.reach is not None:
-            training.reach(outputs.steps)
-        if outputs.steps % training.config.log_every == 0 or outputs.steps == runner.max_iters:
-            self._write(runner, outputs)
-
-    def after_train(self, runner: SafeRunner) -> None:
-        if runner.training.ranks.leads:
-            self._log.draw()
-
-    def _write(self, runner: SafeRunner, done: Done) -> None:
-        training, now = runner.training, time.monotonic()
-        seconds = max(now - self._began, 1e-9) / (done.steps - self._since)
-        self._began, self._since = now, done.steps
-        skipped = sum(training.ranks.gather(self._skipped))
-        if not training.ranks.leads:
-            return
-        stats = {name: float(value) for name, value in done.outcome.stats.items()}
-        row = {
-            "step": done.steps,
-            "stage": done.leg.index,
-            "resolution": done.leg.stage.resolution,
-            "images": done.steps * training.config.batch,
-            "loss": done.outcome.loss,
-            "rate": done.rate,
-            "grad_norm": done.outcome.grad_norm,
-            "images_per_second": training.config.batch / seconds,
-            "skipped": skipped,
-        }
-        self._log.add(row | stats)
-        left = _duration(seconds * (runner.max_iters - done.steps))
-        training.say(
-            f"step {done.steps}/{runner.max_iters}  loss {done.outcome.loss:.4f}  rate {done.rate:.2e}  "
-            f"{training.config.batch / seconds:.0f} images/s  {left} left"
-        )
-        if now - self._drawn > _REDRAW_SECONDS:
-            self._drawn = now
-            self._log.draw()
+    def __call__(self, runner: SafeRunner, name: str, steps: int, leg: int) -> None:
+        """Args: leg: index of the one in whose resolution it was trained last."""
+        own = runner.training
+        folder = own.folder / name
+        if own.ranks.leads:
+            folder.mkdir(parents=True, exist_ok=True)
+        resolution = self.config.stages[leg].resolution
+        export(folder, self._learner, self.config, own.ranks, resolution=resolution, steps=steps, data=self._data)
 
 
 class ExportHook(Hook):  # type: ignore[misc]
     """exports/step-N every `export_every` steps, and encoder/ and hf/ at the end."""
 
+    def __init__(self, export_to: Exporter) -> None:
+        self._export = export_to
+
     def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        every = runner.training.config.export_every
+        every = self._export.config.export_every
         if every and outputs.steps % every == 0:
-            _export(runner, f"exports/step-{outputs.steps:08d}", outputs.steps, outputs.leg.stage.resolution)
+            self._export(runner, f"exports/step-{outputs.steps:08d}", outputs.steps, outputs.leg.index)
 
     def after_train(self, runner: SafeRunner) -> None:
-        _export(runner, ".", runner.max_iters, runner.training.config.stages[-1].resolution)
+        self._export(runner, ".", runner.max_iters, -1)
 
 
 class ProbesHook(Hook):  # type: ignore[misc]
@@ -154,22 +96,22 @@ class ProbesHook(Hook):  # type: ignore[misc]
     training.
     """
 
-    def __init__(self, log: MetricsLog) -> None:
-        self._log = log
+    def __init__(self, log: MetricsLog, export_to: Exporter) -> None:
+        self._log, self._export = log, export_to
 
     def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        wanted = runner.training.config.probe
+        wanted = self._export.config.probe
         if wanted is None or outputs.steps % wanted.every:
             return
         name = f"probes/encoders/step-{outputs.steps:08d}"
-        _export(runner, name, outputs.steps, outputs.leg.stage.resolution)
+        self._export(runner, name, outputs.steps, outputs.leg.index)
         if runner.training.ranks.leads:
             # Loading an encoder draws weights; the training's generator must not notice.
             with torch.random.fork_rng():
-                self._measure(runner, name, outputs.steps)
+                self._measure(runner, wanted, name, outputs.steps)
         runner.training.ranks.wait()
 
-    def _measure(self, runner: SafeRunner, name: str, steps: int) -> None:
+    def _measure(self, runner: SafeRunner, wanted: ProbeHook, name: str, steps: int) -> None:
         from rice_core.catalogue import resolve
         from rice_core.datasets import limit as limited
         from rice_core.measure.config import build_probes
@@ -180,9 +122,7 @@ class ProbesHook(Hook):  # type: ignore[misc]
         from rice_core.store import Store
         from rice_core.world.mini import open_data
 
-        training, wanted = runner.training, runner.training.config.probe
-        if wanted is None:
-            return
+        training = runner.training
         store = Store(training.folder / "probes")
         try:
             dataset = open_data(wanted.data, store.place("worlds"))
@@ -203,31 +143,7 @@ class ProbesHook(Hook):  # type: ignore[misc]
             training.say(f"step {steps}: a probe failed: {error_text}")
 
 
-class CheckpointHook(Hook):  # type: ignore[misc]
-    """A checkpoint every `save_every` steps, at the end of a stage, and when the training is asked to stop."""
-
-    priority = "VERY_LOW"
-
-    def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        ends_stage = outputs.steps == outputs.leg.end
-        if ends_stage or runner.stopping or outputs.steps % runner.training.config.save_every == 0:
-            runner.save_checkpoint(outputs.steps, ends_stage=ends_stage)
-
-
-def _export(runner: SafeRunner, name: str, steps: int, resolution: int) -> None:
-    own = runner.training
-    folder = own.folder / name
-    if own.ranks.leads:
-        folder.mkdir(parents=True, exist_ok=True)
-    export(folder, own.learner, own.config, own.ranks, resolution=resolution, steps=steps, data=own.data)
-
-
 def _headlines(record: Record) -> dict[str, float]:
     """The first metric of a record that has a direction."""
     first = next((metric for metric in record.metrics if metric.better != "neither"), None)
     return {f"probe/{record.cell.probe.name}/{first.name}": first.value} if first else {}
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

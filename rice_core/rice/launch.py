@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.hooks import Hook
 from pydantic import ValidationError
 
 from rice_core.digest import file_digest
@@ -27,17 +29,20 @@ from rice_core.measure.config import build_probes
 from rice_core.progress import Progress
 from rice_core.ranks import Ranks, join
 from rice_core.rice.batch import Batch
-from rice_core.rice.config import Stage, TrainConfig
-from rice_core.rice.hooks import CheckpointHook, ExportHook, LogHook, ProbesHook, ValidationHook
-from rice_core.rice.learner import Learner
+from rice_core.rice.config import TrainConfig
+from rice_core.rice.hooks import Exporter, ExportHook, ProbesHook, ValidationHook
+from rice_core.rice.learner import RegionLearner
 from rice_core.rice.loader import RegionLoader
 from rice_core.rice.objectives import Objective, build_objective
 from rice_core.rice.regions import MANIFEST, RegionManifest, read_region_manifest
-from rice_core.rice.runner import Positions, SafeRunner, Training
 from rice_core.rice.validate import Validator
 from rice_core.spec import ProbeRequest
-from rice_core.train.checkpoint import Checkpoints
+from rice_core.train.checkpoint import Checkpoints, Position
+from rice_core.train.hooks import CheckpointHook, LogHook
+from rice_core.train.learner import Trainee
 from rice_core.train.metrics import CURVES, METRICS, MetricsLog
+from rice_core.train.runner import SafeRunner, Training
+from rice_core.train.schedule import Leg, cosine, legs
 
 CONFIG = "config.json"
 _OUTPUTS = (METRICS, CURVES, "checkpoints", "encoder", "hf", "exports", "probes")
@@ -85,22 +90,27 @@ def train(
         ranks.wait()
         torch.manual_seed(config.seed)
         with Progress(quiet=quiet or not ranks.leads) as progress:
+            learner = RegionLearner(build(config, manifest, group=None), config, ranks)
+            data = file_digest(config.data.path / MANIFEST)
             training = Training(
-                config=config,
+                name=config.name,
                 folder=folder,
                 ranks=ranks,
-                learner=Learner(build(config, manifest, group=None), config, ranks),
-                checkpoints=Checkpoints(folder / "checkpoints", ranks, progress.say),
-                data=file_digest(config.data.path / MANIFEST),
+                trainees=(Trainee(learner, _checkpoints(config, folder, ranks, data, progress)),),
+                legs=legs_of(config),
+                rate=partial(rate_at, config),
                 open_loader=_opener(config, manifest, ranks, workers),
+                accumulate=config.accumulate,
+                advice="lower optimizer.rate, raise optimizer.warm_up or lower optimizer.clip, and train into another folder",
                 say=progress.say,
                 # A pipe has the log's own lines.
                 reach=progress.reach if progress.live else None,
             )
-            log, validator = MetricsLog(folder), _validator(training, manifest, workers)
             progress.begin(sum(config.steps), f"{config.name}, steps")
-            hooks = [ValidationHook(log, validator), LogHook(log), ExportHook(), ProbesHook(log), CheckpointHook()]
-            finished = SafeRunner(training, hooks).train()
+            validator = None
+            if config.validation is not None:
+                validator = Validator(config, manifest, learner, config.validation.path, ranks, workers)
+            finished = SafeRunner(training, _hooks(config, folder, Exporter(config, learner, data), validator)).train()
             if finished:
                 progress.say(f"{config.name} is trained; probe it: ricebench run -e rice:{folder / 'encoder'} ...")
             else:
@@ -108,14 +118,53 @@ def train(
         return finished
 
 
+def legs_of(config: TrainConfig) -> tuple[Leg, ...]:
+    """A leg a stage."""
+    return legs(config.steps, [f"stage {k} ({stage.resolution} px)" for k, stage in enumerate(config.stages, start=1)])
+
+
+def rate_at(config: TrainConfig, leg: Leg, step: int) -> float:
+    """The trunk's learning rate: linear warm-up at the start of the first stage, then cosine to zero over each."""
+    peak, warm_up = config.optimizer.rate * config.stages[leg.index].rate, config.optimizer.warm_up
+    return cosine(step - leg.first, leg.end - leg.first, peak=peak, warm_up=0 if leg.index else warm_up)
+
+
+def _checkpoints(config: TrainConfig, folder: Path, ranks: Ranks, data: str, progress: Progress) -> Checkpoints:
+    return Checkpoints(
+        folder / "checkpoints",
+        ranks,
+        progress.say,
+        data=data,
+        foreign=f"{config.data.path} was curated anew since {folder} was begun",
+        advice="train into another folder, or start again with --fresh",
+    )
+
+
+def _hooks(config: TrainConfig, folder: Path, export_to: Exporter, validator: Validator | None) -> list[Hook]:
+    """In the order in which they are called."""
+    log = MetricsLog(folder)
+    return [
+        ValidationHook(log, config, validator),
+        LogHook(
+            log,
+            every=config.log_every,
+            batch=config.batch,
+            about=lambda leg: {"resolution": config.stages[leg.index].resolution},
+        ),
+        ExportHook(export_to),
+        ProbesHook(log, export_to),
+        CheckpointHook(config.save_every),
+    ]
+
+
 def _opener(
     config: TrainConfig, manifest: RegionManifest, ranks: Ranks, workers: int
-) -> Callable[[Stage, Positions | None], Iterator[Batch]]:
-    def open_loader(stage: Stage, positions: Positions | None) -> Iterator[Batch]:
+) -> Callable[[Leg, int, Mapping[int, Position] | None], Generator[Batch]]:
+    def open_loader(leg: Leg, step: int, positions: Mapping[int, Position] | None) -> Generator[Batch]:
         loader = RegionLoader(
             config,
             manifest,
-            stage=stage,
+            stage=config.stages[leg.index],
             rank=ranks.rank,
             world=ranks.size,
             workers=workers,
@@ -125,13 +174,6 @@ def _opener(
         return iter(loader)
 
     return open_loader
-
-
-def _validator(training: Training, manifest: RegionManifest, workers: int) -> Validator | None:
-    wanted = training.config.validation
-    if wanted is None:
-        return None
-    return Validator(training.config, manifest, training.learner, wanted.path, training.ranks, workers)
 
 
 @contextlib.contextmanager

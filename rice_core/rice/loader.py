@@ -9,7 +9,7 @@ Letters as in `Batch`; S streams of the rank, C samples of each a micro-batch, B
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -68,7 +68,7 @@ class RegionLoader:
         self._workers = min(workers, len(self._streams))
         self._pin = device_kind == "cuda"
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch]:
         """Micro-batches in order, from `start`, without end. Closing the iterator ends the worker processes."""
         parts = iter(self._source) if not self._workers else self._processes()
         try:

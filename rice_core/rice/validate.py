@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 from rice_core.digest import file_digest
 from rice_core.errors import UserError
 from rice_core.ranks import Ranks
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import Stage, TrainConfig
-from rice_core.rice.learner import Learner
+from rice_core.rice.learner import RegionLearner
 from rice_core.rice.loader import RegionLoader
 from rice_core.rice.regions import CENTERS, IMAGE_CENTERS, MANIFEST, RegionManifest, read_region_manifest
 
@@ -33,7 +32,13 @@ class Validator:
     """
 
     def __init__(
-        self, config: TrainConfig, training: RegionManifest, learner: Learner, folder: Path, ranks: Ranks, workers: int
+        self,
+        config: TrainConfig,
+        training: RegionManifest,
+        learner: RegionLearner,
+        folder: Path,
+        ranks: Ranks,
+        workers: int,
     ) -> None:
         self._manifest = read_region_manifest(folder)
         self.digest = file_digest(folder / MANIFEST)
@@ -68,7 +73,7 @@ class Validator:
             workers=workers,
             device_kind=self._ranks.device.type,
         )
-        with contextlib.closing(cast(Generator[Batch], iter(loader))) as parts:
+        with contextlib.closing(iter(loader)) as parts:
             yield parts
 
 

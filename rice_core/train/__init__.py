@@ -1,1 +1,1 @@
-"""Training of encoders."""
+"""The training loop that all trainings run on: steps, checkpoints, rates, hooks."""

@@ -47,11 +47,11 @@ class State(Frozen):
     """Optimizer steps done."""
     ends_stage: bool
     data: str
-    """Digest of the curated folder's manifest."""
+    """What it was trained on, or whose it is; nothing else goes on from it."""
     positions: dict[int, Position]
     """Of every data stream, whichever rank reads it."""
-    counts: dict[str, float]
-    """The optimizers' step counts."""
+    counts: dict[str, Any]
+    """What the learner holds beside tensors: the optimizers' step counts, what it noted."""
     generators: tuple[dict[str, str], ...]
     """Of each rank: the state of torch's generators in hex, by device."""
     files: dict[str, str] = {}
@@ -63,10 +63,15 @@ class Checkpoints:
 
     Args:
         say: where sentences about damaged checkpoints go.
+        data: as in `State`. foreign: the sentence for a checkpoint of other data, up to the advice.
+        advice: how to begin again.
     """
 
-    def __init__(self, folder: Path, ranks: Ranks, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, ranks: Ranks, say: Callable[[str], None], *, data: str, foreign: str, advice: str
+    ) -> None:
         self.folder, self._ranks, self._say = folder, ranks, say
+        self.data, self._foreign, self._advice = data, foreign, advice
 
     def save(self, tensors: Mapping[str, torch.Tensor], state: State) -> Path:
         """Write a checkpoint, then drop the older ones that are no longer kept.
@@ -106,12 +111,14 @@ class Checkpoints:
         """The state of the last sound checkpoint; None where there never was one. Damaged ones are named and set aside.
 
         Raises:
-            UserError: there are checkpoints and all are damaged.
+            UserError: there are checkpoints and all are damaged, or they are of other data.
         """
         found = self._ranks.agree([path.name for path in self._all()])
         for name in reversed(found):
             state, problem = self._read(self.folder / name)
             if state is not None:
+                if state.data != self.data:
+                    raise UserError(f"{self._foreign}; {self._advice}.")
                 return state
             self._say(
                 f"checkpoint {self.folder / name} is damaged ({problem}); it is set aside and the one before is used."
@@ -119,7 +126,7 @@ class Checkpoints:
             if self._ranks.leads:
                 self._set_aside(self.folder / name)
         if found or self._ranks.agree(any(self.folder.glob("damaged-*"))):
-            raise UserError(f"every checkpoint in {self.folder} is damaged; start the training again with --fresh.")
+            raise UserError(f"every checkpoint in {self.folder} is damaged; {self._advice}.")
         return None
 
     def last_written(self) -> Path | None:
@@ -144,7 +151,7 @@ class Checkpoints:
                 )
         except (RuntimeError, ValueError, CheckpointException) as error:
             reason = " ".join(str(error).split())[-160:]
-            raise UserError(f"{path} does not fit this training ({reason}); start again with --fresh.") from error
+            raise UserError(f"{path} does not fit this training ({reason}); {self._advice}.") from error
 
     def _all(self) -> list[Path]:
         """Oldest first."""
@@ -165,13 +172,13 @@ class Checkpoints:
         draft.rename(final)
         _flush(self.folder)
         for path in self._all()[:-_KEPT]:
-            kept = _state_of(path)
+            kept = state_of(path)
             if not isinstance(kept, State) or not kept.ends_stage:
                 shutil.rmtree(path)
 
     def _read(self, path: Path) -> tuple[State | None, str]:
         """The state, or None and what is wrong; the same on every rank."""
-        state = self._ranks.agree(_state_of(path) if self._ranks.leads else None)
+        state = self._ranks.agree(state_of(path) if self._ranks.leads else None)
         if isinstance(state, str):
             return None, state
         problems: list[str] = []
@@ -190,7 +197,7 @@ class Checkpoints:
         path.rename(target)
 
 
-def _state_of(path: Path) -> State | str:
+def state_of(path: Path) -> State | str:
     """state.json of a checkpoint, or what is wrong with it."""
     try:
         envelope: Any = json.loads((path / STATE).read_bytes())

@@ -11,10 +11,11 @@ from training import tiny
 from rice_core.ranks import Ranks
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import TrainConfig
-from rice_core.rice.learner import Learner, Outcome
+from rice_core.rice.learner import RegionLearner
 from rice_core.rice.loader import RegionLoader
 from rice_core.rice.objectives import build_objective
 from rice_core.rice.regions import read_region_manifest
+from rice_core.train.learner import StepOutcome
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,9 @@ def _cut(batch: Batch, rows: slice) -> Batch:
     return dataclasses.replace(batch, **{name: value[rows] for name, value in tensors.items()})
 
 
-def _step(config: TrainConfig, parts: list[Batch]) -> tuple[Outcome, dict[str, torch.Tensor]]:
+def _step(config: TrainConfig, parts: list[Batch]) -> tuple[StepOutcome, dict[str, torch.Tensor]]:
     objective = build_objective(config, read_region_manifest(config.data.path))
-    learner = Learner(objective, config, Ranks(0, 1, torch.device("cpu")))
+    learner = RegionLearner(objective, config, Ranks(0, 1, torch.device("cpu")))
     outcome = learner.step(parts, step=0, rate=1e-2)
     return outcome, {name: value.clone() for name, value in learner.tensors().items() if "row_steps" not in name}
 

@@ -44,7 +44,9 @@ def said() -> list[str]:
 
 @pytest.fixture
 def kept(tmp_path: Path, said: list[str]) -> Checkpoints:
-    return Checkpoints(tmp_path, ALONE, said.append)
+    return Checkpoints(
+        tmp_path, ALONE, said.append, data="d", foreign="it is another's", advice="start again with --fresh"
+    )
 
 
 def names(kept: Checkpoints) -> list[str]:
@@ -69,6 +71,14 @@ def test_what_is_read_is_what_was_written(kept: Checkpoints) -> None:
     for file in path.iterdir():
         body = file.read_bytes()
         json.loads(body if file.suffix == ".json" else body[8 : 8 + int.from_bytes(body[:8], "little")])
+
+
+def test_what_another_training_wrote_is_refused(tmp_path: Path, kept: Checkpoints) -> None:
+    kept.save(tensors(1), state(1))
+    other = Checkpoints(tmp_path, ALONE, print, data="e", foreign="it is another's", advice="begin anew")
+    with pytest.raises(UserError, match=r"it is another's; begin anew\."):
+        other.newest()
+    assert names(kept) == ["step-00000001"]
 
 
 def test_nothing_there_is_no_error(kept: Checkpoints) -> None:

@@ -24,7 +24,7 @@ from training import FORK, assert_same_bits, last_checkpoint, losses, no_picture
 from rice_core.errors import UserError
 from rice_core.rice.config import TrainConfig, load_train_config
 from rice_core.rice.objectives import build_objective
-from rice_core.rice.schedule import legs, rate_at
+from rice_core.rice.launch import legs_of, rate_at
 from rice_core.train.metrics import MetricsLog
 
 
@@ -258,17 +258,17 @@ def test_data_curated_anew_are_refused(data: Path, tmp_path: Path) -> None:
 def test_the_log_says_where_each_step_stood(data: Path, whole: Path) -> None:
     config = tiny(data)
     rows = {row["step"]: row for row in MetricsLog(whole).rows()}
-    for leg in legs(config):
+    for leg in legs_of(config):
         for step in range(leg.first, leg.end):
             row = rows[step + 1]
-            assert (row["stage"], row["resolution"]) == (leg.index, leg.stage.resolution)
+            assert (row["stage"], row["resolution"]) == (leg.index, config.stages[leg.index].resolution)
             assert row["images"] == 8 * (step + 1)
             assert row["rate"] == rate_at(config, leg, step)
             assert row["grad_norm"] > 0
 
 
 def test_rates_warm_up_then_fall_to_zero_in_each_stage(data: Path) -> None:
-    first, second = legs(tiny(data))
+    first, second = legs_of(tiny(data))
     rates = [rate_at(tiny(data), first, step) / 2e-3 for step in range(8)]
     assert rates[:4] == pytest.approx([1 / 3, 2 / 3, 1, 1])
     assert rates[4:] == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 5)) for i in range(1, 5)])

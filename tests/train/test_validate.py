@@ -18,7 +18,7 @@ from training import assert_same_bits, last_checkpoint, losses, no_pictures, run
 from rice_core.errors import UserError
 from rice_core.ranks import join
 from rice_core.rice.config import load_train_config
-from rice_core.rice.learner import UNTRAINED, Learner
+from rice_core.rice.learner import UNTRAINED, RegionLearner
 from rice_core.rice.loader import RegionLoader
 from rice_core.rice.objectives import build_objective
 from rice_core.rice.regions import read_region_manifest
@@ -127,7 +127,7 @@ def test_a_bank_counts_where_something_is_asked_of_it(data: Path) -> None:
 
     config, manifest = tiny(data), read_region_manifest(data)
     with join("cpu") as world:
-        learner = Learner(build_objective(config, manifest), config, world)
+        learner = RegionLearner(build_objective(config, manifest), config, world)
         learner.module = Told()
         parts = list(islice(RegionLoader(config, manifest, stage=config.stages[0]), 4))
         assert learner.measure(parts) == {
@@ -140,7 +140,9 @@ def test_a_folder_smaller_than_a_batch_is_one_batch(data: Path, tmp_path: Path) 
     seen: list[list[str]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Learner, "measure", lambda _, parts: seen.append([k for part in parts for k in part.keys]) or {"loss": 0}
+            RegionLearner,
+            "measure",
+            lambda _, parts: seen.append([k for part in parts for k in part.keys]) or {"loss": 0},
         )
         assert run(tiny(data, validation={"path": str(few)}), tmp_path / "out")
     assert len(seen) == 1

@@ -1,9 +1,9 @@
 """mmengine's Runner for its hooks and its loop, without what is unsafe or global in it.
 
-Of mmengine stay: Runner, BaseLoop, Hook, the order of hooks by priority, and its words (an epoch is a stage here, an iteration
+Of mmengine stay: Runner, BaseLoop, Hook, the order of hooks by priority, and its words (an epoch is a leg here, an iteration
 an optimizer step). Replaced, since version 0.10.7 is the last one: checkpoints (its own are pickles, and its resume fails on
 torch >= 2.6), the set-up of processes (it crashes on hosts without a GPU), optimizer wrappers and schedulers (the learner and
-`rate_at` do both, under FSDP2 too), and loggers, message hubs and visualizers, which are one for all trainings of a process.
+`Training.rate` do both, under FSDP2 too), and loggers, message hubs and visualizers, which are one for all trainings of a process.
 """
 
 from __future__ import annotations
@@ -12,43 +12,50 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
+from rice_core.disk.files import check_writable
 from rice_core.errors import UserError
 from rice_core.ranks import Ranks
-from rice_core.rice.batch import Batch
-from rice_core.rice.config import Stage, TrainConfig
-from rice_core.rice.learner import Learner, NonFinite, Outcome
-from rice_core.rice.schedule import Leg, legs, rate_at
-from rice_core.train.checkpoint import Checkpoints, Position, State
+from rice_core.train.checkpoint import Position, State
+from rice_core.train.learner import B, NonFinite, StepOutcome, Trainee
+from rice_core.train.schedule import Leg
 
-Positions = dict[int, Position]
-OpenLoader = Callable[[Stage, Positions | None], Iterator[Batch]]
+_log = logging.getLogger("ricebench.train")
 
 
 @dataclass(frozen=True)
-class Training:
-    """All parts of one training on one rank."""
+class Training(Generic[B]):
+    """All parts of one training on one rank.
 
-    config: TrainConfig
+    Learners that are shown the same may be trained side by side: each ends as it would have alone, and joins in where its
+    checkpoint is. The first one's failure ends the training; another that fails is left where it was. What they draw from
+    torch's global generator is restored for one alone.
+    """
+
+    name: str
     folder: Path
     ranks: Ranks
-    learner: Learner
-    checkpoints: Checkpoints
-    data: str
-    """Digest of the curated folder's manifest."""
-    open_loader: OpenLoader
-    """(stage, where each stream goes on; None for the beginning) -> micro-batches without end."""
-    say: Callable[[str], None]
+    trainees: Sequence[Trainee[B]]
+    legs: Sequence[Leg]
+    rate: Callable[[Leg, int], float]
+    """(leg, step) -> learning rate."""
+    open_loader: Callable[[Leg, int, Mapping[int, Position] | None], Generator[B]]
+    """(leg, next step, where each data stream goes on; None for the beginning) -> micro-batches without end."""
+    accumulate: int = 1
+    """Micro-batches of a step."""
+    advice: str = "lower the learning rate"
+    """What to do where a loss is no number."""
+    say: Callable[[str], None] = _log.warning
     reach: Callable[[int], None] | None = None
     """Told the steps done after each: a bar."""
 
@@ -61,7 +68,8 @@ class Done:
     """Optimizer steps done, this one included."""
     leg: Leg
     rate: float
-    outcome: Outcome
+    outcome: StepOutcome
+    """The first learner's of those that made it."""
 
 
 class SafeRunner(Runner):  # type: ignore[misc]
@@ -69,22 +77,28 @@ class SafeRunner(Runner):  # type: ignore[misc]
 
     Args:
         hooks: called in the order of their priorities, then as listed.
+
+    Raises:
+        StoreError: the folder cannot be written into.
     """
 
-    def __init__(self, training: Training, hooks: Sequence[Hook]) -> None:
+    def __init__(self, training: Training[Any], hooks: Sequence[Hook]) -> None:
         self.training = training
-        self.positions: Positions | None = None
+        self.positions: dict[int, Position] | None = None
         self.stopping = False
         """Whether the ranks agreed to stop after this step."""
         self.stop_asked = False
+        if training.ranks.leads:
+            check_writable(training.folder)
+        training.ranks.wait()
         none = dict.fromkeys(("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"))
         super().__init__(
-            training.learner,
+            training.trainees[0].learner,
             str(training.folder),
             default_hooks=none,
             custom_hooks=list(hooks),
             default_scope=None,
-            experiment_name=training.config.name,
+            experiment_name=training.name,
         )
 
     def train(self) -> bool:
@@ -93,7 +107,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         Raises:
             UserError: a loss or a gradient is not finite, or no checkpoint can be read or written.
         """
-        self._train_loop = StageLoop(self)
+        self._train_loop = LegLoop(self)
         with _flagging(self):
             self.call_hook("before_run")
             self.load_or_resume()
@@ -102,38 +116,48 @@ class SafeRunner(Runner):  # type: ignore[misc]
         return not self.stopping
 
     def load_or_resume(self) -> None:
-        """Go on from the last sound checkpoint, where there is one."""
+        """Go on from the last sound checkpoints, where there are any; with several, from the least of them."""
         own = self.training
-        state = own.checkpoints.newest()
-        if state is None:
+        for trainee in own.trainees:
+            with self.attempting(trainee):
+                trainee.resume()
+        least = min((each for each in own.trainees if not each.lost), key=lambda each: each.done)
+        if (state := least.state) is None:
             return
-        if state.data != own.data:
-            raise UserError(
-                f"{own.config.data.path} was curated anew since {own.folder} was begun; train into another folder, "
-                "or start again with --fresh."
-            )
-        own.learner.recount(state.counts)
-        own.checkpoints.load(state, own.learner.tensors())
         self.positions = dict(state.positions)
         self._train_loop.goto(state.step)
         if len(state.generators) == own.ranks.size:
             _set_generators(state.generators[own.ranks.rank], own.ranks.device)
         self.call_hook("after_load_checkpoint", checkpoint={"step": state.step})
 
-    def save_checkpoint(self, steps: int, *, ends_stage: bool) -> None:
-        """Everything that the next step depends on."""
+    @contextlib.contextmanager
+    def attempting(self, trainee: Trainee[Any]) -> Iterator[None]:
+        """What is wrong with another than the first is told when its own turn comes."""
+        try:
+            yield
+        except (UserError, NonFinite):
+            if trainee is self.training.trainees[0]:
+                raise
+            trainee.lost = True
+
+    def save_checkpoint(self, steps: int, *, ends_leg: bool) -> None:
+        """Everything that the next step depends on, for each learner that made the last one."""
         own = self.training
         # Each rank knows how far its own streams are; the rest of its positions are from the last resume.
         mine = {s: p for s, p in (self.positions or {}).items() if s % own.ranks.size == own.ranks.rank}
-        state = State(
-            step=steps,
-            ends_stage=ends_stage,
-            data=own.data,
-            positions={s: p for part in own.ranks.gather(mine) for s, p in part.items()},
-            counts=own.learner.counts(),
-            generators=tuple(own.ranks.gather(_generators(own.ranks.device))),
-        )
-        own.checkpoints.save(own.learner.tensors(), state)
+        positions = {s: p for part in own.ranks.gather(mine) for s, p in part.items()}
+        generators = tuple(own.ranks.gather(_generators(own.ranks.device)))
+        for trainee in own.trainees:
+            if trainee.done == steps and not trainee.lost:
+                state = State(
+                    step=steps,
+                    ends_stage=ends_leg,
+                    data=trainee.checkpoints.data,
+                    positions=positions,
+                    counts=trainee.learner.counts(),
+                    generators=generators,
+                )
+                trainee.checkpoints.save(trainee.learner.tensors(), state)
 
     # What follows would set up processes, seeds, logs and files that all trainings of a process share.
 
@@ -141,10 +165,10 @@ class SafeRunner(Runner):  # type: ignore[misc]
         self._rank, self._world_size, self._timestamp = self.training.ranks.rank, self.training.ranks.size, ""
 
     def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
-        self._seed, self._deterministic = self.training.config.seed, deterministic
+        self._seed, self._deterministic = seed, deterministic
 
     def build_logger(self, *_: object, **__: object) -> logging.Logger:
-        return logging.getLogger("ricebench.train")
+        return _log
 
     def build_message_hub(self, *_: object, **__: object) -> None:
         return None
@@ -152,7 +176,10 @@ class SafeRunner(Runner):  # type: ignore[misc]
     def build_visualizer(self, *_: object, **__: object) -> None:
         return None
 
-    def wrap_model(self, model_wrapper_cfg: object, model: Learner) -> Learner:
+    def build_model(self, model: Any) -> Any:
+        return model
+
+    def wrap_model(self, model_wrapper_cfg: object, model: Any) -> Any:
         return model
 
     def _log_env(self, env_cfg: object) -> None:
@@ -162,27 +189,27 @@ class SafeRunner(Runner):  # type: ignore[misc]
         pass
 
 
-class StageLoop(BaseLoop):  # type: ignore[misc]
-    """Stage after stage, step after step. As in mmengine, `iter` is the step being made and rises after its hooks."""
+class LegLoop(BaseLoop):  # type: ignore[misc]
+    """Leg after leg, step after step. As in mmengine, `iter` is the step being made and rises after its hooks."""
 
     def __init__(self, runner: SafeRunner) -> None:
         super().__init__(runner, ())
-        self._legs = legs(runner.training.config)
+        self._legs = runner.training.legs
         self._iter = 0
 
     @property
     def iter(self) -> int:
-        """The step being made, from 0; after a stage, the steps done."""
+        """The step being made, from 0; after a leg, the steps done."""
         return self._iter
 
     @property
     def max_iters(self) -> int:
-        """Steps of all stages."""
+        """Steps of all legs."""
         return self._legs[-1].end
 
     @property
     def epoch(self) -> int:
-        """The stage being made, from 0."""
+        """The leg being made, from 0."""
         return next((leg.index for leg in self._legs if self._iter < leg.end), len(self._legs))
 
     def goto(self, steps: int) -> None:
@@ -194,41 +221,51 @@ class StageLoop(BaseLoop):  # type: ignore[misc]
         self.runner.call_hook("before_train")
         for leg in self._legs:
             if self._iter < leg.end and not self.runner.stopping:
-                self._run_stage(leg)
+                self._run_leg(leg)
         if not self.runner.stopping:
             self.runner.call_hook("after_train")
 
-    def _run_stage(self, leg: Leg) -> None:
+    def _run_leg(self, leg: Leg) -> None:
         runner, training = self.runner, self.runner.training
         self.runner.call_hook("before_train_epoch")
-        with contextlib.closing(training.open_loader(leg.stage, runner.positions)) as batches:
+        with contextlib.closing(training.open_loader(leg, self._iter, runner.positions)) as batches:
             while self._iter < leg.end and not runner.stopping:
-                parts = [next(batches) for _ in range(training.config.accumulate)]
+                parts = [next(batches) for _ in range(training.accumulate)]
                 runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=parts)
-                rate = rate_at(training.config, leg, self._iter)
-                outcome = self._step(parts, leg, rate)
+                rate = training.rate(leg, self._iter)
+                made = self._step(parts, leg, rate)
                 runner.positions = (runner.positions or {}) | (parts[-1].positions or {})
                 runner.stopping = training.ranks.any(runner.stop_asked)
-                done = Done(self._iter + 1, leg, rate, outcome)
-                runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=parts, outputs=done)
+                if made is not None:
+                    done = Done(self._iter + 1, leg, rate, made)
+                    runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=parts, outputs=done)
                 self._iter += 1
         self.runner.call_hook("after_train_epoch")
 
-    def _step(self, parts: list[Batch], leg: Leg, rate: float) -> Outcome:
-        training: Training = self.runner.training
+    def _step(self, parts: list[Any], leg: Leg, rate: float) -> StepOutcome | None:
+        """By all learners whose turn it is; None where it is nobody's, since others are ahead."""
+        training: Training[Any] = self.runner.training
+        outcomes = []
+        for trainee in training.trainees:
+            if trainee.done == self._iter and not trainee.lost:
+                with self._told(leg, trainee), self.runner.attempting(trainee):
+                    outcomes.append(trainee.learner.step(parts, step=self._iter, rate=rate))
+                    trainee.done += 1
+        return outcomes[0] if outcomes else None
+
+    @contextlib.contextmanager
+    def _told(self, leg: Leg, trainee: Trainee[Any]) -> Iterator[None]:
+        """A failure, with the step and the checkpoint before it."""
         try:
-            return training.learner.step(parts, step=self._iter, rate=rate)
+            yield
+            return
         except NonFinite as found:
-            reason = (
-                f"the loss or a gradient is not finite ({found}); lower optimizer.rate, raise optimizer.warm_up or lower "
-                "optimizer.clip, and train into another folder."
-            )
+            reason = f"the loss or a gradient is not finite ({found}); {self.runner.training.advice}."
         except UserError as error:
             reason = str(error)
-        last = training.checkpoints.last_written()
+        last = trainee.checkpoints.last_written()
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        where = f"step {self._iter} of stage {leg.index + 1} ({leg.stage.resolution} px)"
-        raise UserError(f"{where}: {reason} The step was not made, and {kept}.")
+        raise UserError(f"step {self._iter} of {leg.name}: {reason} The step was not made, and {kept}.")
 
 
 @contextlib.contextmanager

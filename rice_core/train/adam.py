@@ -1,0 +1,91 @@
+"""Adam: AdamW over a network, with what a checkpoint holds of the two.
+
+network.NAME         weights
+adamw.NAME.SLOT      their moments
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+
+class Adam:
+    """AdamW whose weight decay is for the matrices of layers alone: no norm, bias, token, angle, scale, or table of embeddings.
+
+    Args:
+        network: as it is trained: already on its device, and sharded where it is.
+        rate: until the first `update`.
+        clip: norm to which the gradient is clipped.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        rate: float,
+        weight_decay: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        clip: float | None = None,
+    ) -> None:
+        self._network, self._clip = network, clip
+        self._optimizer = torch.optim.AdamW(_groups(network, weight_decay), lr=rate, betas=betas, eps=eps)
+
+    def gradient_norm(self) -> torch.Tensor:
+        """Of all gradients together; under FSDP2 a DTensor."""
+        return get_total_norm([p.grad for p in self._network.parameters() if p.grad is not None])
+
+    def update(self, norm: torch.Tensor, rate: float) -> None:
+        """Clip the gradients, whose norm this is, make the step and forget them."""
+        if self._clip is not None:
+            clip_grads_with_norm_(self._network.parameters(), self._clip, norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The network's, by name, as they are now."""
+        return dict(self._network.named_parameters())
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """See `Learner.tensors`."""
+        out = {f"network.{name}": value.detach() for name, value in self._network.state_dict().items()}
+        for name, parameter in self.parameters().items():
+            out |= {f"adamw.{name}.{key}": value for key, value in slots(self._optimizer, parameter).items()}
+        return out
+
+    def counts(self) -> dict[str, float]:
+        """See `Learner.counts`."""
+        state = self._optimizer.state
+        return {f"adamw.{name}": float(state[p]["step"]) for name, p in self.parameters().items() if p in state}
+
+    def recount(self, counts: Mapping[str, Any]) -> None:
+        """See `Learner.recount`."""
+        for name, parameter in self.parameters().items():
+            if f"adamw.{name}" in counts:
+                self._optimizer.state[parameter] = {
+                    "step": torch.tensor(counts[f"adamw.{name}"], dtype=torch.float32),
+                    "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+                    "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+                }
+
+
+def slots(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
+    """The tensors that an optimizer keeps of a parameter; the count of steps is no tensor of the checkpoint."""
+    return {key: value for key, value in optimizer.state.get(parameter, {}).items() if key != "step"}
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            decays = parameter.ndim >= 2 and name.endswith("weight") and not isinstance(module, nn.Embedding)
+            (matrices if decays else others).append(parameter)
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
