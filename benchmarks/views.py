@@ -1,4 +1,4 @@
-"""Kept and shared features of the detection probe: `python -m benchmarks views`.
+"""KeptViews and shared features of the detection probe: `python -m benchmarks views`.
 
 An epoch of a detector's training over ViT-B/16 at 224 pixels, JPEGs of 640 x 480, on one core: every view through the encoder; its
 features read back from the cache; and three heads at once on one pass. What an image costs does not depend on how many
@@ -8,6 +8,7 @@ share, so a head that costs more gains less.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,17 +17,16 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.material import HEIGHT, WIDTH, write_photos, write_vit
 from benchmarks.measuring import alternate, keep, machine, median, ratio, timed
 from probes.detection.backend import build_detector
 from probes.detection.fill import keep_views
-from probes.detection.learner import Learner
+from probes.detection.learner import DetectorLearner, trainee
 from probes.detection.recipe import RECIPES, Recipe
 from probes.detection.train import train
 from probes.detection.truth import GroundTruth, Thing, TruthImage
-from probes.detection.views import Kept
+from probes.detection.views import KeptViews
 from rice_core.bundle import Bundle
 from rice_core.datasets import Sample
 from rice_core.digest import json_digest
@@ -37,6 +37,7 @@ from rice_core.probe import Work
 from rice_core.ranks import Ranks
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
+from rice_core.train.learner import Trainee
 
 MODEL, SIDE = "vit_base_patch16_224", 224
 IMAGES, BATCH, VIEWS, OBJECTS, CLASSES, ROUNDS = 32, 8, 2, 7, 20, 3
@@ -68,7 +69,7 @@ def _measure(encoder: Encoder, truth: GroundTruth, folder: Path) -> dict[str, An
     settings = {"side": SIDE, "batch": BATCH, "iterations": 10_000, "views": VIEWS, "precision": "fp32"}
     recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=settings)})
     work = _Work(folder)
-    made: list[Kept] = []
+    made: list[KeptViews] = []
     asked = cast("Work", work)
     fill = timed(lambda: made.append(keep_views(encoder, truth, recipe.training, side=SIDE, what="x", work=asked)))
     calls = [
@@ -90,35 +91,29 @@ def _measure(encoder: Encoder, truth: GroundTruth, folder: Path) -> dict[str, An
 
 
 def _epoch(
-    encoder: Encoder, truth: GroundTruth, recipe: Recipe, folder: Path, *, heads: int, kept: Kept | None
+    encoder: Encoder, truth: GroundTruth, recipe: Recipe, folder: Path, *, heads: int, kept: KeptViews | None
 ) -> Callable[[], object]:
     """The first of a training that is begun anew each time."""
 
     def first(sequence: Sequence[int], what: str) -> Iterator[int]:
-        return itertools.islice(iter(sequence), IMAGES // BATCH)
+        yield from itertools.islice(sequence, IMAGES // BATCH)
+        raise KeyboardInterrupt
 
     def run() -> None:
-        learners = []
+        trainees = []
         for seed in range(heads):
             torch.manual_seed(seed)
             detector, _ = build_detector(
                 recipe.head, channels=encoder.dim, classes=CLASSES, patch=encoder.patch, masks=False, backend="ops"
             )
-            cast(nn.Module, detector).train()
-            learners.append(
-                Learner(detector, recipe.training, seed=seed, folder=folder / "none", ranks=Ranks(0, 1, encoder.device))
-            )
-        train(
-            encoder,
-            learners,
-            truth.images,
-            recipe.training,
-            masks=False,
-            seed=0,
-            progress=first,
-            what="",
-            kept=kept,
-        )
+            ranks = Ranks(0, 1, encoder.device)
+            trainees.append(trainee(detector, recipe.training, seed=seed, folder=folder / str(seed), ranks=ranks))
+        with contextlib.suppress(KeyboardInterrupt):
+            _train(trainees)
+
+    def _train(trainees: list[Trainee[DetectorLearner]]) -> None:
+        config = recipe.training
+        train(encoder, trainees, truth.images, config, masks=False, seed=0, progress=first, what="", kept=kept)
 
     return run
 

@@ -14,7 +14,7 @@ from probes.detection.images import Placing, jittered, label_view, shown, whole
 from probes.detection.nouns import Target
 from probes.detection.recipe import TrainingConfig
 from probes.detection.truth import TruthImage
-from probes.detection.views import VIEW, Kept, view_of
+from probes.detection.views import VIEW, KeptViews, view_of
 from rice_core.errors import UserError
 from rice_core.features import Truth
 from rice_core.images import ImageError, load_image
@@ -30,7 +30,7 @@ class Example:
     pixels_SS3: npt.NDArray[np.uint8] | None
     """None where the features are kept."""
     kept: tuple[npt.NDArray[np.float16], int] | None
-    """As `Kept.read` gives them."""
+    """As `KeptViews.read` gives them."""
     target: Target
     truth: Truth | None
     """For an encoder that is told it."""
@@ -47,7 +47,7 @@ class Views(Dataset["Example | UserError"]):
     masks: bool
     told: bool
     seed: int
-    kept: Kept | None
+    kept: KeptViews | None
 
     def __getitem__(self, index: tuple[int, int]) -> Example | UserError:
         place, chosen = index
@@ -74,7 +74,7 @@ class Views(Dataset["Example | UserError"]):
         first = f"{skipped[0].item} {skipped[0].reason}" if skipped else "there are none"
         return UserError(f"no training image can be read; the first: {first}.")
 
-    def _kept_example(self, kept: Kept, number: int, view: int, skipped: tuple[Skipped, ...]) -> Example:
+    def _kept_example(self, kept: KeptViews, number: int, view: int, skipped: tuple[Skipped, ...]) -> Example:
         """Nothing is decoded; the truth alone is drawn again.
 
         Raises:

@@ -14,7 +14,7 @@ from probes.detection.loader import pool_batches
 from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import tokens_of
 from probes.detection.truth import GroundTruth
-from probes.detection.views import Kept, about, opened, packed, shards
+from probes.detection.views import KeptViews, about, opened, packed, shards
 from rice_core.bundle import Bundle
 from rice_core.features import Encoder, Informed
 
@@ -31,7 +31,7 @@ def views_kept(truth: GroundTruth, config: TrainingConfig, *, side: int, work: W
 
 def keep_views(
     encoder: Encoder, truth: GroundTruth, config: TrainingConfig, *, side: int, what: str, work: Work, workers: int = 0
-) -> Kept:
+) -> KeptViews:
     """The features of all views: those in the cache, and the others made now. Rank 0 makes them, and all ranks read.
 
     Raises:
@@ -92,7 +92,7 @@ def _made(
     return Bundle(arrays, {"reasons": reasons})
 
 
-def _listed(paths: list[Path], images: int, files: dict[int, Any]) -> Kept:
+def _listed(paths: list[Path], images: int, files: dict[int, Any]) -> KeptViews:
     rows: dict[tuple[int, int], int] = {}
     sizes: dict[int, tuple[int, int]] = {}
     reasons: dict[int, str] = {}
@@ -105,4 +105,4 @@ def _listed(paths: list[Path], images: int, files: dict[int, Any]) -> Kept:
         for row, (image, view) in enumerate(zip(image_N.tolist(), view_N.tolist(), strict=True)):
             rows[image, view] = row
             sizes[image] = (int(size_N2[row, 0]), int(size_N2[row, 1]))
-    return Kept(tuple(paths), images, rows, sizes, reasons, files)
+    return KeptViews(tuple(paths), images, rows, sizes, reasons, files)

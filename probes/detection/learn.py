@@ -15,7 +15,7 @@ from torch import nn
 from probes.detection.backend import build_detector
 from probes.detection.detect import Found, detect_all
 from probes.detection.fill import keep_views, views_kept
-from probes.detection.learner import Learner
+from probes.detection.learner import DetectorLearner, trainee
 from probes.detection.nouns import Detector
 from probes.detection.recipe import Recipe, TrainingConfig, side_of
 from probes.detection.train import train
@@ -24,6 +24,7 @@ from probes.detection.ways import cheapest
 from rice_core.errors import NotApplicable, UserError
 from rice_core.features import Encoder
 from rice_core.record import Skipped
+from rice_core.train.learner import Trainee
 
 if TYPE_CHECKING:
     from rice_core.probe import Work
@@ -83,10 +84,11 @@ def learn(
     training = head.recipe.training
     name = " / ".join(filter(None, (encoder.spec.title, part)))
     detector, made_by = _detector(encoder, truth, head, masks=learns_masks)
-    learner = Learner(detector, training, seed=head.seed, folder=head.folder, ranks=work.ranks)
+    own = trainee(detector, training, seed=head.seed, folder=head.folder, ranks=work.ranks)
+    own.resume()
     # A sibling may have trained it already.
-    if learner.done < training.iterations:
-        _train(encoder, truth, head, learner, others, masks=learns_masks, name=name, share=share, work=work)
+    if own.done < training.iterations:
+        _train(encoder, truth, head, own, others, masks=learns_masks, name=name, share=share, work=work)
     if not work.ranks.leads:
         return None
     cast(nn.Module, detector).eval()
@@ -102,10 +104,10 @@ def learn(
         what=f"{name}: detecting",
         workers=_workers(encoder, work),
     )
-    unread = tuple(Skipped(item=item, reason=reason) for item, reason in learner.skipped.items())
+    unread = tuple(Skipped(item=item, reason=reason) for item, reason in own.learner.skipped.items())
     for skip in (*truth.skipped, *val.skipped, *_no_targets(truth), *unread, *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
-    return Learnt(found, learner.curve, learns_masks, made_by)
+    return Learnt(found, own.learner.curve, learns_masks, made_by)
 
 
 def _no_targets(truth: GroundTruth) -> tuple[Skipped, ...]:
@@ -119,7 +121,7 @@ def _train(
     encoder: Encoder,
     truth: GroundTruth,
     head: Head,
-    learner: Learner,
+    own: Trainee[DetectorLearner],
     others: Sequence[Head],
     *,
     masks: bool,
@@ -134,21 +136,21 @@ def _train(
     kept = None
     if way == "kept":
         kept = keep_views(encoder, truth, training, side=side, what=name, work=work, workers=workers)
-    learners = [learner]
+    trainees = [own]
     for other in others if way == "together" else ():
-        # What is wrong with another's checkpoint is told when its turn comes.
+        # What is wrong with another is told when its turn comes.
         with contextlib.suppress(UserError):
             detector, _ = _detector(encoder, truth, other, masks=masks)
-            learners.append(Learner(detector, training, seed=other.seed, folder=other.folder, ranks=work.ranks))
+            trainees.append(trainee(detector, training, seed=other.seed, folder=other.folder, ranks=work.ranks))
     train(
         encoder,
-        learners,
+        trainees,
         truth.images,
         training,
         masks=masks,
         seed=head.seed,
         progress=work.progress,
-        what=f"{name}: training " + ("the detector" if len(learners) == 1 else f"{len(learners)} detectors at once"),
+        what=f"{name}: training " + ("the detector" if len(trainees) == 1 else f"{len(trainees)} detectors at once"),
         kept=kept,
         workers=workers,
         ranks=work.ranks,

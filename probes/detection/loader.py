@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from probes.detection.examples import Example, Pool, Views, Whole
 from probes.detection.recipe import TrainingConfig
 from probes.detection.truth import TruthImage
-from probes.detection.views import ORDER, REPEAT, Kept, Packed
+from probes.detection.views import ORDER, REPEAT, KeptViews, Packed
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 
@@ -29,7 +29,7 @@ PREFETCH = 2
 
 
 @dataclass(frozen=True)
-class Batch:
+class ViewBatch:
     """B views and what is known about them."""
 
     examples: tuple[Example, ...]
@@ -109,9 +109,9 @@ def training_batches(
     first: int = 0,
     rank: int = 0,
     world: int = 1,
-    kept: Kept | None = None,
+    kept: KeptViews | None = None,
     workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[ViewBatch]:
     """This rank's share of each step's batch, in `accumulate` parts, from step `first` on, without end.
 
     An image that cannot be read, or has another size than annotated, is named and the next one takes its place.
@@ -143,7 +143,7 @@ def pool_batches(
     side: int,
     told: bool,
     workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[ViewBatch]:
     """Every view of the chosen images of a recipe with `views`, in order, as many at once as a part of a training batch."""
     views = Pool(tuple(images), chosen, config, side, told)
     return iter(_loader(views, max(1, config.batch // config.accumulate), workers, None))
@@ -151,8 +151,8 @@ def pool_batches(
 
 def whole_batches(
     images: Sequence[TruthImage], *, side: int, batch: int, told: bool, start: int = 0, workers: int = 0
-) -> Iterator[Batch]:
-    """Whole images from the `start`-th on, in order; those that cannot be read are missing and named in `Batch.skipped`."""
+) -> Iterator[ViewBatch]:
+    """Whole images from the `start`-th on, in order; those that cannot be read are missing and named in `ViewBatch.skipped`."""
     views = Whole(tuple(images[start:]), side, told)
     return iter(_loader(views, batch, workers, None))
 
@@ -170,10 +170,10 @@ def _loader(views: Dataset[Any], batch: int, workers: int, order: Shuffled | Non
     )
 
 
-def _collated(found: list[Example | Skipped | UserError]) -> Batch | UserError:
+def _collated(found: list[Example | Skipped | UserError]) -> ViewBatch | UserError:
     for each in found:
         if isinstance(each, UserError):
             return each
     examples = tuple(each for each in found if isinstance(each, Example))
     skipped = [each for each in found if isinstance(each, Skipped)]
-    return Batch(examples, (*skipped, *(skip for example in examples for skip in example.skipped)))
+    return ViewBatch(examples, (*skipped, *(skip for example in examples for skip in example.skipped)))

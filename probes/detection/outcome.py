@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from probes.detection.evaluate import Judged, score
 from probes.detection.learn import Learnt
-from probes.detection.learner import rate_at
 from probes.detection.pictures import contact_sheet
-from probes.detection.recipe import Recipe, side_of
+from probes.detection.recipe import Recipe, rate_at, side_of
 from probes.detection.results import write_results
 from probes.detection.truth import GroundTruth
 from rice_core.record import Outcome, Skipped

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from rice_core.spec import Frozen
+from rice_core.train.schedule import dropping
 
 _WIDEST = 2**14
 """Channels, and pixels of a side; with the other limits a slip of the finger is told at once, and not by the machine's memory."""
@@ -87,6 +88,11 @@ class Recipe(Frozen):
 def side_of(side: int, patch: int) -> int:
     """The multiple of the patch that is nearest to `side` pixels, at least one patch."""
     return max(1, round(side / patch)) * patch
+
+
+def rate_at(config: TrainingConfig, step: int) -> float:
+    """Linear warm-up, then a tenth at each drop."""
+    return dropping(step, config.iterations, peak=config.rate, warm_up=config.warm_up, drops=config.drops)
 
 
 RECIPES: dict[str, Recipe] = {

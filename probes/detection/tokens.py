@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+
 import torch
 
-from probes.detection.loader import Batch
+from probes.detection.loader import ViewBatch
 from rice_core.errors import UserError
 from rice_core.features import Encoder, Informed
+from rice_core.record import Skipped
 
 
-def tokens_of(encoder: Encoder, batch: Batch, precision: str) -> torch.Tensor:
+class Encoded:
+    """A part of a step's batch, whose tokens are computed once, when the first head asks for them."""
+
+    positions = None
+
+    def __init__(self, batch: ViewBatch, tokens: Callable[[ViewBatch], torch.Tensor]) -> None:
+        self.batch, self._tokens = batch, tokens
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Images that were left out since the part before."""
+        return self.batch.skipped
+
+    @cached_property
+    def tokens_BCTU(self) -> torch.Tensor:
+        """As `tokens_of` gives them; the parts of a step are held until it is made.
+
+        Raises:
+            UserError: they are not finite.
+        """
+        return self._tokens(self.batch)
+
+
+def tokens_of(encoder: Encoder, batch: ViewBatch, precision: str) -> torch.Tensor:
     """The frozen encoder's patch grid (B, C, T, U), float32, without a graph; what a batch brings along is not computed.
 
     Raises:

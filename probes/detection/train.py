@@ -2,96 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
-from probes.detection.learner import Learner
-from probes.detection.loader import training_batches
-from probes.detection.recipe import TrainingConfig, side_of
-from probes.detection.tokens import tokens_of
+import torch
+
+from probes.detection.learner import DetectorLearner
+from probes.detection.loader import ViewBatch, training_batches
+from probes.detection.recipe import TrainingConfig, rate_at, side_of
+from probes.detection.tokens import Encoded, tokens_of
 from probes.detection.truth import TruthImage
-from probes.detection.views import SEED, Kept, rounded
-from rice_core.errors import StoreError, UserError
+from probes.detection.views import SEED, KeptViews, rounded
 from rice_core.features import Encoder, Informed
 from rice_core.ranks import Ranks
+from rice_core.train.checkpoint import Position
+from rice_core.train.hooks import BarHook, CheckpointHook
+from rice_core.train.learner import Trainee
+from rice_core.train.runner import SafeRunner, Training
+from rice_core.train.schedule import Leg, legs
 
-
-class Progress(Protocol):
-    """As `Work.progress`."""
-
-    def __call__(self, sequence: Sequence[int], what: str) -> Iterator[int]: ...
+_SAVES = 20
+"""Checkpoints over a training: at most a twentieth of it is lost."""
 
 
 def train(
     encoder: Encoder,
-    learners: Sequence[Learner],
+    trainees: Sequence[Trainee[DetectorLearner]],
     images: Sequence[TruthImage],
     config: TrainingConfig,
     *,
     masks: bool,
     seed: int,
-    progress: Progress,
+    progress: Callable[[Sequence[int], str], Iterator[int]],
     what: str,
-    kept: Kept | None = None,
+    kept: KeptViews | None = None,
     workers: int = 0,
     ranks: Ranks | None = None,
 ) -> None:
-    """Train in place; one pass of the encoder serves all learners.
-
-    Each ends as it would have alone, and joins in where its checkpoint is. The first one's failure ends the training; any
-    other that fails is left where it was, for its own turn to say why.
+    """Train in place; one pass of the encoder serves all heads, as `rice_core.train.runner.Training` says.
 
     Args:
         masks: whether masks are learnt.
         seed: draws the views and their order, where the recipe has no `views`.
-        what: how the progress bar calls it.
+        progress: as `Work.progress`. what: how it calls the training.
         kept: features of the views, where they are kept.
         ranks: the ranks of the training; None is this process alone.
 
     Raises:
         UserError: a loss is no number, the features are not finite, no image can be read, or the batch does not divide.
         StoreError: a checkpoint cannot be written.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the step was finished and kept.
     """
     ranks = ranks or Ranks(0, 1, encoder.device)
-    first = min(learner.done for learner in learners)
-    batches = training_batches(
-        images,
-        config,
-        side=side_of(config.side, encoder.patch),
-        masks=masks,
-        told=isinstance(encoder, Informed),
-        seed=seed if config.views is None else SEED,
-        first=first,
-        rank=ranks.rank,
-        world=ranks.size,
-        kept=kept,
-        workers=workers,
+
+    def tokens(batch: ViewBatch) -> torch.Tensor:
+        tokens_BCTU = tokens_of(encoder, batch, config.precision)
+        return rounded(tokens_BCTU) if config.views is not None and kept is None else tokens_BCTU
+
+    def open_loader(leg: Leg, step: int, positions: Mapping[int, Position] | None) -> Generator[Encoded]:
+        batches = training_batches(
+            images,
+            config,
+            side=side_of(config.side, encoder.patch),
+            masks=masks,
+            told=isinstance(encoder, Informed),
+            seed=seed if config.views is None else SEED,
+            first=step,
+            rank=ranks.rank,
+            world=ranks.size,
+            kept=kept,
+            workers=workers,
+        )
+        for batch in batches:
+            yield Encoded(batch, tokens)
+
+    training = Training(
+        name=what,
+        folder=trainees[0].checkpoints.folder,
+        ranks=ranks,
+        trainees=trainees,
+        legs=legs([config.iterations], ["the detector's training"]),
+        rate=lambda leg, step: rate_at(config, step),
+        open_loader=open_loader,
+        accumulate=config.accumulate,
+        advice="try a smaller rate=",
     )
-    leader, lost = learners[0], set[Learner]()
-    for iteration in progress(range(first, config.iterations), what):
-        due = [learner for learner in learners if learner.done == iteration and learner not in lost]
-        for part in range(config.accumulate):
-            batch = next(batches)
-            if not due:
-                continue
-            tokens_BCTU = tokens_of(encoder, batch, config.precision)
-            if config.views is not None and kept is None:
-                tokens_BCTU = rounded(tokens_BCTU)
-            for learner in due:
-                if learner not in lost:
-                    _attempt(partial(learner.learn, tokens_BCTU, batch, part), learner, leader, lost)
-        for learner in due:
-            if learner not in lost:
-                _attempt(learner.step, learner, leader, lost)
-
-
-def _attempt(call: Callable[[], None], learner: Learner, leader: Learner, lost: set[Learner]) -> None:
-    try:
-        call()
-    except StoreError:
-        raise
-    except UserError:
-        if learner is leader:
-            raise
-        lost.add(learner)
+    hooks = [BarHook(progress, what), CheckpointHook(max(1, config.iterations // _SAVES))]
+    if not SafeRunner(training, hooks).train():
+        raise KeyboardInterrupt

@@ -62,7 +62,7 @@ def view_of(image: int, view: int, image_hw: tuple[int, int], side: int, config:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptViews:
     """The features of all views of a split, in files."""
 
     paths: tuple[Path, ...]

@@ -7,7 +7,7 @@ after it loses nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
@@ -96,6 +96,26 @@ class LogHook(Hook):  # type: ignore[misc]
         if now - self._drawn > _REDRAW_SECONDS:
             self._drawn = now
             self._log.draw()
+
+
+class BarHook(Hook):  # type: ignore[misc]
+    """Steps under a bar of a cell's.
+
+    Args:
+        progress: as `Work.progress`. what: how it calls the training.
+    """
+
+    def __init__(self, progress: Callable[[Sequence[int], str], Iterator[int]], what: str) -> None:
+        self._progress, self._what = progress, what
+
+    def before_train(self, runner: SafeRunner) -> None:
+        self._steps = iter(self._progress(range(runner.iter, runner.max_iters), self._what))
+
+    def before_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[MicroBatch]) -> None:
+        next(self._steps)
+
+    def after_train(self, runner: SafeRunner) -> None:
+        next(self._steps, None)  # the bar goes
 
 
 class CheckpointHook(Hook):  # type: ignore[misc]

@@ -81,10 +81,13 @@ class Learner(Protocol[B_contra]):
         """Take the counts of a checkpoint, and make room for the tensors that it holds; then `tensors()` is written into."""
 
 
-class Trainee(Generic[B]):
+L_co = TypeVar("L_co", bound=Learner[Any], covariant=True)
+
+
+class Trainee(Generic[L_co]):
     """A learner with its checkpoints, and how far it is."""
 
-    def __init__(self, learner: Learner[B], checkpoints: Checkpoints) -> None:
+    def __init__(self, learner: L_co, checkpoints: Checkpoints) -> None:
         self.learner, self.checkpoints = learner, checkpoints
         self.state: State | None = None
         """Of the checkpoint that it went on from."""

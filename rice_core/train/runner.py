@@ -27,7 +27,7 @@ from rice_core.disk.files import check_writable
 from rice_core.errors import UserError
 from rice_core.ranks import Ranks
 from rice_core.train.checkpoint import Position, State
-from rice_core.train.learner import B, NonFinite, StepOutcome, Trainee
+from rice_core.train.learner import B, Learner, NonFinite, StepOutcome, Trainee
 from rice_core.train.schedule import Leg
 
 _log = logging.getLogger("ricebench.train")
@@ -45,7 +45,7 @@ class Training(Generic[B]):
     name: str
     folder: Path
     ranks: Ranks
-    trainees: Sequence[Trainee[B]]
+    trainees: Sequence[Trainee[Learner[B]]]
     legs: Sequence[Leg]
     rate: Callable[[Leg, int], float]
     """(leg, step) -> learning rate."""

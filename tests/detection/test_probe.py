@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from probes.detection import detect, fill, train
-from probes.detection import learner as training
 from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
 from probes.detection.learn import Head, learn
+from probes.detection.learner import DetectorLearner
 from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
 from probes.detection.results import read_results
 from probes.detection.suite import Rf100Detection, _finished, means
@@ -121,18 +121,18 @@ def test_the_results_file_gives_the_record_s_ap_again(world, tmp_path):
 def test_a_killed_training_goes_on_where_it_was(world, tmp_path, monkeypatch):
     probe = CocoDetection(recipe="smoke", iterations=5, masks="off")
     (whole,) = _run(world, tmp_path / "whole", probe).records
-    steps, step = [], training._step
+    steps, step = [], DetectorLearner.step
 
-    def stop(*given):
+    def stop(*given, **more):
         if len(steps) == 3:
             raise KeyboardInterrupt
         steps.append(1)
-        step(*given)
+        return step(*given, **more)
 
-    monkeypatch.setattr(training, "_step", stop)
+    monkeypatch.setattr(DetectorLearner, "step", stop)
     with pytest.raises(KeyboardInterrupt):
         _run(world, tmp_path / "parts", probe)
-    monkeypatch.setattr(training, "_step", lambda *given: (steps.append(1), step(*given)))
+    monkeypatch.setattr(DetectorLearner, "step", lambda *given, **more: (steps.append(1), step(*given, **more))[1])
     (resumed,) = _run(world, tmp_path / "parts", probe).records
     assert len(steps) == 5
     assert resumed.metrics == whole.metrics

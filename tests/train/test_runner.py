@@ -23,8 +23,8 @@ from training import FORK, assert_same_bits, last_checkpoint, losses, no_picture
 
 from rice_core.errors import UserError
 from rice_core.rice.config import TrainConfig, load_train_config
-from rice_core.rice.objectives import build_objective
 from rice_core.rice.launch import legs_of, rate_at
+from rice_core.rice.objectives import build_objective
 from rice_core.train.metrics import MetricsLog
 
 
