@@ -55,7 +55,10 @@ class Adam:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """See `Learner.tensors`."""
-        out = {f"network.{name}": value.detach() for name, value in self._network.state_dict().items()}
+        # Each once: a checkpoint takes no tensor under two names, as tied weights have them.
+        own = self.parameters().keys() | {name for name, _ in self._network.named_buffers()}
+        state = self._network.state_dict()
+        out = {f"network.{name}": value.detach() for name, value in state.items() if name in own}
         for name, parameter in self.parameters().items():
             out |= {f"adamw.{name}.{key}": value for key, value in slots(self._optimizer, parameter).items()}
         return out
