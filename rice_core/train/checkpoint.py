@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 
 from rice_core.digest import file_digest, json_digest
 from rice_core.disk.files import write_atomically
+from rice_core.disk.sealed import Damaged, Unsealed
 from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError, UserError
 from rice_core.ranks import Ranks
@@ -208,6 +209,23 @@ def state_of(path: Path) -> State | str:
         return f"{STATE}: {error.strerror}"
     except (ValueError, KeyError, TypeError, ValidationError):
         return f"{STATE} cannot be read"
+
+
+def check_file(path: Path) -> State:
+    """The state of the checkpoint that a file belongs to, where the file is what was written.
+
+    Raises:
+        Damaged: it is not what was written. Unsealed: what the others were is not known, since state.json is damaged.
+        OSError: it cannot be read.
+    """
+    state = state_of(path.parent)
+    if path.name == STATE and isinstance(state, str):
+        raise Damaged(state)
+    if isinstance(state, str):
+        raise Unsealed
+    if path.name != STATE and state.files.get(path.name) != file_digest(path):
+        raise Damaged("does not match its digest")
+    return state
 
 
 def _flush(folder: Path) -> None:

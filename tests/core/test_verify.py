@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from rice_core.bundle import Bundle
@@ -19,9 +20,11 @@ from rice_core.measure.cache import FeatureCache
 from rice_core.measure.known import Identity, KnownEncoders
 from rice_core.measure.verify import Verified, verify
 from rice_core.progress import Progress
+from rice_core.ranks import Ranks
 from rice_core.record import Cell, Evidence, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
+from rice_core.train.checkpoint import Checkpoints, State
 from rice_core.world.mini import World, draw
 
 KEY = "ab" * 32
@@ -53,7 +56,7 @@ def export(store: Store, record: Record, results: bytes, **about: str) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """One of each kind, all sound: 2 records, scores, an artifact, a shard, an identity, a world, 2 states, an export."""
+    """One of each kind, all sound: 2 records, scores, an artifact, a shard, an identity, a world, 2 states, a checkpoint of 2 files, an export."""
     store = Store(tmp_path / "store")
     artifact = store.put_artifact(record_of().cell.id, "figure.json", b"{}")
     store.put(record_of(accuracy=0.2, ap=3.0).model_copy(update={"artifacts": (artifact,)}), SCORES)
@@ -67,6 +70,11 @@ def store(tmp_path: Path) -> Store:
     (folder / "part").mkdir(parents=True)
     head, arrays = folder / "part" / "head.safetensors", {"weight": np.ones(3, np.float32)}
     save_file(arrays, head, metadata=seal_arrays(key_of(head), arrays, {"steps": 3}))
+    checkpoints = Checkpoints(
+        folder / "checkpoints", Ranks(0, 1, torch.device("cpu")), print, data="d", foreign="", advice=""
+    )
+    state = State(step=3, ends_stage=False, data="d", positions={}, counts={}, generators=())
+    checkpoints.save({"weight": torch.ones(3)}, state)
     (folder / "part.json").write_bytes(seal_json(key_of(folder / "part.json"), {"ap": 3.0}))
     export(store, record_of(), b"[]")
     return store
@@ -92,7 +100,7 @@ def test_a_sound_store_is_counted_by_kind_and_left_as_it_is(store: Store) -> Non
         "feature shards": 1,
         "identities of checkpoints": 1,
         "worlds": 1,
-        "files of unfinished trainings": 2,
+        "files of unfinished trainings": 4,
         "exports": 1,
     }
     assert {what.split(" that")[0]: n for what, n in found.notes.items() if n} == {"metrics": 1}
@@ -108,6 +116,7 @@ def test_a_sound_store_is_counted_by_kind_and_left_as_it_is(store: Store) -> Non
         ("cache/*/*.safetensors", "feature shards"),
         ("known/*.json", "identities of checkpoints"),
         ("unfinished/*/part/head.safetensors", "files of unfinished trainings"),
+        ("unfinished/*/checkpoints/step-*/*.safetensors", "files of unfinished trainings"),
         ("unfinished/*/part.json", "files of unfinished trainings"),
         ("exports/*/coco-det.json", "exports"),
     ],
@@ -126,7 +135,7 @@ def test_a_flipped_bit_is_named_and_set_aside(store: Store, pattern: str, kind: 
 
 
 def check_count(kind: str) -> int:
-    return {"records": 2, "files of unfinished trainings": 2}.get(kind, 1)
+    return {"records": 2, "files of unfinished trainings": 4}.get(kind, 1)
 
 
 def test_what_lies_under_anothers_name_is_named(store: Store) -> None:
@@ -343,7 +352,7 @@ def test_verify_says_what_is_sound(store: Store, capsys: pytest.CaptureFixture[s
     assert stop.value.code == 0
     assert capsys.readouterr().out.splitlines() == [
         "Sound: 2 records, 2 metrics computed anew from scores, 1 files of scores, 1 artifacts, 1 feature shards, "
-        "1 identities of checkpoints, 1 worlds, 2 files of unfinished trainings, 1 exports.",
+        "1 identities of checkpoints, 1 worlds, 4 files of unfinished trainings, 1 exports.",
         "Not verified: 1 metrics that have no column of scores to compute them from.",
     ]
 
