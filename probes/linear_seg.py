@@ -72,7 +72,13 @@ class LinearSeg(LightProbe):
             metrics=metrics,
             scores=scores,
             artifacts=(
-                work.artifact_png("linear-seg.png", contact_sheet(panels, len(work.classes) + 1)),
+                work.artifact_png(
+                    "linear-seg.png",
+                    contact_sheet(panels, len(work.classes) + 1),
+                    figure="image",
+                    title="Segmentation by a linear layer",
+                    caption="One linear layer on frozen patch tokens. The truth is beside the prediction.",
+                ),
                 work.artifact_json("linear-seg.json", by_category(work.classes, cells_N3K)),
             ),
             assumptions=(

@@ -93,7 +93,7 @@ class Tokens(LightProbe):
             used["perplexity"] = sphere.possible(self.perplexity, objects)
             metrics += (_trust_metric(layout),)
         body = {"distances": distances, "pca": colours, "tsne": layout}
-        artifacts = (work.artifact_json("tokens.json", body), picture)
+        artifacts = (work.artifact_json("tokens.json", body, figure="tokens"), picture)
         said = (*notes, _FIGURE_5, note)
         return Outcome(metrics=metrics, scores=scores, artifacts=artifacts, assumptions=said, used=used)
 
@@ -227,7 +227,14 @@ def _histogram(counts: npt.NDArray[np.int64]) -> dict[str, Any]:
 def _colours(shown: Sequence[DenseImage], work: Work) -> tuple[dict[str, Any], Artifact]:
     basis = pca.fit_basis(image.dense_CHW.reshape(len(image.dense_CHW), -1).T for image in shown)
     maps = pca.colours(basis, [image.dense_CHW for image in shown])
-    picture = work.artifact_png("pca.png", pca.sheet([image.pixels_HW3 for image in shown], maps))
+    picture = work.artifact_png(
+        "pca.png",
+        pca.sheet([image.pixels_HW3 for image in shown], maps),
+        figure="image",
+        title="PCA of patch tokens as colours",
+        caption="Three principal components of the patch tokens as red, green and blue; one basis for all images of an encoder"
+        " (the paper’s Figure 5). Colours of two encoders have nothing to do with each other.",
+    )
     explained = [round(float(share), 6) for share in basis.explained_K]
     return {"images": [image.id for image in shown], "explained_variance_ratio": explained}, picture
 

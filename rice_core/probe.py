@@ -6,17 +6,17 @@ a fake `Work`. Shapes: N items, C channels, H x W the patch grid, G x G a grid t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from rice_core.features import Encoder
 from rice_core.pooling import MEAN, Pooling
-from rice_core.record import Artifact, Outcome
+from rice_core.record import Artifact, Outcome, Told
 from rice_core.spec import ProbeSpec
 
 if TYPE_CHECKING:
@@ -177,11 +177,25 @@ class Work(Protocol):
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
         """Iterate under a progress bar with an ETA (plain lines on a pipe)."""
 
-    def artifact_json(self, name: str, body: Any) -> Artifact:
-        """Keep numbers for a figure; `name` ends in .json. NaN is refused."""
+    def artifact_json(self, name: str, body: Any, **told: Unpack[Told]) -> Artifact:
+        """Keep numbers for a figure; `name` ends in .json. NaN is refused.
 
-    def artifact_png(self, name: str, pixels_HW3: npt.NDArray[np.uint8]) -> Artifact:
-        """Keep a picture; `name` ends in .png."""
+        Args:
+            told: title and caption, and which `figure` a report draws of it: "lines", "bars", "histogram", "heatmap", "scatter",
+                "table", whose bodies are in `rice_core.figures`, or another that is installed.
+
+        Raises:
+            UserError: the body is not what the figure needs.
+        """
+
+    def artifact_jsonl(self, name: str, rows: Iterable[Any], **told: Unpack[Told]) -> Artifact:
+        """Keep one JSON value a line, for other programs; `name` ends in .jsonl. With a title, a report offers it."""
+
+    def artifact_png(self, name: str, pixels_HW3: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
+        """Keep a picture; `name` ends in .png. Its figure is "image", or "wide-image" where no other fits beside it."""
+
+    def artifact_webp(self, name: str, pixels_HW3: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
+        """As `artifact_png`, for photographs: a tenth of the size, with losses; `name` ends in .webp."""
 
 
 class Probe(Protocol):

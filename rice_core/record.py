@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -111,12 +111,26 @@ class Scores(Frozen):
         return self
 
 
+class Told(TypedDict, total=False):
+    """What a probe says of an artifact: `title`, `caption` and `figure` of `Artifact`."""
+
+    title: str
+    caption: str
+    figure: str
+
+
 class Artifact(Frozen):
-    """A file that a probe left beside its record: numbers for a figure, or a picture."""
+    """A file that a probe left beside its record: numbers for a figure, a picture, or lines for other programs."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    kind: Literal["json", "png"]
+    kind: Literal["json", "png", "webp", "jsonl"]
+    title: Sentence = Field(default="", max_length=200)
+    """What stands above it in a report."""
+    caption: Sentence = Field(default="", max_length=2000)
+    """What has to be known to read it."""
+    figure: str = Field(default="", pattern=r"^([a-z][a-z0-9-]*)?$")
+    """How it is drawn: a type of `rice_core.figures`, or another that is installed. Empty: not at all, and a picture as it is."""
 
 
 class Outcome(Frozen):

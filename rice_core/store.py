@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Unpack
 
 from pydantic import ValidationError
 
@@ -30,7 +30,7 @@ from rice_core.disk.problems import Problem, damaged, foreign, set_aside, unread
 from rice_core.disk.sealed import Damaged
 from rice_core.disk.temporaries import sweep
 from rice_core.errors import UserError
-from rice_core.record import Artifact, Record, Scores
+from rice_core.record import Artifact, Record, Scores, Told
 
 _CELL_ID = re.compile(r"[0-9a-f]{20}")
 _OF_A_CELL = {
@@ -120,10 +120,17 @@ class Store:
             pass
         return None
 
-    def put_artifact(self, cell_id: str, name: str, data: bytes) -> Artifact:
-        """Keep a file beside the record that is to come. The name is validated: it cannot leave the store."""
-        kind: Literal["png", "json"] = "png" if name.endswith(".png") else "json"
-        artifact = Artifact(name=name, sha256=bytes_digest(data), kind=kind)
+    def put_artifact(self, cell_id: str, name: str, data: bytes, **told: Unpack[Told]) -> Artifact:
+        """Keep a file beside the record that is to come. The name is validated: it cannot leave the store.
+
+        Raises:
+            UserError: the body is not what its type of figure says (`rice_core.figures`).
+        """
+        from rice_core.figures import check
+
+        kind = name.rpartition(".")[2]
+        artifact = Artifact.model_validate({"name": name, "sha256": bytes_digest(data), "kind": kind, **told})
+        check(artifact, data)
         write_atomically(refuse_links(self.root, self._artifact_path(cell_id, artifact)), data)
         return artifact
 

@@ -41,10 +41,21 @@ def outcome_of(
         metrics=scored.metrics(),
         scores=scored.scores(),
         artifacts=(
-            work.artifact_png(f"{name}.png", contact_sheet(truth.images, found, truth.categories)),
-            work.artifact_json(f"{name}-training.json", {"backend": learnt.backend, "curve": learnt.curve}),
+            work.artifact_png(
+                f"{name}.png",
+                contact_sheet(truth.images, found, truth.categories),
+                figure="wide-image",
+                title="Objects that were found",
+                caption="Best, median and worst images: the truth is on the left of each pair, what was found on the right. Images are"
+                " chosen for each encoder by its own F1, so they differ from encoder to encoder.",
+            ),
             work.artifact_json(
-                f"{name}-ap.json", {"kinds": {kind: _figures(truth, judged) for kind, judged in kinds.items()}}
+                f"{name}-training.json", {"backend": learnt.backend, "curve": learnt.curve}, figure="detector-loss"
+            ),
+            work.artifact_json(
+                f"{name}-ap.json",
+                {"kinds": {kind: _figures(truth, judged) for kind, judged in kinds.items()}},
+                figure="detection-ap",
             ),
         ),
         assumptions=(*assumptions(recipe, encoder, learnt), *truth.notes),

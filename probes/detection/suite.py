@@ -70,7 +70,7 @@ class Rf100Detection(CocoFormatDetection):
         return Outcome(
             metrics=metrics,
             scores=scores,
-            artifacts=(work.artifact_json(f"{self.name}.json", {"parts": figures}),),
+            artifacts=(work.artifact_json(f"{self.name}.json", {"parts": figures}, figure="suite-ap"),),
             assumptions=(
                 *first["assumptions"],
                 "Each data set is trained with the same settings, whatever its size.",

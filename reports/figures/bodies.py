@@ -16,7 +16,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-Body = TypeVar("Body", bound=Part)
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def read_all(bodies: Mapping[str, Any], model: type[Body], file: str) -> dict[str, Body]:

@@ -34,6 +34,7 @@ def write_records(
             command=_command(group, entry, record),
             metrics=[_metric(metric) for metric in record.metrics],
             pictures=pictures.of(entry, record),
+            extras=pictures.extras(entry, record),
             facts=_facts(record),
         )
 

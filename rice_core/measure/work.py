@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from rice_core.features import Encoder
 from rice_core.pooling import MEAN, Pooling, check_poolable
 from rice_core.probe import DenseBatch, DenseImage, Items, Sibling, SplitName
 from rice_core.ranks import Ranks
-from rice_core.record import Artifact, Cell, Record, Skipped
+from rice_core.record import Artifact, Cell, Record, Skipped, Told
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.bundle import Bundle
@@ -146,13 +146,22 @@ class CellWork:
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
         return self._progress.track(sequence, what)
 
-    def artifact_json(self, name: str, body: Any) -> Artifact:
-        return self._store.put_artifact(self._cell.id, name, canonical_json(body).encode())
+    def artifact_json(self, name: str, body: Any, **told: Unpack[Told]) -> Artifact:
+        return self._store.put_artifact(self._cell.id, name, canonical_json(body).encode(), **told)
 
-    def artifact_png(self, name: str, pixels_HW3: npt.NDArray[np.uint8]) -> Artifact:
+    def artifact_jsonl(self, name: str, rows: Iterable[Any], **told: Unpack[Told]) -> Artifact:
+        data = "".join(canonical_json(row) + "\n" for row in rows).encode()
+        return self._store.put_artifact(self._cell.id, name, data, **told)
+
+    def artifact_png(self, name: str, pixels_HW3: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
         buffer = io.BytesIO()
         Image.fromarray(pixels_HW3).save(buffer, format="PNG", optimize=True)
-        return self._store.put_artifact(self._cell.id, name, buffer.getvalue())
+        return self._store.put_artifact(self._cell.id, name, buffer.getvalue(), **told)
+
+    def artifact_webp(self, name: str, pixels_HW3: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels_HW3).save(buffer, format="WEBP", quality=90)
+        return self._store.put_artifact(self._cell.id, name, buffer.getvalue(), **told)
 
     @cached_property
     def _records(self) -> list[Record]:

@@ -102,17 +102,17 @@ class ToyWork:
     def progress(self, sequence: Any, what: str) -> Iterator[Any]:
         return iter(sequence)
 
-    def artifact_json(self, name: str, body: Any) -> Artifact:
-        return self._keep(name, body, "json")
+    def artifact_json(self, name: str, body: Any, **told: str) -> Artifact:
+        return self._keep(name, body, "json", **told)
 
-    def artifact_png(self, name: str, pixels_HW3: np.ndarray) -> Artifact:
+    def artifact_png(self, name: str, pixels_HW3: np.ndarray, **told: str) -> Artifact:
         assert pixels_HW3.dtype == np.uint8
         assert pixels_HW3.shape[2:] == (3,)
-        return self._keep(name, pixels_HW3, "png")
+        return self._keep(name, pixels_HW3, "png", **told)
 
-    def _keep(self, name: str, body: Any, kind: str) -> Artifact:
+    def _keep(self, name: str, body: Any, kind: str, **told: str) -> Artifact:
         self.artifacts[name] = body
-        return Artifact(name=name, sha256=hashlib.sha256(repr(body).encode()).hexdigest(), kind=kind)
+        return Artifact(name=name, sha256=hashlib.sha256(repr(body).encode()).hexdigest(), kind=kind, **told)
 
     def _shares(self) -> np.ndarray:
         shares = 1 / np.arange(1, self.kinds + 1) if self.uneven else np.ones(self.kinds)
