@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from rice_core.errors import NotApplicable, UserError, did_you_mean
 from rice_core.pooling import MEAN, Pooling
 from rice_core.probe import Read, Work
-from rice_core.record import Metric, Outcome, Scores
+from rice_core.record import Artifact, Metric, Outcome, Scores
 from rice_core.spec import ProbeSpec
 from rice_core.stats.estimates import Better, metric_of
 
@@ -45,8 +45,8 @@ class Clustered(Protocol):
     def cluster(self) -> str: ...
 
 
-Yielded = tuple[Clustered | str, float]
-"""What is measured of one thing. A name alone is its own cluster."""
+Yielded = tuple[Clustered | str, float] | Artifact
+"""What is measured of one thing; a name alone is its own cluster. Or what `Work.artifact_json` and the like gave, which is kept."""
 
 
 def checked(probe: str, kind: type[Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +169,12 @@ class FunctionProbe(LightProbe):
         """The mean of all that the function yields; see `rice_core.probe.Probe`."""
         given = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "recipe"}
         found: dict[str, tuple[str, float]] = {}
-        for judged, value in type(self).function(work, **given, **({"seed": seed} if self.seeded else {})):
+        artifacts = []
+        for each in type(self).function(work, **given, **({"seed": seed} if self.seeded else {})):
+            if isinstance(each, Artifact):
+                artifacts.append(each)
+                continue
+            judged, value = each
             name, cluster = (judged, judged) if isinstance(judged, str) else (judged.id, judged.cluster)
             if name in found:
                 raise UserError(f"{self.name} yields {name} twice; give each thing that is judged a name of its own.")
@@ -182,7 +187,7 @@ class FunctionProbe(LightProbe):
             raise NotApplicable(f"{self.name} found nothing to judge")
         clusters, values = zip(*found.values(), strict=True)
         scores = Scores(sample=tuple(found), cluster=clusters, values={self.measures.name: values})
-        return Outcome(metrics=(self.measures.of(scores),), scores=scores)
+        return Outcome(metrics=(self.measures.of(scores),), scores=scores, artifacts=tuple(artifacts))
 
 
 def probe(
@@ -195,7 +200,7 @@ def probe(
     data: Iterable[str] = (),
     instruments: Iterable[str] = (),
 ) -> Callable[[Callable[..., Iterable[Yielded]]], type[FunctionProbe]]:
-    """Make a probe class of a generator function `f(work, *, parameter: kind = default, ...)`, which yields `Yielded` pairs.
+    """Make a probe class of a generator function `f(work, *, parameter: kind = default, ...)`, which yields `Yielded`.
 
     A parameter `seed: int` without a default is given the cell's. The first line of the docstring is the summary.
 
