@@ -130,7 +130,7 @@ def _rank(rank, images, folder, meeting):
     detector = Silent()
     with join("cpu", init_method=f"file://{meeting}") as world:
         config = CONFIG.model_copy(update={"batch": 4})
-        learner = _learner(detector, config, folder, world=world)
+        learner = _learner(detector, config, folder, ranks=world)
         settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x", "ranks": world}
         train(_encoder(), [learner], images, config, **settings)
 
