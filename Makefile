@@ -8,7 +8,7 @@ UV_VERSION := $(shell sed -n 's/^uv==//p' constraints.txt)
 # Bytecode is kept even where the environment says otherwise: without it every process compiles torch anew (4 s each).
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all check bench docs clean
+.PHONY: demo test test-all check bench docs gpu clean
 
 demo: $(READY)
 	$(BIN)/ricebench demo
@@ -31,6 +31,12 @@ bench: $(READY)
 # Pages from docs/ and the docstrings, in build/site; strict, so that a link to nothing fails. The variable silences an advertisement.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Ten minutes on one GPU, without a network: it takes the Python that is there, with its torch, and installs nothing.
+# GPU_OUT is where the JSON and the table go, benchmarks/results/gpu unless it is given.
+GPU_PYTHON ?= python3
+gpu:
+	@$(GPU_PYTHON) -m benchmarks.gpu $(if $(GPU_OUT),--out $(GPU_OUT))
 
 # uv rather than pip: plain pip can pair a CPU-only torch with a CUDA torchvision, and then torchvision::nms is missing.
 $(READY): pyproject.toml constraints.txt

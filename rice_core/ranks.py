@@ -32,7 +32,8 @@ class Ranks:
     size: int
     device: torch.device
     control: Any = None
-    """gloo group for what is agreed on the host, with a long patience; None alone."""
+    """gloo group for what is agreed on the host, with a long patience; None alone. torchrun's one rank has one: what it wraps
+    a model in is then tried on the smallest machine."""
 
     @property
     def leads(self) -> bool:
@@ -108,7 +109,7 @@ def spread(module: nn.Module, blocks: list[nn.Module], ranks: Ranks, how: Litera
     Raises:
         UserError: a parameter is a single number, which FSDP2 does not take.
     """
-    if ranks.size == 1:
+    if ranks.control is None:
         return module
     if how == "fsdp2":
         # A second of import that only this needs.

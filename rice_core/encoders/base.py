@@ -127,6 +127,10 @@ class TorchEncoder:
         return self._trunk.regions
 
     def to(self, device: torch.device | str) -> TorchEncoder:
+        if torch.device(device).type == "cuda":
+            # cuDNN rounds float32 to ten bits (TF32) unless told otherwise, and torch's matrix products do not: the patch
+            # embedding alone, a convolution, would be other numbers than the dtype says and the CPU gives.
+            torch.backends.cudnn.allow_tf32 = False
         self._trunk.module.to(device)
         return self
 

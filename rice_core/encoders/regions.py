@@ -99,10 +99,10 @@ class RegionEncoder:
         for b, shares_nP in enumerate(shares):
             thin_n = np.full(len(shares_nP), thin)
             visible_BNP[b, : len(shares_nP)] = visible_patches(shares_nP, thin_N=thin_n, overlap=self.overlap)
-        device = self.model.trunk.class_token.device
+        token = self.model.trunk.class_token
         squash = self._recipe.model_copy(update={"geometry": "squash", "zoom": 1.0})
-        pixels_B3HW = squash.prepare(images, *self._recipe.resolution).to(device)
-        out = self.model(pixels_B3HW, torch.from_numpy(visible_BNP).to(device))
+        pixels_B3HW = squash.prepare(images, *self._recipe.resolution).to(token.device, token.dtype)
+        out = self.model(pixels_B3HW, torch.from_numpy(visible_BNP).to(token.device))
         return [out.regions_BND[b, : len(each)].float().cpu() for b, each in enumerate(shares)]
 
     def _grid_hw(self) -> tuple[int, int]:

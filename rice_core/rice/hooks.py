@@ -106,8 +106,10 @@ class ProbesHook(Hook):  # type: ignore[misc]
         name = f"probes/encoders/step-{outputs.steps:08d}"
         self._export(runner, name, outputs.steps, outputs.leg.index)
         if runner.training.ranks.leads:
-            # Loading an encoder draws weights; the training's generator must not notice.
-            with torch.random.fork_rng():
+            # Loading an encoder draws weights; the training's generators must not notice. Of GPUs its own alone: the default
+            # would touch, and start, every card of the machine.
+            device = runner.training.ranks.device
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
                 self._measure(runner, wanted, name, outputs.steps)
         runner.training.ranks.wait()
 

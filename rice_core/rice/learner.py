@@ -50,7 +50,7 @@ class RegionLearner(nn.Module):
             for block in blocks:
                 block.compile()
         self.module = spread(_Forward(objective, config, ranks.device), blocks, ranks, config.parallel)
-        self._mesh = init_device_mesh(ranks.device.type, (ranks.size,)) if ranks.size > 1 else None
+        self._mesh = init_device_mesh(ranks.device.type, (ranks.size,)) if ranks.control is not None else None
         wanted = config.optimizer
         self.adam = Adam(
             self.network,

@@ -92,7 +92,7 @@ class Checkpoints:
                     dict(tensors),
                     storage_writer=HuggingFaceStorageWriter(str(draft), save_distributed=True),
                     process_group=self._ranks.control,
-                    no_dist=self._ranks.size == 1,
+                    no_dist=self._ranks.control is None,
                 )
             state = state.model_copy(update={"files": self._digests(draft)})
             if self._ranks.leads:
@@ -148,7 +148,7 @@ class Checkpoints:
                     dict(tensors),
                     storage_reader=HuggingFaceStorageReader(str(path)),
                     process_group=self._ranks.control,
-                    no_dist=self._ranks.size == 1,
+                    no_dist=self._ranks.control is None,
                 )
         except (RuntimeError, ValueError, CheckpointException) as error:
             reason = " ".join(str(error).split())[-160:]

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from shards import write_shards
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
 from training import losses, no_pictures, run, run_ranks, tiny  # noqa: F401
 
 from rice_core.errors import UserError
-from rice_core.ranks import join
+from rice_core.ranks import Ranks, join, spread
 from rice_core.rice.config import TrainConfig
 from rice_core.rice.objectives import Objective, build_objective
 from rice_core.rice.regions import RegionManifest
@@ -91,6 +95,19 @@ def test_ranks_compute_activations_again(data: Path, tmp_path: Path) -> None:
     assert run_ranks(again, tmp_path / "two", 2, tmp_path / "meet", build=counted) == []
     assert len(passes.read_text()) == 2 * 2 * 3  # twice on each of two ranks in each of three steps
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+@pytest.mark.parametrize(("how", "kind"), [("ddp", DistributedDataParallel), ("fsdp2", FSDPModule)])
+def test_the_one_rank_of_torchrun_is_wrapped_too(
+    how: Any, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a machine with one GPU tries what a cluster runs; a process without torchrun has the bare module."""
+    for key, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(key, value)
+    module = nn.Linear(2, 2)
+    with join("cpu", init_method=f"file://{tmp_path / 'meet'}") as ranks:
+        assert isinstance(spread(module, [], ranks, how), kind)
+    assert spread(module, [], Ranks(0, 1, torch.device("cpu")), how) is module
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

@@ -80,3 +80,14 @@ def test_an_objective_without_regions_says_nothing_of_them(data: Path, tmp_path:
 
 def test_layers_where_none_are_given() -> None:
     assert {name: ModelConfig(vit=name).layers for name in PRESETS} == {"Ti/16": 2, "S/16": 2, "B/16": 2, "L/14": 4}
+
+
+def test_regions_of_an_encoder_in_half_precision(data: Path, tmp_path: Path) -> None:
+    _trained(data, tmp_path, layers=1)
+    images, boxes = [Image.new("RGB", (40, 40), "red")], [[(0, 0, 20, 20)]]
+    whole, half = (
+        RegionEncoder.load(f"rice:{tmp_path / 'encoder'}?dtype={dtype}").encode_regions(images, boxes=boxes)[0]
+        for dtype in ("fp32", "bf16")
+    )
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, whole, rtol=0.1, atol=0.1)

@@ -1,0 +1,51 @@
+"""Time and memory of calls on a device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement found."""
+
+    claims: list[str]
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def milliseconds(call: Callable[[], object], device: torch.device, *, rounds: int, warm_up: int = 2) -> float:
+    """Median over the rounds, each from an idle device to an idle device."""
+    for _ in range(warm_up):
+        call()
+    laps = []
+    for _ in range(rounds):
+        idle(device)
+        began = time.perf_counter()
+        call()
+        idle(device)
+        laps.append(time.perf_counter() - began)
+    return round(1000 * statistics.median(laps), 3)
+
+
+def idle(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def forget_peak(device: torch.device) -> None:
+    """The next `peak_gib` is of what comes after."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_gib(device: torch.device) -> float | None:
+    """The most memory that tensors took since; None on a CPU."""
+    return round(torch.cuda.max_memory_allocated(device) / 2**30, 2) if device.type == "cuda" else None
