@@ -10,7 +10,7 @@ import torch
 from benchmarks.gpu.clock import Measured, idle, milliseconds
 from benchmarks.gpu.trainings import TINY, batch_of, configured, learner_of
 from rice_core.rice.batch import Batch
-from rice_core.rice.learner import Learner
+from rice_core.rice.learner import RegionLearner
 
 
 def measure(device: torch.device, *, tiny: bool) -> Measured:
@@ -48,5 +48,5 @@ def _measure(device: torch.device, *, tiny: bool) -> Measured:
     )
 
 
-def _step(learner: Learner, batch: Batch) -> None:
+def _step(learner: RegionLearner, batch: Batch) -> None:
     learner.step([batch], step=1, rate=1e-4)

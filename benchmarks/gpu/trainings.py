@@ -16,7 +16,7 @@ from PIL import Image
 from rice_core.ranks import Ranks
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import TrainConfig
-from rice_core.rice.learner import Learner
+from rice_core.rice.learner import RegionLearner
 from rice_core.rice.objectives import build_objective
 from rice_core.rice.regions import MANIFEST, Bank, RegionManifest, Shard
 
@@ -38,11 +38,11 @@ def configured(vit: str | dict[str, int], *, resolution: int, batch: int, steps:
     return TrainConfig.model_validate(body | changes)
 
 
-def learner_of(config: TrainConfig, device: torch.device, *, classes: int) -> Learner:
+def learner_of(config: TrainConfig, device: torch.device, *, classes: int) -> RegionLearner:
     """A learner over one bank of so many classes."""
     manifest = RegionManifest(banks={"object": Bank(classes=classes, what="made up")}, shards=())
     torch.manual_seed(config.seed)
-    return Learner(build_objective(config, manifest), config, Ranks(0, 1, device))
+    return RegionLearner(build_objective(config, manifest), config, Ranks(0, 1, device))
 
 
 def batch_of(config: TrainConfig, *, classes: int, seed: int = 0) -> Batch:
