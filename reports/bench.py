@@ -95,7 +95,7 @@ class Bench:
         asked = (seeds,) if isinstance(seeds, int) else tuple(seeds)
         config = _config(_listed(encoders), _listed(probes), str(data), asked, limit)
         plan = plan_of(config, self.store)
-        from rice_core.measure.measurer import pick_device  # torch, which a misspelt name need not wait for
+        from rice_core.measure.subject import pick_device  # torch, which a misspelt name need not wait for
 
         settings = Settings(
             device=pick_device(device), batch=batch, workers=workers, only=only, cache_bytes=int(cache_gb * (1 << 30))

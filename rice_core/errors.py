@@ -31,6 +31,10 @@ class StoreError(UserError):
     """The store cannot be written (full disk, no permission): the run stops, and what was finished is safe."""
 
 
+class TrainingLost(StoreError):
+    """A training failed on this rank while others wait for it: the run stops as for a store, and the same command goes on."""
+
+
 class NotApplicable(Exception):
     """A probe cannot say anything about this encoder or data set (no masks, no labels). Reported, never a failure."""
 

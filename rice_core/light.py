@@ -90,7 +90,6 @@ class LightProbe:
     summary: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset()
-    trains: ClassVar[bool] = False
     instruments: ClassVar[tuple[str, ...]] = ()
     later: ClassVar[frozenset[str]] = frozenset()
     """Parameters that came after the first records: left out of the spec at their default, so that older cells keep their ids."""

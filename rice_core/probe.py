@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from rice_core.errors import NotApplicable, UserError
 from rice_core.features import Encoder
 from rice_core.pooling import MEAN, Pooling
 from rice_core.record import Artifact, Outcome, Told
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from rice_core.budget import Budget, Passes
     from rice_core.bundle import Bundle
     from rice_core.datasets import Dataset, Sample
-    from rice_core.ranks import Ranks
+    from rice_core.stage import E, Ready, Stage
 
 SplitName = Literal["train", "val"]
 View = Literal["items", "dense"]
@@ -96,23 +98,11 @@ class Read:
     """Of items."""
 
 
-@dataclass(frozen=True)
-class Sibling:
-    """Another cell of the same encoder and data set that this run is going to measure."""
-
-    probe: Probe
-    seed: int
-    folder: Path
-    """Its `Work.folder`."""
-
-
 class Work(Protocol):
     """A probe's handle on data, cache, progress and files."""
 
     classes: tuple[str, ...]
     limit: int | None
-    ranks: Ranks
-    """The ranks that a probe which `trains` may spread its training over; beyond it, only rank 0 goes on."""
     parts: Mapping[str, Dataset]
     """Of a suite: its data sets by name; empty for any other data set."""
     domain: Mapping[str, str]
@@ -123,8 +113,8 @@ class Work(Protocol):
     """For the state of something long, such as a training: there again when the same cell is measured after an
     interruption with the same weights, data and code; gone when its record is written. Made by whoever writes first."""
 
-    siblings: tuple[Sibling, ...]
-    """For which the same passes of the encoder may serve: what is left in a sibling's folder is there when its turn comes."""
+    stages: tuple[Stage, ...]
+    """Those that the probe names for this data set."""
     exports: Path
     """For files that other tools read (results in a benchmark's own format): no part of the record, and free to be deleted."""
 
@@ -153,6 +143,30 @@ class Work(Protocol):
 
     def images(self, split: str, *, most: int | None = None) -> Iterator[DenseImage]:
         """`dense` of the cell's encoder, one image at a time."""
+
+    def stage(self, stage: Stage) -> Ready:
+        """The training of one of `stages`, or of one that these go on from: made now, or found and verified.
+
+        Raises:
+            UserError: it fails.
+        """
+
+    def private(self, encoder: E) -> E:
+        """A copy of the encoder whose weights may be trained; the one that `run` is handed serves other cells too.
+
+        Raises:
+            UserError: it has no weights that can be.
+        """
+
+    def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
+        """What `module.main(request)` answers in a process of its own, kept from the network (rice_core.measure.child).
+
+        Args:
+            request: JSON, as is the answer. cwd: its working directory; one of the cell's own by default. timeout: seconds.
+
+        Raises:
+            UserError: it failed, was killed or took too long; one sentence.
+        """
 
     def budget(self) -> Budget:
         """What is known of the encoder's speed, and how much `keep` may take."""
@@ -216,9 +230,6 @@ class Probe(Protocol):
     data: ClassVar[frozenset[str]]
     """Of the data set: "labels" (items with a class), "regions" (boxes or masks), "suite" (several data sets)."""
 
-    trains: ClassVar[bool]
-    """Whether `run` is called on every rank and spreads its training over `Work.ranks`."""
-
     @property
     def spec(self) -> ProbeSpec:
         """Name, version, recipe and parameters."""
@@ -239,8 +250,21 @@ class Probe(Protocol):
 class Live(Protocol):
     """What a probe adds that sends images through the encoder itself, as `plan` has to know how many."""
 
-    def shares_with(self, other: Probe) -> bool:
-        """Whether the same passes can serve both; never those of two classes, whose code may differ."""
+    def passes(self, dataset: Dataset, budget: Budget) -> Passes:
+        """What a cell costs beside the training of its stages."""
 
-    def passes(self, cells: int, dataset: Dataset, budget: Budget) -> Passes:
-        """What so many cells that share cost together."""
+
+@runtime_checkable
+class Staged(Protocol):
+    """What a probe adds whose number rests on trainings that other cells may share (rice_core.stage)."""
+
+    def stages(self, dataset: Dataset) -> tuple[Stage, ...]:
+        """All that `run` will ask `Work.stage` for, but for those that these go on from; seeds are the cells'."""
+
+
+def stages_named(probe: Probe, dataset: Dataset) -> tuple[Stage, ...]:
+    """The stages of a probe; none where it names none, or where the data set is not for it (which measuring it says)."""
+    try:
+        return probe.stages(dataset) if isinstance(probe, Staged) else ()
+    except (NotApplicable, UserError):
+        return ()

@@ -146,6 +146,17 @@ class Outcome(Frozen):
     with what was used."""
 
 
+class UsedStage(Frozen):
+    """A training that a number rests on (rice_core.stage)."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{20}$")
+    name: str
+    made_from: str
+    """Digest of what it was asked and made from."""
+    digest: str
+    """Of its files."""
+
+
 class Evidence(Frozen):
     """What the number was made from."""
 
@@ -166,13 +177,16 @@ class Evidence(Frozen):
     resolution: tuple[int, int] = (0, 0)
     encoder_facts: dict[str, Sentence] = {}
     """Training tags of the encoder, as its own file gives them."""
+    stages: tuple[UsedStage, ...] = ()
+    """Trainings that the number rests on, with those that they went on from."""
 
     def reuse_key(self) -> tuple[str, ...]:
-        return self.weights, self.architecture, self.data, self.code
+        stages = [[stage.id, stage.made_from, stage.digest] for stage in self.stages]
+        return self.weights, self.architecture, self.data, self.code, json_digest(stages) if stages else ""
 
     def new_since(self, before: Evidence) -> str:
         """What is another than before, as in "data and code"; empty where nothing is."""
-        names = ("weights", "architecture", "data", "code")
+        names = ("weights", "architecture", "data", "code", "training")
         pairs = zip(names, before.reuse_key(), self.reuse_key(), strict=True)
         return " and ".join(name for name, was, now in pairs if was != now)
 

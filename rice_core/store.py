@@ -4,7 +4,8 @@
     scores/<cell id>/           per-sample scores; like artifacts under a name that begins with their sha256, so that
     artifacts/<cell id>/        measuring a cell again leaves the standing record whole until the new one replaces it
     cache/                      feature shards (rice_core.measure.cache)
-    unfinished/<cell id>-.../   state of a long measurement (a training); gone when its record is written
+    stages/<stage id>/          trainings that several cells share (rice_core.stage): stage.json and the files it names
+    unfinished/<id>-.../        state of a long measurement or of a stage; gone when its record or stage.json is written
     exports/<cell id>/          files for other tools, such as results in COCO's format; never read here
     known/, worlds/             digests of checkpoints read before (rice_core.measure.known), what was drawn (rice_core.world)
     quarantine/                 what was damaged, kept for a look
@@ -163,6 +164,14 @@ class Store:
             StoreError: there is a link in it, or on the way to it.
         """
         return self._own_folder(self._path("unfinished", cell_id, suffix=f"-{made_from[:10]}"))
+
+    def stage(self, stage_id: str) -> Path:
+        """Where the files of a finished training are.
+
+        Raises:
+            StoreError: there is a link in it, or on the way to it.
+        """
+        return self._own_folder(self._path("stages", stage_id, suffix=""))
 
     def exports(self, cell_id: str) -> Path:
         """Where a cell's files for other tools are; the store itself never reads them.

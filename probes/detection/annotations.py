@@ -17,7 +17,7 @@ from probes.detection.truth import Category, GroundTruth, Style, Thing, TruthIma
 from rice_core.datasets.entries import Key, as_key, in_order, parse_coco
 from rice_core.datasets.nouns import Sample
 from rice_core.datasets.regions import CROWDS_ALONE, BadEntry
-from rice_core.digest import bytes_digest
+from rice_core.digest import bytes_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 
@@ -35,6 +35,18 @@ def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str
     body, sha256 = _load(path, name)
     truth = _File(body, name).truth(None if samples is None else list(samples))
     return replace(truth, sha256=sha256)
+
+
+def has_masks(path: Path, samples: Sequence[Sample]) -> bool:
+    """`GroundTruth.has_masks`, read once a file and choice of images, however many cells ask."""
+    found = path.stat()
+    key = (path, found.st_size, found.st_mtime_ns, json_digest([sample.id for sample in samples]))
+    if key not in _MASKS:
+        _MASKS[key] = read_ground_truth(path, samples, name=path.name).has_masks
+    return _MASKS[key]
+
+
+_MASKS: dict[tuple[Path, int, int, str], bool] = {}
 
 
 def _load(path: Path, name: str) -> tuple[dict[str, Any], str]:

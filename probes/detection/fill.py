@@ -19,10 +19,10 @@ from rice_core.bundle import Bundle
 from rice_core.features import Encoder, Informed
 
 if TYPE_CHECKING:
-    from rice_core.probe import Work
+    from rice_core.stage import StageWork
 
 
-def views_kept(truth: GroundTruth, config: TrainingConfig, *, side: int, work: Work) -> int:
+def views_kept(truth: GroundTruth, config: TrainingConfig, *, side: int, work: StageWork) -> int:
     """Views that are in the cache already."""
     assert config.views is not None
     found = (each for each in shards(len(truth.images), config.views) if work.has(about(truth, each, side, config)))
@@ -30,7 +30,14 @@ def views_kept(truth: GroundTruth, config: TrainingConfig, *, side: int, work: W
 
 
 def keep_views(
-    encoder: Encoder, truth: GroundTruth, config: TrainingConfig, *, side: int, what: str, work: Work, workers: int = 0
+    encoder: Encoder,
+    truth: GroundTruth,
+    config: TrainingConfig,
+    *,
+    side: int,
+    what: str,
+    work: StageWork,
+    workers: int = 0,
 ) -> KeptViews:
     """The features of all views: those in the cache, and the others made now. Rank 0 makes them, and all ranks read.
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from probes.detection.evaluate import Judged, score
-from probes.detection.learn import Learnt
 from probes.detection.pictures import contact_sheet
 from probes.detection.recipe import Recipe, rate_at, side_of
 from probes.detection.results import write_results
+from probes.detection.trained import Learnt
 from probes.detection.truth import GroundTruth
 from rice_core.record import Outcome, Skipped
 from rice_core.spec import Param

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig, side_of
 from rice_core.budget import Budget, Passes
@@ -14,12 +14,12 @@ from rice_core.spec import Param, ProbeSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from probes.detection.learn import Head
+    from probes.detection.training import DetectorTraining
     from probes.detection.truth import GroundTruth
-    from probes.detection.ways import Way
     from rice_core.datasets import Dataset
     from rice_core.features import Encoder
-    from rice_core.probe import Probe, Read, SplitName, Work
+    from rice_core.probe import Read, SplitName, Work
+    from rice_core.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class CocoFormatDetection:
     summary: ClassVar[str] = "Cascade Mask R-CNN on a frozen encoder, your own COCO-format set (AP)"
     needs: ClassVar[frozenset[str]] = frozenset({"dense", "multires"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
-    trains: ClassVar[bool] = True
     instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "faster-coco-eval", "pycocotools", "detectron2")
     style: ClassVar[str] = "coco"
 
@@ -66,24 +65,30 @@ class CocoFormatDetection:
         """Nothing: its views are its own, and go through the encoder here."""
         return ()
 
-    def shares_with(self, other: Probe) -> bool:
-        """See `rice_core.probe.Live`: heads and backends may differ, what they are shown may not."""
-        if not isinstance(other, CocoFormatDetection) or type(other) is not type(self) or other.masks != self.masks:
-            return False
-        own, theirs = self.settings().training, other.settings().training
-        return own.views is not None and own == theirs
+    def stages(self, dataset: Dataset) -> tuple[Stage, ...]:
+        """See `rice_core.probe.Staged`: the detector, which does not know what it will be judged on."""
+        return (self.training_on(dataset, masks=self._learns_masks(dataset)),)
 
-    def passes(self, cells: int, dataset: Dataset, budget: Budget) -> Passes:
-        """See `rice_core.probe.Live`."""
-        way = self._way(cells, dataset, budget)
-        judged = cells * len(dataset.splits.get("val", ()))
-        return Passes(way.images + judged, self._side(budget), f"{self.spec.shorthand}: {way.why}")
+    def training_on(self, dataset: Dataset, *, masks: bool, part: str = "", share: float = 1.0) -> DetectorTraining:
+        """The training on a data set's train split; see `DetectorTraining`."""
+        from probes.detection.training import DetectorTraining
+        from rice_core.datasets import only
 
-    def _way(self, cells: int, dataset: Dataset, budget: Budget) -> Way:
-        from probes.detection.ways import cheapest
+        recipe = self.settings()
+        return DetectorTraining(
+            recipe.head, recipe.training, self.backend, masks, only(dataset, "train", labelled=False), part, share
+        )
 
-        images = len(dataset.splits.get("train", ()))
-        return cheapest(self.settings().training, images=images, heads=cells, side=self._side(budget), budget=budget)
+    def _learns_masks(self, dataset: Dataset) -> bool:
+        from probes.detection.annotations import has_masks
+
+        if self.masks != "auto":
+            return self.masks == "on"
+        return all(has_masks(_annotations(dataset.annotations.get(s)), dataset.splits[s]) for s in ("train", "val"))
+
+    def passes(self, dataset: Dataset, budget: Budget) -> Passes:
+        """See `rice_core.probe.Live`: the images that are judged."""
+        return Passes(len(dataset.splits.get("val", ())), self._side(budget), "")
 
     def _side(self, budget: Budget) -> int:
         side = self.settings().training.side
@@ -123,37 +128,19 @@ class CocoFormatDetection:
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed draws the head's weights, the order of images, jitter and samples."""
-        from probes.detection.learn import learn
         from probes.detection.outcome import outcome_of
+        from probes.detection.trained import check_splits, found_in
 
         train, val = (self._truth(work, split) for split in ("train", "val"))
-        others = self.others(work)
-        learnt = learn(encoder, train, val, self.head(seed, work.folder), masks=self.masks, work=work, others=others)
-        if learnt is None:
-            return Outcome(metrics=())
+        check_splits(train, val, self.masks)
+        (stage,) = cast("tuple[DetectorTraining]", work.stages)
+        learnt = found_in(encoder, train, val, stage, work.stage(stage), self.settings(), seed=seed, work=work)
         return outcome_of(work, encoder, val, learnt, self.settings(), name=self.name, seed=seed)
-
-    def head(self, seed: int, folder: Path) -> Head:
-        """What is trained in a cell of this probe."""
-        from probes.detection.learn import Head
-
-        return Head(self.settings(), self.backend, seed, folder)
-
-    def others(self, work: Work, part: str = "") -> list[Head]:
-        """What is trained in the cells that passes can be shared with; `part` of a suite."""
-        siblings = [(each, each.probe) for each in work.siblings]
-        return [
-            probe.head(each.seed, each.folder / part)
-            for each, probe in siblings
-            if isinstance(probe, CocoFormatDetection)
-        ]
 
     def _truth(self, work: Work, split: SplitName) -> GroundTruth:
         from probes.detection.annotations import read_ground_truth
 
-        path = work.annotations(split)
-        if path is None:
-            raise NotApplicable("detection needs an annotation file in COCO's format, and this data set has none")
+        path = _annotations(work.annotations(split))
         truth = read_ground_truth(path, work.samples(split), name=path.name)
         if self.style == "lvis" and truth.style != "lvis":
             raise NotApplicable(
@@ -163,6 +150,12 @@ class CocoFormatDetection:
 
     def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def _annotations(path: Path | None) -> Path:
+    if path is None:
+        raise NotApplicable("detection needs an annotation file in COCO's format, and this data set has none")
+    return path
 
 
 _TRAINING = ("side", "iterations", "batch", "accumulate", "views", "rate", "precision")

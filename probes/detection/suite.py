@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import contextlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from probes.detection.probe import CocoFormatDetection
-from rice_core.budget import Budget, Passes
 from rice_core.disk.files import write_atomically
 from rice_core.disk.sealed import Damaged, Unsealed, key_of, seal_json, unseal_json
 from rice_core.errors import NotApplicable, StoreError, UserError
@@ -17,9 +17,11 @@ from rice_core.record import Metric, Outcome, Scores
 from rice_core.stats.estimates import mean_clustered, metric_of
 
 if TYPE_CHECKING:
+    from probes.detection.training import DetectorTraining
     from rice_core.datasets import Dataset
     from rice_core.features import Encoder
     from rice_core.probe import Work
+    from rice_core.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,18 @@ class Rf100Detection(CocoFormatDetection):
     data: ClassVar[frozenset[str]] = frozenset({"suite"})
     by_domain: ClassVar[bool] = True
 
-    def passes(self, cells: int, dataset: Dataset, budget: Budget) -> Passes:
-        """See `rice_core.probe.Live`; each data set goes the way that suits it."""
-        shares = shares_of(dataset.parts)
-        ways = {name: self._way(cells, part, budget.shared(shares[name])) for name, part in dataset.parts.items()}
-        judged = cells * len(dataset.splits.get("val", ()))
-        counts = Counter(way.name for way in ways.values())
-        said = ", ".join(f"{way} in {n} of {len(ways)} data sets" for way, n in sorted(counts.items()))
-        first = next(iter(ways.items()), None)
-        example = f"; {first[0]}: {first[1].why}" if first else ""
-        images = sum(way.images for way in ways.values())
-        return Passes(images + judged, self._side(budget), f"{self.spec.shorthand}: {said}{example}")
+    def stages(self, dataset: Dataset) -> tuple[Stage, ...]:
+        """See `rice_core.probe.Staged`: one detector a data set. One that cannot be read has none, and says so when it is measured."""
+        found = []
+        for name, part in dataset.parts.items():
+            with contextlib.suppress(UserError, NotApplicable, OSError, KeyError):
+                share = shares_of(dataset.parts)[name]
+                found.append(self.training_on(part, masks=False, part=name, share=share))
+        return tuple(found)
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. A data set that is finished is not trained again after an interruption."""
         done = {name: self._part(encoder, name, part, seed, work) for name, part in work.parts.items()}
-        if not work.ranks.leads:
-            return Outcome(metrics=())
         ap = {name: done[name]["ap"] if name in done else None for name in work.domain}
         judged = {name: body for name, body in done.items() if body["ap"] is not None}
         if not judged:
@@ -83,41 +80,27 @@ class Rf100Detection(CocoFormatDetection):
         """AP of one data set, or None and why."""
         from probes.detection.annotations import read_ground_truth
         from probes.detection.evaluate import score
-        from probes.detection.learn import learn
         from probes.detection.outcome import assumptions, exported, used_of, without
+        from probes.detection.trained import check_splits, found_in
 
         path = work.folder / f"{name}.json"
-        finished = work.ranks.agree(_finished(path) if work.ranks.leads else None)
-        if finished is not None:
-            return dict(finished) if work.ranks.leads else {"ap": None, "why": ""}
         try:
             train, val = (
                 read_ground_truth(part.annotations[split], part.splits[split], name=f"{name}/{split}")
                 for split in ("train", "val")
             )
-            head = self.head(seed, work.folder / name)
-            share = shares_of(work.parts)[name]
-            learnt = learn(
-                encoder,
-                train,
-                val,
-                head,
-                masks="off",
-                work=work,
-                part=name,
-                share=share,
-                others=self.others(work, name),
-            )
+            check_splits(train, val, "off")
+            stage = next(each for each in cast("tuple[DetectorTraining, ...]", work.stages) if each.part == name)
+            ready = work.stage(stage)
+            if (finished := _finished(path, ready.trained.used.digest)) is not None:
+                return finished
+            learnt = found_in(encoder, train, val, stage, ready, self.settings(), seed=seed, work=work)
         except StoreError:
             raise
         except (UserError, NotApplicable) as error:
-            if work.ranks.size > 1:
-                raise
             # One broken export of a hundred costs its own number alone.
             work.skip(name, str(error))
             return {"ap": None, "why": str(error)}
-        if learnt is None:
-            return {"ap": None, "why": ""}
         val = without(val, learnt.found.skipped)
         found = exported(work, name, encoder, val, self.settings(), learnt)
         scored = score(val, found, masks=False, resamples=0)
@@ -130,16 +113,21 @@ class Rf100Detection(CocoFormatDetection):
             "assumptions": assumptions(self.settings(), encoder, learnt),
             "used": used_of(self.settings(), encoder, learnt),
         }
-        write_atomically(path, seal_json(key_of(path), body))
+        write_atomically(path, seal_json(key_of(path), body | {"detector": ready.trained.used.digest}))
         return body
 
 
-def _finished(path: Path) -> dict[str, Any] | None:
-    """What a data set came to before an interruption; None where it is not finished, or the file is another's."""
+def _finished(path: Path, detector: str) -> dict[str, Any] | None:
+    """What a data set came to before an interruption; None where it is not finished, or the file is another's.
+
+    Args:
+        detector: digest of the detector that it is judged with now.
+    """
     try:
-        return dict(unseal_json(key_of(path), path.read_bytes()))
+        body = dict(unseal_json(key_of(path), path.read_bytes()))
     except (OSError, Damaged, Unsealed):
         return None
+    return body if body.pop("detector", None) == detector else None
 
 
 @dataclass(frozen=True)

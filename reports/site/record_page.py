@@ -69,6 +69,7 @@ def _facts(record: Record) -> list[tuple[str, str, bool]]:
             ("weights", found.weights, True),
             ("data", found.data, True),
             ("code", found.code, True),
+            *((f"stage {used.name}", f"{used.id}, files {used.digest}", True) for used in found.stages),
             ("commit", f"{found.commit or 'not from a git checkout'}{' + changes' * bool(found.dirty)}", True),
             ("scores", record.scores_sha256 or "none kept", True),
             ("encoder size", f"{found.n_params:,} parameters, {found.dim} channels, patch {found.patch}", False),

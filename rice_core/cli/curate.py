@@ -163,7 +163,7 @@ def _device(settings: CurateSettings, device: str, centers: Path | None) -> str:
     asked = (settings.proposals, settings.text)
     if centers is None and settings.features == "hog" and not any(each.startswith(models) for each in asked):
         return "cpu"
-    from rice_core.measure.measurer import pick_device
+    from rice_core.measure.subject import pick_device
 
     return str(pick_device(device))
 

@@ -129,14 +129,16 @@ def _show_record(record: Record) -> None:
 def status(store: StoreOption = DEFAULT_STORE) -> None:
     """List the cells of the store, how they stand, and who works on which."""
     from rice_core.measure.claims import Claims
+    from rice_core.measure.trained import all_trained
     from rice_core.store import Store
 
     opened = Store(store)
     records, problems = opened.scan()
+    stages = all_trained(opened)
     in_work = Claims(opened.root / "claims").held()
     for name, holder in in_work.items():
         echo(f"{name}  {'in work':<14}  {holder.what}, by {holder.words}")
-    if not records and not problems and not in_work:
+    if not records and not problems and not in_work and not stages:
         echo(f"{store} holds no records; `ricebench demo` or `ricebench run` makes some.")
         raise typer.Exit(1)
     for r in sorted(
@@ -147,6 +149,10 @@ def status(store: StoreOption = DEFAULT_STORE) -> None:
         echo(
             f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.name} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {first}{marks}"
         )
+    for trained in stages:
+        needed = sum(trained.request.id in {used.id for used in r.evidence.stages} for r in records if r.evidence)
+        cells = f"{needed} cell{'s' * (needed != 1)} rest{'s' * (needed == 1)} on it"
+        echo(f"{trained.request.id}  {'trained':<14}  stage {trained.request.title}  {trained.seconds:.0f} s, {cells}")
     for problem in problems:
         echo(str(problem), err=True)
 
@@ -179,15 +185,25 @@ def doctor(store: StoreOption = DEFAULT_STORE) -> None:
 
 def cache(
     action: Annotated[CacheAction, typer.Argument(help="show or clear.")] = CacheAction.show,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Clear trained stages too: what needs one again has to train it again.")
+    ] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Show or empty the feature cache; records are never touched."""
+    """Show or empty the feature cache; records are never touched, and trained stages only where --stages says so."""
     from rice_core.measure.cache import FeatureCache
+    from rice_core.measure.claims import Claims
+    from rice_core.measure.trained import clear_stages, size_of_stages
     from rice_core.store import Store
 
-    features = FeatureCache(Store(store))
+    opened = Store(store)
+    features = FeatureCache(opened)
     if action is CacheAction.clear:
-        Store(store).place("cache")
-        echo(f"{features.clear() / 1e6:.1f} MB freed.")
-    else:
-        echo(f"{features.size() / 1e6:.1f} MB of features in {features.root}.")
+        opened.place("cache")
+        freed = features.clear() + (clear_stages(opened, Claims(opened.root / "claims")) if stages else 0)
+        echo(f"{freed / 1e6:.1f} MB freed.")
+        return
+    echo(f"{features.size() / 1e6:.1f} MB of features in {features.root}.")
+    n, size = size_of_stages(opened)
+    if n:
+        echo(f"{size / 1e6:.1f} MB of {n} trained stage{'s' * (n != 1)} in {opened.root / 'stages'}.")

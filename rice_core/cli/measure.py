@@ -143,7 +143,7 @@ def run(
             raise UserError(
                 f"{recipe} says itself what is trained and probed; leave out --encoders, --probes, --data and --config."
             )
-        from rice_core.measure.measurer import pick_device
+        from rice_core.measure.subject import pick_device
 
         shop = {
             "device": pick_device(device),
@@ -259,7 +259,7 @@ def _execute(
     from rice_core.progress import Progress
 
     if device != "auto":
-        from rice_core.measure.measurer import pick_device
+        from rice_core.measure.subject import pick_device
 
         pick_device(device)  # a typing mistake is found before anything is read
     settings = Settings(

@@ -11,6 +11,7 @@ A suite is a folder of Roboflow exports, each a data set, such as the hundred of
 
 from rice_core.datasets.digests import data_digest, file_digests
 from rice_core.datasets.geometry import coverage, label_map, region_mask
+from rice_core.datasets.narrowed import only
 from rice_core.datasets.nouns import Dataset, Region, Sample
 from rice_core.datasets.reading import READERS, open_dataset
 from rice_core.datasets.splits import Judge, limit
@@ -30,6 +31,7 @@ __all__ = [
     "joined",
     "label_map",
     "limit",
+    "only",
     "open_dataset",
     "open_suite",
     "region_mask",

@@ -6,25 +6,32 @@ from collections import Counter
 from collections.abc import Iterator
 
 from rice_core.budget import Budget, Passes, budget_of
+from rice_core.datasets import Dataset
 from rice_core.datasets.describe import describe
 from rice_core.measure.run import Plan
-from rice_core.probe import Live, Probe, Read
-from rice_core.record import Record
+from rice_core.measure.trained import BROKEN, Shelf
+from rice_core.probe import Live, Probe, Read, stages_named
+from rice_core.record import Cell, Record
 from rice_core.spec import EncoderSpec
+from rice_core.stage import Stage, StageRequest, chain, request_of
 from rice_core.store import Store
+
+_MOST = 8
+"""Lines of one kind: a suite has a stage for each of its hundred data sets."""
 
 
 def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
-    """What the data set was read as, one line a cell, then images, time and disk an encoder.
+    """What the data set was read as, one line a cell and a stage, then images, time and disk an encoder.
 
     Args:
         space: what kept features may take.
 
     Time is taken from the speed of earlier records of the same encoder, and disk from its recorded width and patch; where
-    there is none, the line says how to measure it instead of guessing.
+    there is none, the line says how to measure it instead of guessing. A stage is priced once, however many cells need it.
     """
     records = store.records()
     by_id = {record.cell.id: record for record in records}
+    shelf = Shelf(store)
     yield from describe(plan.dataset)
     for encoder in plan.encoders:
         cells = plan.cells(encoder)
@@ -34,25 +41,56 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
             state = "not applicable: no " + ", ".join(sorted(lacking)) if lacking else _state(by_id.get(cell.id))
             yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand} / seed {cell.seed}: {state}"
         budget = budget_of(encoder, records, space)
-        probes = [probe for _, probe in waiting if probe.data <= plan.dataset.provides]
-        live = [group[0].passes(len(group), plan.dataset, budget) for group in _groups(probes)]
-        for why, times in Counter(passes.why for passes in live).items():
+        waiting = [(cell, probe) for cell, probe in waiting if probe.data <= plan.dataset.provides]
+        stages = _stages(waiting, plan.dataset)
+        missing = []
+        for place, (request, stage, needed) in enumerate(stages):
+            stands = shelf.digest(request.id) not in (None, BROKEN)
+            missing += [] if stands else [stage]
+            if place < _MOST:
+                yield f"  {request.id}  stage {request.title}, for {_several(needed, 'cell')}: {_stage_state(stands)}"
+        if len(stages) > _MOST:
+            yield f"  and {len(stages) - _MOST} more; of all {len(stages)} stages {len(missing)} are to be trained, each once"
+        passes = [group[0].cost(encoder, budget, companions=len(group) - 1) for group in _groups(missing)]
+        passes += [probe.passes(plan.dataset, budget) for _, probe in waiting if isinstance(probe, Live)]
+        reasons = Counter(each.why for each in passes if each.why)
+        for why, times in reasons.most_common(_MOST):
             yield f"    {f'{times} times ' if times > 1 else ''}{why}"
-        yield "    " + _cost(plan, encoder, [read for probe in probes for read in probe.reads], live, budget)
+        if len(reasons) > _MOST:
+            yield f"    and {len(reasons) - _MOST} more such lines"
+        yield "    " + _cost(plan, encoder, [read for _, probe in waiting for read in probe.reads], passes, budget)
 
 
-def _groups(probes: list[Probe]) -> list[list[Live]]:
-    """The probes that send images through the encoder themselves; those that can share the passes together."""
-    groups: list[list[Live]] = []
-    for probe in probes:
-        if not isinstance(probe, Live):
-            continue
-        found = (group for group in groups if group[0].shares_with(probe))
+def _stages(cells: list[tuple[Cell, Probe]], dataset: Dataset) -> list[tuple[StageRequest, Stage, int]]:
+    """The trainings that cells need, those that they go on from before them, and how many cells need each."""
+    found: dict[str, tuple[StageRequest, Stage]] = {}
+    needed: Counter[str] = Counter()
+    for cell, probe in cells:
+        named = [stage for each in stages_named(probe, dataset) for stage in reversed([*chain(each)])]
+        requests = [(request_of(stage, cell.encoder, cell.seed), stage) for stage in named]
+        found |= {request.id: (request, stage) for request, stage in requests if request.id not in found}
+        needed.update({request.id for request, _ in requests})
+    return [(request, stage, needed[request.id]) for request, stage in found.values()]
+
+
+def _groups(stages: list[Stage]) -> list[list[Stage]]:
+    """Those that can share the passes together."""
+    groups: list[list[Stage]] = []
+    for stage in stages:
+        found = (group for group in groups if type(group[0]) is type(stage) and group[0].shares_with(stage))
         if (group := next(found, None)) is not None:
-            group.append(probe)
+            group.append(stage)
         else:
-            groups.append([probe])
+            groups.append([stage])
     return groups
+
+
+def _stage_state(stands: bool) -> str:
+    return "trained; reused if weights, data and code are unchanged" if stands else "to be trained, once"
+
+
+def _several(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _done(record: Record | None) -> bool:

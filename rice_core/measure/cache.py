@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,8 @@ class FeatureCache:
         self.root = store.root / "cache"
         self.hits = 0
         self.misses = 0
+        self.written: set[str] = set()
+        """Keys of shards that were put here, as far as whoever asks has not cleared them."""
         self._store = store
         self._max_bytes = max_bytes
         self._size: int | None = None
@@ -86,9 +88,15 @@ class FeatureCache:
         arrays = {name: np.ascontiguousarray(array) for name, array in shard.arrays.items()}
         data = save(arrays, metadata=seal_arrays(key, arrays, shard.notes))
         write_atomically(refuse_links(self._store.root, self.path(key)), data)
+        self.written.add(key)
         self._size = self.size() if self._size is None else self._size + len(data)
         if self._size > self._max_bytes:
             self._evict()
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Remove shards."""
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
 
     def path(self, key: str) -> Path:
         """Where the shard of a key is, if there is one."""

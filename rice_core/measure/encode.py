@@ -13,7 +13,7 @@ from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.features import Encoder, Features, Informed
 from rice_core.images import ImageError, load_image, rgb_image
-from rice_core.measure.measurer import pick_device
+from rice_core.measure.subject import pick_device
 from rice_core.spec import EncoderSpec
 
 

@@ -1,22 +1,25 @@
-"""The other ranks of a run under torchrun: they do nothing but help rank 0 with what it trains.
+"""The other ranks of a run under torchrun: they do nothing but help rank 0 with the stages that it trains.
 
     torchrun --nproc-per-node 8 -m rice_core.cli run ...
 
-Rank 0 runs as it would alone. Before it measures a cell whose probe trains over ranks it tells the others which, and they
-run that probe too, up to the end of its training; records, artifacts and whatever else is written are rank 0's business.
+Rank 0 runs as it would alone. Before it trains a stage it tells the others which, and they train it too; cells, records and
+whatever else is written are rank 0's business.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rice_core.measure.measurer import Subject, seeded, siblings_of
-from rice_core.measure.work import CellWork
+from rice_core.measure.subject import Subject, seeded
+from rice_core.measure.training_work import TrainingWork
+from rice_core.probe import stages_named
+from rice_core.stage import Companion, Stage, chain, request_of
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.measure.run import Plan, Settings
     from rice_core.progress import Progress
     from rice_core.ranks import Ranks
+    from rice_core.spec import EncoderSpec
     from rice_core.store import Store
 
 
@@ -26,24 +29,25 @@ def follow(plan: Plan, ranks: Ranks, store: Store, settings: Settings, progress:
     What goes wrong here is not caught: the process ends, and torchrun ends the others; the same command goes on from
     the last checkpoint.
     """
-    specs = {cell.id: spec for spec in plan.encoders for cell, _ in plan.cells(spec)}
-    cells = {cell.id: (cell, probe) for spec in plan.encoders for cell, probe in plan.cells(spec)}
+    stages: dict[str, tuple[EncoderSpec, Stage, int]] = {}
+    for spec in plan.encoders:
+        for cell, probe in plan.cells(spec):
+            for named in stages_named(probe, plan.dataset):
+                for stage in chain(named):
+                    stages[request_of(stage, cell.encoder, cell.seed).id] = spec, stage, cell.seed
     subject: Subject | None = None
     while (wanted := ranks.agree(None)) is not None:
-        cell_id, made_from, later = wanted
-        cell, probe = cells[cell_id]
-        if subject is None or subject.encoder.spec.identity() != cell.encoder.identity():
-            subject = Subject(specs[cell_id], settings.device)  # a cell names no path
-        work = CellWork(
-            cell,
-            plan.dataset,
-            None,
-            store,
-            progress,
-            made_from=made_from,
-            workers=settings.workers,
-            ranks=ranks,
-            siblings=siblings_of(probe, [cells[other] for other in later], made_from, store),
+        stage_id, origin, others = wanted
+        spec, stage, seed = stages[stage_id]
+        if subject is None or subject.encoder.spec.identity() != spec.identity():
+            subject = Subject(spec, settings.device)
+        folder = store.unfinished(stage_id, origin)
+        companions = tuple(
+            Companion(*stages[other_id][1:], store.unfinished(other_id, other)) for other_id, other in others
         )
-        with seeded(cell.seed):
-            probe.run(subject.encoder, seed=cell.seed, work=work)
+        work = TrainingWork(
+            spec, folder, origin, store, progress, ranks=ranks, workers=settings.workers, companions=companions
+        )
+        start = None if stage.after is None else store.stage(request_of(stage.after, spec, seed).id)
+        with seeded(seed):
+            stage.train(subject.encoder, start, folder / "out", seed=seed, work=work)

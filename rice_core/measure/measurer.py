@@ -2,72 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from rice_core.datasets import Dataset
 from rice_core.datasets.regions import CROWDS_ALONE
-from rice_core.digest import json_digest
-from rice_core.encoders import load_encoder
-from rice_core.errors import NotApplicable, StoreError, UserError, did_you_mean
+from rice_core.errors import NotApplicable, StoreError, UserError
 from rice_core.left_out import because
 from rice_core.measure.extract import Extractor
-from rice_core.measure.known import Identity
-from rice_core.measure.provenance import commit, feature_code, libraries, number_code, number_modules
+from rice_core.measure.provenance import feature_code
+from rice_core.measure.stages import Stages
+from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.work import CellWork
-from rice_core.probe import Live, Probe, Sibling
+from rice_core.probe import Probe, stages_named
 from rice_core.ranks import Ranks
 from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
-from rice_core.spec import EncoderSpec
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.measure.cache import FeatureCache
+    from rice_core.measure.claims import Claims
+    from rice_core.measure.trained import Shelf
     from rice_core.progress import Progress
     from rice_core.store import Store
 
 _WORDS = {"suite": "several data sets (a folder of Roboflow exports)"}
-
-
-class Subject:
-    """An encoder, loaded and on its device.
-
-    Raises:
-        UserError: it cannot be loaded, or there is no such device.
-    """
-
-    def __init__(self, spec: EncoderSpec, device: str) -> None:
-        self.encoder = load_encoder(spec).to(pick_device(device))
-        self.identity = Identity(weights=self.encoder.weights_digest(), architecture=self.encoder.architecture_digest())
-
-    def evidence(self, probe: Probe, data: str) -> Evidence:
-        """What a number of this encoder under `probe` is made from."""
-        encoder = self.encoder
-        source = encoder.spec.source
-        head, dirty = commit(number_modules(type(probe), source))
-        return Evidence(
-            weights=self.identity.weights,
-            architecture=self.identity.architecture,
-            data=data,
-            code=number_code(type(probe), source),
-            shared_code=number_code(type(probe)),
-            commit=head,
-            dirty=dirty,
-            libraries=libraries(type(probe)),
-            device=_device_name(encoder.device),
-            n_params=encoder.n_params,
-            dim=encoder.dim,
-            patch=encoder.patch,
-            resolution=encoder.spec.resolution or (0, 0),
-            encoder_facts=dict(getattr(encoder, "facts", {})),
-        )
 
 
 class Measurer:
@@ -88,6 +49,8 @@ class Measurer:
         *,
         store: Store,
         cache: FeatureCache,
+        shelf: Shelf,
+        claims: Claims,
         progress: Progress,
         files: dict[str, str],
         data: str,
@@ -98,6 +61,7 @@ class Measurer:
     ) -> None:
         self._subject, self._dataset, self._data = subject, dataset, data
         self._store, self._progress, self._debug = store, progress, debug
+        self._shelf, self._claims, self._spoilt = shelf, claims, ""
         self._workers, self._ranks = workers, ranks or Ranks(0, 1, subject.encoder.device)
         self._extractor = Extractor(
             subject.encoder,
@@ -109,6 +73,7 @@ class Measurer:
             workers=workers,
             dense_too=_dense_wanted(probes),
         )
+        self._cache, self._named = cache, {id(probe): stages_named(probe, dataset) for probe in probes}
 
     def close(self) -> None:
         """See the class."""
@@ -125,7 +90,20 @@ class Measurer:
         Raises:
             StoreError: the store cannot be written.
         """
-        evidence = self._subject.evidence(probe, self._data)
+        evidence = self._subject.evidence(type(probe), self._data)
+        if self._spoilt:
+            return _without_number(cell, "failed", self._spoilt, evidence, ()), None
+        self._cache.written.clear()
+        record, scores = self._attempt(cell, probe, others, evidence)
+        if changed := self._subject.changed(cell.probe.name):
+            self._cache.drop(self._cache.written)  # features of other weights than their key says
+            self._spoilt = f"was not measured, for {changed[0].lower()}{changed[1:]}"
+            return _without_number(cell, "failed", changed, evidence, record.skipped), None
+        return record, scores
+
+    def _attempt(
+        self, cell: Cell, probe: Probe, others: Sequence[tuple[Cell, Probe]], evidence: Evidence
+    ) -> tuple[Record, Scores | None]:
         began, images, encoding = time.perf_counter(), self._extractor.images, self._extractor.seconds
         work = CellWork(
             cell,
@@ -135,14 +113,12 @@ class Measurer:
             self._progress,
             made_from=evidence.reuse_key(),
             workers=self._workers,
-            ranks=self._ranks,
-            siblings=siblings_of(probe, others, evidence.reuse_key(), self._store),
+            stages=self._named[id(probe)],
+            trainings=self._trainings(cell),
+            later=[(stage, other.seed) for other, its in others for stage in self._named[id(its)]],
         )
-        helped = self._ranks.size > 1 and probe.trains
         try:
             self._check_applicable(cell, probe)
-            if helped:
-                self._ranks.agree((cell.id, evidence.reuse_key(), [other.id for other, _ in others]))
             with seeded(cell.seed):
                 outcome = self._run(probe, cell, work)
         except NotApplicable as reason:
@@ -150,11 +126,9 @@ class Measurer:
         except StoreError:
             raise
         except UserError as error:
-            if helped:  # the others may be in the middle of a step that only we have left: nobody could go on
-                raise
             return _without_number(cell, "failed", str(error), evidence, self._skipped(work)), None
         except Exception as error:
-            if self._debug or helped:
+            if self._debug:
                 raise
             return _without_number(cell, "failed", _unexpected(error), evidence, self._skipped(work)), None
         fresh = self._extractor.images - images
@@ -165,7 +139,7 @@ class Measurer:
             artifacts=outcome.artifacts,
             assumptions=outcome.assumptions,
             used={name: value for name, value in outcome.used.items() if cell.probe.params.get(name) != value},
-            evidence=evidence,
+            evidence=evidence.model_copy(update={"stages": tuple(work.used.values())}),
             taints=_taints(cell, evidence),
             skipped=self._skipped(work),
             notes=self._dataset.notes,
@@ -174,6 +148,19 @@ class Measurer:
             created=now(),
         )
         return record, outcome.scores
+
+    def _trainings(self, cell: Cell) -> Stages:
+        return Stages(
+            self._subject,
+            cell.encoder,
+            self._shelf,
+            self._claims,
+            self._store,
+            self._progress,
+            extractor=self._extractor,
+            ranks=self._ranks,
+            workers=self._workers,
+        )
 
     def _run(self, probe: Probe, cell: Cell, work: CellWork) -> Outcome:
         try:
@@ -201,38 +188,6 @@ def _crowds_alone(dataset: Dataset) -> str:
     if not crowds or any(sample.regions for sample in samples):
         return ""
     return f": it has no object, only {crowds} crowd regions (iscrowd 1); {CROWDS_ALONE}"
-
-
-def siblings_of(
-    probe: Probe, others: Sequence[tuple[Cell, Probe]], made_from: Sequence[str], store: Store
-) -> tuple[Sibling, ...]:
-    """The other cells that passes of the encoder can be shared with."""
-    if not isinstance(probe, Live):
-        return ()
-    # What can share is of one class, so made by the same code.
-    digest = json_digest(list(made_from))
-    return tuple(
-        Sibling(other, cell.seed, store.unfinished(cell.id, digest))
-        for cell, other in others
-        if probe.shares_with(other)
-    )
-
-
-def pick_device(wanted: str) -> str:
-    """`auto` becomes cuda, mps or cpu.
-
-    Raises:
-        UserError: the device asked for is not there.
-    """
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        near = did_you_mean(wanted, ("auto", "cpu", "cuda", "mps"), {"gpu": "cuda"})
-        raise UserError(f"There is no device {wanted!r} here ({reason}); {near}use --device cpu.") from None
-    return wanted
 
 
 def now() -> str:
@@ -264,22 +219,3 @@ def _unexpected(error: Exception) -> str:
 def _taints(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
     taints = [f"limit {cell.limit}"] if cell.limit is not None else []
     return (*taints, "uncommitted code") if evidence.dirty else tuple(taints)
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Global generators seeded after the encoder was built (building one consumes them), and put back afterwards."""
-    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.random.set_rng_state(states[2])
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -18,8 +18,8 @@ from rice_core.digest import json_digest
 from rice_core.measure.closure import closure, closure_digest
 
 _ENGINE = "rice_core.measure.measurer"
-_OTHER_RANKS = "rice_core.measure.follow"
-"""What the ranks run that help with a training."""
+_TRAINING = ("rice_core.measure.stages", "rice_core.measure.follow")
+"""What runs a stage on the first rank, and on those that help it."""
 _EXTRACTOR = "rice_core.measure.extract"
 _LIBRARIES = (
     "ricebench",
@@ -57,8 +57,18 @@ def number_code(probe_type: type[Any], source: str = "") -> str:
 
 def number_modules(probe_type: type[Any], source: str = "") -> tuple[str, ...]:
     """The modules whose closure is the code of a number; see `number_code`."""
-    trained = (_OTHER_RANKS,) if getattr(probe_type, "trains", False) else ()
-    return (probe_type.__module__, _ENGINE, *trained, *_adapter(source))
+    return (probe_type.__module__, _ENGINE, *_adapter(source))
+
+
+@cache
+def stage_code(stage_type: type[Any], source: str = "") -> str:
+    """As `number_code`, of the weights that a stage leaves: what judges them is no part of it."""
+    return json_digest([closure_digest(stage_modules(stage_type, source)), _versions(instruments(stage_type))])
+
+
+def stage_modules(stage_type: type[Any], source: str = "") -> tuple[str, ...]:
+    """As `number_modules`, of `stage_code`."""
+    return (stage_type.__module__, *_TRAINING, *_adapter(source))
 
 
 def instruments(probe_type: type[Any]) -> tuple[str, ...]:

@@ -25,14 +25,16 @@ from rice_core.measure.cache import FeatureCache
 from rice_core.measure.claims import Claims
 from rice_core.measure.known import Identity, KnownEncoders
 from rice_core.measure.provenance import number_code
-from rice_core.probe import Probe
+from rice_core.measure.trained import Shelf
+from rice_core.probe import Probe, stages_named
 from rice_core.progress import Progress
-from rice_core.record import Cell, Record, Scores
+from rice_core.record import Cell, Record, Scores, UsedStage
 from rice_core.spec import EncoderSpec
+from rice_core.stage import chain, request_of
 from rice_core.store import Store
 
 if TYPE_CHECKING:
-    from rice_core.measure.measurer import Subject
+    from rice_core.measure.subject import Subject
     from rice_core.ranks import Ranks
 
 Only = Literal["missing", "failed", "all"]
@@ -119,6 +121,7 @@ class Runner:
         self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
         self._known = KnownEncoders(store.root / "known")
         self._claims = Claims(store.root / "claims")
+        self._shelf = Shelf(store)
         self._store = store
         self._settings = settings
         self._progress = progress
@@ -142,6 +145,8 @@ class Runner:
         summary = Summary()
         files = file_digests(plan.dataset)
         data = data_digest(plan.dataset, files)
+        samples = [sample for split in plan.dataset.splits.values() for sample in split]
+        self._shelf = Shelf(self._store, {sample.path: files[sample.id] for sample in samples})
         plan = self._with_notes(plan, files)
         self._progress.begin(len(cells), "cells")
         waiting: list[tuple[EncoderSpec, Pairs]] = []
@@ -168,7 +173,7 @@ class Runner:
         self, plan: Plan, spec: EncoderSpec, pairs: Pairs, files: dict[str, str], data: str, summary: Summary
     ) -> Pairs:
         """Finish these cells of an encoder, but those that another run has claimed, which are returned."""
-        if self._reuse_all(spec, pairs, data, summary):
+        if self._reuse_all(plan, spec, pairs, data, summary):
             return []
         mine = [(cell, probe) for cell, probe in pairs if self._claims.take(cell.id, _called(cell))]
         try:
@@ -179,12 +184,12 @@ class Runner:
                 self._claims.give_back(cell.id)
         return [pair for pair in pairs if pair not in mine]
 
-    def _reuse_all(self, spec: EncoderSpec, pairs: Pairs, data: str, summary: Summary) -> bool:
+    def _reuse_all(self, plan: Plan, spec: EncoderSpec, pairs: Pairs, data: str, summary: Summary) -> bool:
         """Finish cells of an encoder without loading it, where all stand and its files are known."""
         known = self._known.get(spec)
         if known is None:
             return False
-        kept = [self._reusable(cell, probe, known, data) for cell, probe in pairs]
+        kept = [self._reusable(plan, cell, probe, known, data) for cell, probe in pairs]
         standing = [record for record in kept if record is not None]
         if len(standing) < len(kept):
             return False
@@ -197,7 +202,8 @@ class Runner:
         self, plan: Plan, spec: EncoderSpec, mine: Pairs, files: dict[str, str], data: str, summary: Summary
     ) -> None:
         """Reuse or measure cells that this run has claimed."""
-        from rice_core.measure.measurer import Measurer, Subject
+        from rice_core.measure.measurer import Measurer
+        from rice_core.measure.subject import Subject
 
         try:
             subject = Subject(spec, self._settings.device)
@@ -207,7 +213,7 @@ class Runner:
             self._progress.advance(f"could not be loaded: {self._explain(error)}", cells=len(mine))
             return
         self._known.put(spec, subject.identity)
-        pending = self._pending(spec, mine, subject, data, summary)
+        pending = self._pending(plan, spec, mine, subject, data, summary)
         if not pending:
             return
         measurer = Measurer(
@@ -216,6 +222,8 @@ class Runner:
             [probe for _, probe in pending],
             store=self._store,
             cache=self.cache,
+            shelf=self._shelf,
+            claims=self._claims,
             progress=self._progress,
             files=files,
             data=data,
@@ -226,7 +234,6 @@ class Runner:
         )
         with contextlib.closing(measurer):
             for done, (cell, probe) in enumerate(pending, start=1):
-                # The cells that share passes with this one are claimed too, so their folders may be written.
                 standing = self._store.get(cell.id)
                 record, scores = measurer.measure(cell, probe, pending[done:])
                 self._finish(summary, self._keep(record, scores), record.status, _again(standing, record))
@@ -234,11 +241,13 @@ class Runner:
                     self._store.drop_unfinished(cell.id)
                 self._claims.give_back(cell.id)
 
-    def _pending(self, spec: EncoderSpec, mine: Pairs, subject: Subject, data: str, summary: Summary) -> Pairs:
+    def _pending(
+        self, plan: Plan, spec: EncoderSpec, mine: Pairs, subject: Subject, data: str, summary: Summary
+    ) -> Pairs:
         """The cells to measure; the others are finished here."""
         pending = []
         for cell, probe in mine:
-            kept = self._reusable(cell, probe, subject.identity, data)
+            kept = self._reusable(plan, cell, probe, subject.identity, data)
             if kept is not None:
                 self._finish(summary, self._renamed(kept, cell, mine=True), "reused")
             elif self._settings.only == "failed" and not self._has_failed(cell):
@@ -250,14 +259,34 @@ class Runner:
             self._claims.give_back(cell.id)
         return pending
 
-    def _reusable(self, cell: Cell, probe: Probe, encoder: Identity, data: str) -> Record | None:
+    def _reusable(self, plan: Plan, cell: Cell, probe: Probe, encoder: Identity, data: str) -> Record | None:
         if self._settings.only == "all" or cell.matches(self._settings.rerun):
             return None
         record = self._store.get(cell.id)
         if record is None or record.status == "failed" or record.evidence is None:
             return None
-        now = (encoder.weights, encoder.architecture, data, number_code(type(probe), cell.encoder.source))
-        return record if record.evidence.reuse_key() == now and self._store.intact(record) else None
+        today = record.evidence.model_copy(
+            update={
+                "weights": encoder.weights,
+                "architecture": encoder.architecture,
+                "data": data,
+                "code": number_code(type(probe), cell.encoder.source),
+                "stages": self._stages_today(plan, cell, probe, encoder, record.evidence.stages),
+            }
+        )
+        same = record.evidence.reuse_key() == today.reuse_key()
+        return record if same and self._store.intact(record) else None
+
+    def _stages_today(
+        self, plan: Plan, cell: Cell, probe: Probe, encoder: Identity, used: tuple[UsedStage, ...]
+    ) -> tuple[UsedStage, ...]:
+        """What the trainings that a record rests on would be now."""
+        wanted: dict[str, str] = {}
+        for named in stages_named(probe, plan.dataset) if used else ():
+            for stage in chain(named):
+                request = request_of(stage, cell.encoder, cell.seed)
+                wanted[request.id] = self._shelf.made_from(stage, encoder, request)
+        return self._shelf.today(used, wanted)
 
     def _renamed(self, record: Record, cell: Cell, *, mine: bool) -> Record:
         """The record under the display name of today; written where the cell is claimed and the record still stands."""

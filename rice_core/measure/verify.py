@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from rice_core.disk.sealed import Damaged, Unsealed, key_of, read_arrays, unseal
 from rice_core.disk.temporaries import is_temporary
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.known import read_identity
+from rice_core.measure.trained import read_trained
 from rice_core.progress import Progress
 from rice_core.record import Record, Scores
+from rice_core.stage import STAGE_JSON
 from rice_core.store import Store, read_checked
 
 _ROUNDING = 1e-9
@@ -37,13 +39,14 @@ _NAMES = {
     "cache": (r"[0-9a-f]{2}", r"([0-9a-f]{2})/\1[0-9a-f]{62}\.safetensors"),
     "known": ("", r"[0-9a-f]{64}\.json"),
     "worlds": (r"[^/]+-seed\d+(-\d+){3}(/.+)?", r"[^/]+-seed\d+(-\d+){3}/.+"),
+    "stages": (rf"{_CELL}(/.+)?", rf"{_CELL}/.+"),
     "unfinished": (rf"{_CELL}-[0-9a-f]{{10}}(/.+)?", rf"{_CELL}-[0-9a-f]{{10}}/.+"),
     "exports": (_CELL, rf"{_CELL}/[^/]+\.json"),
 }
 """The folders and the files that the store has below each of its folders; everything else is foreign."""
 _KINDS = (
     *("records", "metrics computed anew from scores", "files of scores", "artifacts", "feature shards"),
-    *("identities of checkpoints", "worlds", "files of unfinished trainings", "exports"),
+    *("identities of checkpoints", "worlds", "trained stages", "files of unfinished trainings", "exports"),
 )
 """What is counted, in the order in which it is said."""
 _STEP = re.compile(r"step-\d{8}")
@@ -91,6 +94,7 @@ class _Reading:
         self._each(own["cache"], "feature shards", lambda path: cache.read(path.stem))
         self._each(own["known"], "identities of checkpoints", read_identity)
         self._worlds(own["worlds"])
+        self._stages(own["stages"])
         self._each(own["unfinished"], "files of unfinished trainings", read_state)
         self._exports(own["exports"], {record.cell.id: record for record in records})
         return self.found
@@ -180,6 +184,21 @@ class _Reading:
             name = printable(world.relative_to(self.store.root))
             self.found.problems.append(Problem(name, reason, "the next command that uses it draws it again"))
 
+    def _stages(self, paths: Sequence[Path]) -> None:
+        """Every file by the digest in its folder's `stage.json`; what is damaged is trained again when it is wanted."""
+        root = self.store.root / "stages"
+        folders = sorted({root / path.relative_to(root).parts[0] for path in paths})
+        for folder in self.progress.track(folders, "trained stages"):
+            before = len(self.found.problems)
+            files = {path for path in paths if path.is_relative_to(folder)}
+            for path, reason in faults_of_stage(folder, files):
+                name = printable(path.relative_to(self.store.root))
+                if os.path.lexists(path):
+                    self.found.problems.append(damaged(self.store.root, path, reason))
+                else:
+                    self.found.problems.append(Problem(name, reason, "the next run that needs it trains it again"))
+            self.found.sound["trained stages"] += len(self.found.problems) == before
+
     def _exports(self, paths: Sequence[Path], records: dict[str, Record]) -> None:
         root = self.store.root / "exports"
         for path in self.progress.track(sorted(paths), "exports"):
@@ -211,6 +230,26 @@ def read_state(path: Path) -> object:
     if path.suffix == ".safetensors":
         return read_arrays(key_of(path), path)
     raise Unsealed
+
+
+def faults_of_stage(folder: Path, files: set[Path]) -> Iterator[tuple[Path, str]]:
+    """What is wrong with a stage's folder, file by file."""
+    path = folder / STAGE_JSON
+    try:
+        listed = {folder / name: sha256 for name, sha256 in read_trained(path).files.items()}
+    except Damaged as damage:
+        yield path, str(damage)
+        return
+    except (OSError, Unsealed):
+        yield path, "cannot be read" if path in files else "is not there"
+        return
+    for extra in sorted(files - listed.keys() - {path}):
+        yield extra, "its stage.json does not name it"
+    for named, sha256 in listed.items():
+        if named not in files:
+            yield named, "is not there"
+        elif file_digest(named) != sha256:
+            yield named, "its bytes do not match its stage's checksum"
 
 
 def _fault_of_world(folder: Path, files: set[Path]) -> str | None:

@@ -6,26 +6,29 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from rice_core.budget import Budget, budget_of
 from rice_core.datasets import Dataset, Sample, label_map
 from rice_core.digest import canonical_json, json_digest
+from rice_core.encoders.private import private
 from rice_core.errors import NotApplicable
 from rice_core.features import Encoder
+from rice_core.measure.child import run_child
 from rice_core.pooling import MEAN, Pooling, check_poolable
-from rice_core.probe import DenseBatch, DenseImage, Items, Sibling, SplitName
-from rice_core.ranks import Ranks
-from rice_core.record import Artifact, Cell, Record, Skipped, Told
+from rice_core.probe import DenseBatch, DenseImage, Items, SplitName
+from rice_core.record import Artifact, Cell, Record, Skipped, Told, UsedStage
+from rice_core.stage import E, Ready, Stage, chain
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.bundle import Bundle
     from rice_core.measure.extract import Extractor
+    from rice_core.measure.stages import Stages, Wanted
     from rice_core.progress import Progress
     from rice_core.store import Store
 
@@ -34,7 +37,7 @@ class CellWork:
     """Data, cache, progress and files of one cell; see `rice_core.probe.Work`.
 
     Args:
-        extractor: of cached features; None in a rank that only helps with trainings.
+        stages: named by the probe. trainings: makes them. later: those of cells that will be measured after this one.
         made_from: what a number of the cell is made from (`Evidence.reuse_key`); state of another origin is not gone on with.
     """
 
@@ -42,21 +45,23 @@ class CellWork:
         self,
         cell: Cell,
         dataset: Dataset,
-        extractor: Extractor | None,
+        extractor: Extractor,
         store: Store,
         progress: Progress,
         *,
         made_from: Sequence[str] = (),
         workers: int = 0,
-        ranks: Ranks | None = None,
-        siblings: tuple[Sibling, ...] = (),
+        stages: tuple[Stage, ...] = (),
+        trainings: Stages | None = None,
+        later: Sequence[Wanted] = (),
     ) -> None:
         self.classes = dataset.classes
         self.limit = cell.limit
         self.parts, self.domain = dataset.parts, dataset.domain
         self.workers = workers
-        self.ranks = ranks or Ranks(0, 1, torch.device("cpu"))
-        self.siblings = siblings
+        self.stages = stages
+        self.used: dict[str, UsedStage] = {}
+        """Trainings that the number rests on, by id."""
         self.exports = store.exports(cell.id)
         self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
@@ -64,7 +69,8 @@ class CellWork:
         self._made_from = list(made_from)
         self._cell = cell
         self._dataset = dataset
-        self._extractor = extractor
+        self._features = extractor
+        self._trainings, self._later = trainings, later
         self._store = store
         self._progress = progress
 
@@ -131,6 +137,20 @@ class CellWork:
         for batch in self.dense(self._features.encoder, split, most=most):  # type: ignore[arg-type]
             yield from batch
 
+    def stage(self, stage: Stage) -> Ready:
+        if self._trainings is None or not any(stage == each for named in self.stages for each in chain(named)):
+            raise ValueError(f"a probe names the stages that it asks for, and {stage.spec.name} is none of them")
+        ready = self._trainings.ready(stage, self._cell.seed, self._later)
+        for used in (ready.trained.used, *ready.trained.evidence.stages):
+            self.used[used.id] = used
+        return ready
+
+    def private(self, encoder: E) -> E:
+        return private(encoder)
+
+    def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
+        return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=self._progress.say)
+
     def budget(self) -> Budget:
         return budget_of(self._cell.encoder, self._records, self._features.space())
 
@@ -167,12 +187,6 @@ class CellWork:
     def _records(self) -> list[Record]:
         """Read once: a suite asks for its budget a hundred times."""
         return self._store.records()
-
-    @property
-    def _features(self) -> Extractor:
-        if self._extractor is None:
-            raise ValueError("a rank that only helps with trainings has no cached features")
-        return self._extractor
 
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         # What a probe makes depends on its own code, and on as much of the data as it pleases.

@@ -49,7 +49,6 @@ class Slow:
     summary: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     data: ClassVar[frozenset[str]] = frozenset()
-    trains: ClassVar[bool] = False
 
     @property
     def spec(self) -> ProbeSpec:

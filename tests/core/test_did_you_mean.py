@@ -101,7 +101,7 @@ def test_models_of_the_hub_that_the_catalogue_knows(
 
 
 def test_devices() -> None:
-    from rice_core.measure.measurer import pick_device
+    from rice_core.measure.subject import pick_device
 
     with pytest.raises(UserError, match=r"no device 'gpu' here .*; did you mean cuda\?"):
         pick_device("gpu")

@@ -29,6 +29,7 @@ from rice_core.probe import Probe, Work
 from rice_core.progress import Progress
 from rice_core.record import Metric, Outcome, Record
 from rice_core.spec import EncoderSpec
+from rice_core.stage import Curve, Stage, StageSpec, StageWork
 from rice_core.store import Store
 
 
@@ -451,19 +452,35 @@ def test_another_display_name_is_not_written_while_another_run_measures_the_cell
 
 
 @dataclass(frozen=True)
-class Sharing(Knn):
-    """Notes which cells it may share its passes with."""
+class Together(Stage):
+    """Notes which trainings it may share its passes with."""
 
+    k: int
     seen: ClassVar[list[list[int]]] = []
 
+    @property
+    def spec(self) -> StageSpec:
+        return StageSpec(name="together", params={"k": self.k})
+
+    def shares_with(self, other: Stage) -> bool:
+        return True
+
+    def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
+        self.seen.append([other.stage.k for other in work.companions])  # type: ignore[attr-defined]
+        (out / "made.txt").write_text(str(self.k))
+        return []
+
+
+@dataclass(frozen=True)
+class Sharing(Knn):
+    """Asks for one."""
+
+    def stages(self, dataset: Dataset) -> tuple[Stage, ...]:
+        return (Together(self.k),)
+
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
-        self.seen.append([sibling.probe.k for sibling in work.siblings])  # type: ignore[attr-defined]
+        work.stage(work.stages[0])
         return Outcome(metrics=(Metric(name="m", value=1, n=1),))
-
-    def shares_with(self, other: Probe) -> bool:
-        return isinstance(other, Sharing)
-
-    def passes(self, cells: int, dataset: Dataset, budget: object) -> None: ...
 
 
 def test_a_cell_that_another_run_has_claimed_shares_nothing_and_comes_last(dataset: Dataset, tmp_path: Path) -> None:
@@ -475,4 +492,4 @@ def test_a_cell_that_another_run_has_claimed_shares_nothing_and_comes_last(datas
     summary = Runner(Store(tmp_path), Settings(), Progress(quiet=True)).run(plan)
     assert summary.counts == {"done": 3}
     assert [record.cell.probe.params["k"] for record in summary.records] == [2, 3, 1]
-    assert Sharing.seen == [[3], [], []]
+    assert Together.seen == [[3], [], []]

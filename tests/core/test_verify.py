@@ -100,6 +100,7 @@ def test_a_sound_store_is_counted_by_kind_and_left_as_it_is(store: Store) -> Non
         "feature shards": 1,
         "identities of checkpoints": 1,
         "worlds": 1,
+        "trained stages": 0,
         "files of unfinished trainings": 4,
         "exports": 1,
     }

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,24 +14,28 @@ import torch
 from probes.detection import detect, fill, train
 from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
-from probes.detection.learn import Head, learn
 from probes.detection.learner import DetectorLearner
 from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
 from probes.detection.results import read_results
 from probes.detection.suite import Rf100Detection, _finished, means
+from probes.detection.trained import found_in
+from probes.detection.training import DetectorTraining
 from probes.knn import Knn
 from rice_core.budget import Budget
-from rice_core.datasets import limit, open_dataset
+from rice_core.datasets import limit, only, open_dataset
 from rice_core.disk.sealed import key_of, seal_json
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.measure.bill import bill
+from rice_core.measure.closure import closure
 from rice_core.measure.follow import follow
+from rice_core.measure.provenance import stage_modules
 from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.measure.verify import verify
 from rice_core.progress import Progress
 from rice_core.ranks import Ranks, join
 from rice_core.spec import EncoderSpec
+from rice_core.stage import Ready
 from rice_core.store import Store
 from rice_core.world.layouts.coco import write_coco
 from rice_core.world.layouts.lvis import write_lvis
@@ -138,6 +143,23 @@ def test_a_killed_training_goes_on_where_it_was(world, tmp_path, monkeypatch):
     assert resumed.metrics == whole.metrics
 
 
+def test_judging_again_trains_nothing(world, tmp_path, monkeypatch):
+    same = {"recipe": "smoke", "iterations": 3, "masks": "off"}
+    counts = _passes(monkeypatch)
+    (first,) = _run(world, tmp_path, CocoDetection(**same)).records
+    assert counts == {"train": 6, "judge": 8}
+    counts.clear()
+    # Another threshold, and another val set under another probe's name.
+    (second,) = _run(world, tmp_path, Talkative(**same)).records
+    less = replace(world, splits={**world.splits, "val": world.splits["val"][:5]})
+    (third,) = _run(less, tmp_path, CocoFormatDetection(**same)).records
+    assert counts == {"judge": 13}
+    assert first.evidence.stages == second.evidence.stages == third.evidence.stages
+    files = closure(stage_modules(DetectorTraining, "synthetic"))
+    assert "probes.detection.learner" in files
+    assert not {"probes.detection.evaluate", "probes.detection.outcome", "probes.detection.probe"} & files.keys()
+
+
 def test_lvis_is_judged_by_its_own_rules(tmp_path, world):
     folder = write_lvis(tmp_path / "lvis", seed=3, train=30, val=10)
     (record,) = _run(
@@ -173,16 +195,17 @@ def test_a_suite_has_a_number_for_each_domain(suite_folder, tmp_path, monkeypatc
     assert none.status == "not_applicable"
 
 
-def test_a_finished_part_is_its_own_cells_alone(tmp_path):
+def test_a_finished_part_is_its_own_cells_and_detectors_alone(tmp_path):
     mine, others = tmp_path / "a-0123456789" / "marbles.json", tmp_path / "b-0123456789" / "marbles.json"
     for path in (mine, others):
         path.parent.mkdir()
-        path.write_bytes(seal_json(key_of(mine), {"ap": 31.0}))
-    assert _finished(mine) == {"ap": 31.0}
-    assert _finished(others) is None
-    mine.write_text('{"ap": 31.0}')
-    assert _finished(mine) is None
-    assert _finished(tmp_path / "c" / "marbles.json") is None
+        path.write_bytes(seal_json(key_of(mine), {"ap": 31.0, "detector": "d"}))
+    assert _finished(mine, "d") == {"ap": 31.0}
+    assert _finished(mine, "e") is None
+    assert _finished(others, "d") is None
+    mine.write_text('{"ap": 31.0, "detector": "d"}')
+    assert _finished(mine, "d") is None
+    assert _finished(tmp_path / "c" / "marbles.json", "d") is None
 
 
 def test_intervals_of_few_data_sets_stay_within_percent():
@@ -339,10 +362,14 @@ def test_what_each_seed_is_shown_anew_is_not_shared(world, tmp_path, monkeypatch
     plan, _ = _seeds(world, tmp_path, (CocoDetection(recipe="smoke", iterations=2, masks="off"),), (0, 1))
     assert counts == {"train": 8, "judge": 16}
     assert any("no views=" in line for line in bill(plan, Store(tmp_path / "other"), AMPLE))
-    assert not CocoDetection(views=2).shares_with(CocoDetection(views=3))
-    assert not CocoDetection(views=2).shares_with(CocoDetection(views=2, masks="off"))
-    assert not CocoDetection(views=2).shares_with(CocoFormatDetection(views=2))
-    assert CocoDetection(views=2).shares_with(CocoDetection(views=2, box_head="4conv1fc"))
+
+    def training(**given):
+        return CocoDetection(**given).stages(world)[0]
+
+    assert not training(views=2).shares_with(training(views=3))
+    assert not training(views=2).shares_with(training(views=2, masks="off"))
+    assert not training().shares_with(training())
+    assert training(views=2).shares_with(training(views=2, box_head="4conv1fc"))
 
 
 def test_the_sets_of_a_suite_share_passes_too(suite_folder, tmp_path, monkeypatch):
@@ -354,14 +381,17 @@ def test_the_sets_of_a_suite_share_passes_too(suite_folder, tmp_path, monkeypatc
     assert counts["keep"] == images
     assert not counts["train"]
     said = "\n".join(bill(plan, Store(tmp_path / "other"), AMPLE))
-    assert f"kept in {len(data.parts)} of {len(data.parts)} data sets" in said
+    assert said.count(", kept: ") == len(data.parts)
 
 
 class Quiet:
-    """What `learn` needs of a Work."""
+    """What a training, and detecting, need of a Work."""
 
-    workers = 0
+    workers, companions = 0, ()
     ranks = Ranks(0, 1, torch.device("cpu"))
+
+    def __init__(self, folder):
+        self.folder = folder
 
     def progress(self, sequence, what):
         return iter(sequence)
@@ -382,8 +412,11 @@ def test_the_oracle_is_found_and_noise_is_not(suite_folder, tmp_path):
     ap = {}
     for name in ("oracle", "random-weights", "noise"):
         encoder = load_encoder(EncoderSpec.parse(f"synthetic:{name}"))
-        head = Head(recipe, "ops", 0, tmp_path / name)
-        learnt = learn(encoder, train, val, head, masks="off", work=Quiet())
+        stage = DetectorTraining(recipe.head, recipe.training, "ops", False, only(part, "train", labelled=False))
+        work = Quiet(tmp_path / name)
+        curve = stage.train(encoder, None, work.folder, seed=0, work=work)
+        ready = Ready(work.folder, SimpleNamespace(skipped=(), curve=curve))
+        learnt = found_in(encoder, train, val, stage, ready, recipe, seed=0, work=work)
         ap[name] = score(val, learnt.found.results, masks=False, resamples=0).box.ap["AP50"]
     assert ap["oracle"] > 40, ap
     assert ap["noise"] < 5

@@ -1,0 +1,99 @@
+"""A detector that has been trained, and what it finds in the images it is judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import nn
+
+from probes.detection.detect import Found, detect_all
+from probes.detection.recipe import Recipe
+from probes.detection.training import DetectorTraining, load_weights, workers_of
+from probes.detection.truth import GroundTruth
+from rice_core.errors import NotApplicable, UserError
+from rice_core.features import Encoder
+from rice_core.record import Skipped
+from rice_core.stage import Ready
+
+if TYPE_CHECKING:
+    from rice_core.probe import Work
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What came of it."""
+
+    found: Found
+    curve: list[dict[str, Any]]
+    """Of the training: iteration, rate, each loss and their sum, now and then."""
+    masks: bool
+    """Whether masks were learnt."""
+    backend: str
+    """Its name and version."""
+
+
+def check_splits(truth: GroundTruth, val: GroundTruth, masks: str) -> None:
+    """Before a training of days: that it can be judged.
+
+    Args:
+        masks: as the probe's parameter.
+
+    Raises:
+        UserError: the two splits mean different categories by one id: a detector speaks in the ids of what it learnt from.
+        NotApplicable: masks are asked for and there are none.
+    """
+    learnt = {category.id: category.name for category in truth.categories}
+    other = [c for c in val.categories if learnt.get(c.id, c.name) != c.name]
+    if other:
+        raise UserError(
+            f"category {other[0].id} is {learnt[other[0].id]!r} in {truth.name} and {other[0].name!r} in {val.name}; "
+            "export both splits together."
+        )
+    if masks == "on" and not truth.has_masks:
+        raise NotApplicable("masks=on needs masks in the training annotations, and there are none")
+
+
+def found_in(
+    encoder: Encoder,
+    truth: GroundTruth,
+    val: GroundTruth,
+    stage: DetectorTraining,
+    ready: Ready,
+    recipe: Recipe,
+    *,
+    seed: int,
+    work: Work,
+) -> Learnt:
+    """Detect in `val`; what was left out, there and in the training, is told to `work`.
+
+    Args:
+        truth: what was trained on. recipe: with what judging asks of the head.
+    """
+    # A detector takes what it judges by (its threshold) from the head that it is built with.
+    detector, made_by = replace(stage, head=recipe.head).built(encoder, truth, seed)
+    load_weights(detector, ready.folder)
+    cast(nn.Module, detector).eval()
+    training, part = recipe.training, stage.part
+    found = detect_all(
+        encoder,
+        detector,
+        val.images,
+        truth.categories,
+        side=training.side,
+        batch=max(1, training.batch // training.accumulate),
+        precision=training.precision,
+        progress=work.progress,
+        what=f"{' / '.join(filter(None, (encoder.spec.title, part)))}: detecting",
+        workers=workers_of(encoder, work.workers),
+    )
+    for skip in (*truth.skipped, *val.skipped, *_no_targets(truth), *ready.trained.skipped, *found.skipped):
+        work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
+    return Learnt(found, [dict(point) for point in ready.trained.curve], stage.masks, made_by)
+
+
+def _no_targets(truth: GroundTruth) -> tuple[Skipped, ...]:
+    """The crowds, in one line."""
+    crowds = sum(thing.crowd for image in truth.images for thing in image.things)
+    reason = "are no targets of the training, as in detectron2: what lies there is trained as background"
+    return (Skipped(item=f"{truth.name}: {crowds} crowds", reason=reason, times=crowds),) if crowds else ()

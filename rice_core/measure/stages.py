@@ -1,0 +1,180 @@
+"""Stages: trains what cells ask for, or finds that it has been trained. One subject, one data set, one run.
+
+A training is claimed as a cell is, so that of two runs one trains and the other waits; it goes on from its checkpoints after a
+kill; and what it leaves is moved to its place as a whole, with its `stage.json`. What is there is verified before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rice_core.digest import file_digest, json_digest
+from rice_core.errors import StoreError, TrainingLost, UserError
+from rice_core.measure.subject import Subject, seeded
+from rice_core.measure.training_work import TrainingWork
+from rice_core.record import Evidence
+from rice_core.stage import STAGE_JSON, Companion, Curve, Ready, Stage, StageRequest, Trained, request_of
+
+if TYPE_CHECKING:  # handed in, and no part of what weights are made of (rice_core.measure.closure)
+    from rice_core.measure.claims import Claims
+    from rice_core.measure.extract import Extractor
+    from rice_core.measure.trained import Shelf
+    from rice_core.progress import Progress
+    from rice_core.ranks import Ranks
+    from rice_core.spec import EncoderSpec
+    from rice_core.store import Store
+
+Wanted = tuple[Stage, int]
+"""A stage and its seed."""
+
+
+class Stages:
+    """The trainings of one subject.
+
+    Args:
+        encoder: the subject's, as cells name it.
+        extractor: whose cache a training may use. ranks: that help with it.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        encoder: EncoderSpec,
+        shelf: Shelf,
+        claims: Claims,
+        store: Store,
+        progress: Progress,
+        *,
+        extractor: Extractor,
+        ranks: Ranks,
+        workers: int,
+    ) -> None:
+        self._subject, self._encoder, self._shelf, self._claims = subject, encoder, shelf, claims
+        self._store, self._progress, self._extractor = store, progress, extractor
+        self._ranks, self._workers = ranks, workers
+
+    def ready(self, stage: Stage, seed: int, later: Sequence[Wanted] = ()) -> Ready:
+        """The training of a stage, made now where it does not stand.
+
+        Args:
+            later: stages that this run is going to ask for.
+
+        Raises:
+            UserError: it fails. TrainingLost: it fails while other ranks are in the middle of it.
+            StoreError: the store cannot be written.
+        """
+        request = request_of(stage, self._encoder, seed)
+        made_from = self._shelf.made_from(stage, self._subject.identity, request)
+        with self._claims.waited_for(request.id, f"training {request.title}", self._progress.say):
+            trained = self._shelf.current(request.id, made_from)
+            if trained is None:
+                trained = self._train(stage, request, made_from, later)
+        return Ready(self._store.stage(request.id), trained)
+
+    def _train(self, stage: Stage, request: StageRequest, made_from: str, later: Sequence[Wanted]) -> Trained:
+        before = None if stage.after is None else self.ready(stage.after, request.seed, later)
+        evidence = self._subject.evidence(type(stage), self._shelf.data(stage), training=True)
+        if before is not None:
+            goes_on = (before.trained.used, *before.trained.evidence.stages)
+            evidence = evidence.model_copy(update={"stages": goes_on})
+        folder, origin = self._unfinished(request.id, evidence)
+        out, began = folder / "out", time.perf_counter()
+        # What a killed attempt was about to leave; its checkpoints lie beside it.
+        shutil.rmtree(out, ignore_errors=True)
+        try:
+            out.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"{out} cannot be written ({error.strerror}); choose another --store.") from error
+        with self._companions(stage, evidence, later) as (companions, ids):
+            work = TrainingWork(
+                self._encoder,
+                folder,
+                origin,
+                self._store,
+                self._progress,
+                ranks=self._ranks,
+                workers=self._workers,
+                companions=companions,
+                extractor=self._extractor,
+            )
+            self._progress.say(f"{request.title}: trained once for all cells that need it")
+            if self._ranks.size > 1:
+                self._ranks.agree((request.id, origin, ids))
+            start = None if before is None else before.folder
+            curve = self._run(stage, start, out, request.seed, work)
+        if said := self._subject.changed(f"the training of {request.stage.name}"):
+            raise UserError(said)
+        trained = Trained(
+            request=request,
+            evidence=evidence,
+            made_from=made_from,
+            files=_files(out),
+            curve=tuple({name: float(value) for name, value in point.items()} for point in curve),
+            skipped=tuple(work.skipped.values()),
+            seconds=round(time.perf_counter() - began, 3),
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+        self._shelf.put(trained, out)
+        self._store.drop_unfinished(request.id)
+        return trained
+
+    def _run(self, stage: Stage, start: Path | None, out: Path, seed: int, work: TrainingWork) -> Curve:
+        try:
+            with seeded(seed):
+                return stage.train(self._subject.encoder, start, out, seed=seed, work=work)
+        except Exception as error:
+            if self._ranks.size == 1:
+                raise
+            # The others may be in the middle of a step that only we have left: nobody could go on.
+            raise TrainingLost(str(error)) from error
+
+    @contextlib.contextmanager
+    def _companions(
+        self, stage: Stage, evidence: Evidence, later: Sequence[Wanted]
+    ) -> Iterator[tuple[tuple[Companion, ...], list[tuple[str, str]]]]:
+        """Those that can share the passes, are not trained yet, and are claimed for this while; and the ids of their folders."""
+        found: dict[str, Companion] = {}
+        ids: list[tuple[str, str]] = []
+        try:
+            for other, seed in later:
+                if type(other) is not type(stage) or not stage.shares_with(other):
+                    continue
+                request = request_of(other, self._encoder, seed)
+                made_from = self._shelf.made_from(other, self._subject.identity, request)
+                free = request.id not in found and self._claims.take(request.id, f"training {request.title}")
+                if not free:
+                    continue
+                if self._shelf.current(request.id, made_from) is not None:
+                    self._claims.give_back(request.id)
+                    continue
+                # What can share is of one class and on the same data, so made by the same code.
+                folder, origin = self._unfinished(request.id, evidence)
+                found[request.id] = Companion(other, seed, folder)
+                ids.append((request.id, origin))
+            yield tuple(found.values()), ids
+        finally:
+            for stage_id in found:
+                self._claims.give_back(stage_id)
+
+    def _unfinished(self, stage_id: str, evidence: Evidence) -> tuple[Path, str]:
+        """Where its checkpoints are, and the digest of what they are made from."""
+        origin = json_digest(list(evidence.reuse_key()))
+        return self._store.unfinished(stage_id, origin), origin
+
+
+def _files(out: Path) -> dict[str, str]:
+    """sha256 by name of what a training left."""
+    found: dict[str, Any] = {
+        path.relative_to(out).as_posix(): file_digest(path)
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != STAGE_JSON
+    }
+    if not found:
+        raise ValueError("a stage left no file in `out`")
+    return found

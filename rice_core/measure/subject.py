@@ -1,0 +1,116 @@
+"""Subject: an encoder that is measured, loaded and on its device."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from rice_core.encoders import load_encoder
+from rice_core.encoders.private import weights_now
+from rice_core.errors import UserError, did_you_mean
+from rice_core.measure.known import Identity
+from rice_core.measure.provenance import (
+    commit,
+    libraries,
+    number_code,
+    number_modules,
+    stage_code,
+    stage_modules,
+)
+from rice_core.record import Evidence
+from rice_core.spec import EncoderSpec
+
+
+class Subject:
+    """An encoder, loaded and on its device.
+
+    Raises:
+        UserError: it cannot be loaded, or there is no such device.
+    """
+
+    def __init__(self, spec: EncoderSpec, device: str) -> None:
+        self.encoder = load_encoder(spec).to(pick_device(device))
+        self.identity = Identity(weights=self.encoder.weights_digest(), architecture=self.encoder.architecture_digest())
+
+    def evidence(self, made_by: Any, data: str, *, training: bool = False) -> Evidence:
+        """What a number of this encoder is made from, or the weights of a training.
+
+        Args:
+            made_by: the class of the probe, or of the stage.
+        """
+        encoder = self.encoder
+        source = encoder.spec.source
+        if training:
+            code, shared, modules = stage_code(made_by, source), stage_code(made_by), stage_modules(made_by, source)
+        else:
+            code, shared, modules = number_code(made_by, source), number_code(made_by), number_modules(made_by, source)
+        head, dirty = commit(modules)
+        return Evidence(
+            weights=self.identity.weights,
+            architecture=self.identity.architecture,
+            data=data,
+            code=code,
+            shared_code=shared,
+            commit=head,
+            dirty=dirty,
+            libraries=libraries(made_by),
+            device=_device_name(encoder.device),
+            n_params=encoder.n_params,
+            dim=encoder.dim,
+            patch=encoder.patch,
+            resolution=encoder.spec.resolution or (0, 0),
+            encoder_facts=dict(getattr(encoder, "facts", {})),
+        )
+
+    def changed(self, by: str) -> str:
+        """What to say of the weights, where they are no longer those that were loaded; empty where they are.
+
+        They are read anew: a number of changed weights would stand under the digest of the old ones.
+        """
+        if weights_now(self.encoder) == self.identity.weights:
+            return ""
+        return (
+            f"{by} changed the weights of the encoder that it shares with other cells, so that its numbers are nobody's; "
+            "train a copy, work.private(encoder), in its place."
+        )
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` becomes cuda, mps or cpu.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        near = did_you_mean(wanted, ("auto", "cpu", "cuda", "mps"), {"gpu": "cuda"})
+        raise UserError(f"There is no device {wanted!r} here ({reason}); {near}use --device cpu.") from None
+    return wanted
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Global generators seeded after the encoder was built (building one consumes them), and put back afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.random.set_rng_state(states[2])
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,103 @@
+"""Work in a child process: what comes back, what is refused, and what it may reach."""
+
+import importlib
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from rice_core.errors import UserError
+from rice_core.measure.child import OFFLINE, _unshare, run_child
+
+WORKER = """
+import json, os, signal, socket, subprocess, sys, time
+from pathlib import Path
+from rice_core.errors import UserError
+
+def main(request):
+    print("a library that talks")
+    match request["do"]:
+        case "add":
+            return {"sum": sum(request["numbers"]), "cwd": os.getcwd(), "offline": os.environ.get("HF_HUB_OFFLINE")}
+        case "refuse":
+            raise UserError("This cannot be judged; give it more.")
+        case "break":
+            raise ValueError("two\\nlines")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "sleep":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            Path("pid").write_text(str(child.pid))
+            time.sleep(60)
+        case "connect":
+            socket.create_connection(("127.0.0.1", request["port"]), timeout=5).close()
+            return "connected"
+"""
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    (tmp_path / "worker_of_tests.py").write_text(WORKER)
+    monkeypatch.syspath_prepend(tmp_path)
+    module: ModuleType = importlib.import_module("worker_of_tests")
+    said: list[str] = []
+
+    def asked(timeout: float | None = 60, **request: Any) -> Any:
+        return run_child(module, request, cwd=tmp_path / "own" / "place", timeout=timeout, say=said.append)
+
+    asked.said = said  # type: ignore[attr-defined]
+    yield asked
+    del sys.modules["worker_of_tests"]
+
+
+def test_json_in_json_out_in_a_folder_of_its_own(ask: Callable[..., Any], tmp_path: Path) -> None:
+    assert ask(do="add", numbers=[1, 2.5]) == {"sum": 3.5, "cwd": str(tmp_path / "own" / "place"), "offline": "1"}
+    assert "HF_HUB_OFFLINE" in OFFLINE
+    (line,) = ask.said  # type: ignore[attr-defined]
+    assert ("without a network" in line) is bool(_unshare())
+
+
+@pytest.mark.parametrize(
+    ("do", "said"),
+    [
+        ("refuse", r"^This cannot be judged; give it more\.$"),
+        ("break", r"^worker_of_tests failed \(ValueError: two lines\)"),
+        ("die", r"worker_of_tests was killed by signal 9 and gave no answer"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(ask: Callable[..., Any], do: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        ask(do=do)
+    assert "\n" not in str(error.value)
+
+
+def test_what_takes_too_long_is_ended_with_all_that_it_started(ask: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did not answer in 8 seconds"):
+        ask(timeout=8, do="sleep")
+    grandchild = int((tmp_path / "own" / "place" / "pid").read_text())
+    for _ in range(50):
+        if not _runs(grandchild):
+            break
+        time.sleep(0.1)
+    assert not _runs(grandchild)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not _unshare(), reason="this machine allows no network namespace")
+def test_it_reaches_no_network(ask: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=server.accept, daemon=True).start()
+        with pytest.raises(UserError, match="worker_of_tests failed"):
+            ask(do="connect", port=server.getsockname()[1])
