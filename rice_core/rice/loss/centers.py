@@ -13,7 +13,7 @@ from torch import nn
 
 from rice_core.errors import UserError
 from rice_core.rice.loss.config import LossConfig
-from rice_core.rice.loss.ranks import Ranks
+from rice_core.rice.loss.holders import Holders
 
 _BLOCK = 4096
 """Rows drawn from one seed. A shard draws the blocks that it touches, so every world size sees the same matrix."""
@@ -44,7 +44,7 @@ class ClassCenters(nn.Module):
         if classes < 1 or dim < 1:
             raise UserError(f"A bank of {classes} class centers of width {dim} is empty; give at least one of each.")
         self.classes, self.dim, self.seed = classes, dim, seed
-        self.ranks = Ranks.of(group)
+        self.ranks = Holders.of(group)
         rows = -(-classes // self.ranks.world)
         self.start = min(self.ranks.rank * rows, classes)
         self.stop = min(self.start + rows, classes)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from rice_core.errors import UserError
-from rice_core.rice.loss.ranks import Ranks
+from rice_core.rice.loss.holders import Holders
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Counted:
 
 
 def collect(
-    x_RD: torch.Tensor, labels_RM: torch.Tensor, weight_R: torch.Tensor, classes: int, ranks: Ranks
+    x_RD: torch.Tensor, labels_RM: torch.Tensor, weight_R: torch.Tensor, classes: int, ranks: Holders
 ) -> tuple[torch.Tensor, Counted]:
     """This rank's regions that count, (n, D), and the labels and weights of all ranks'.
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from rice_core.rice.loss.config import LossConfig
 from rice_core.rice.loss.counted import Counted
 from rice_core.rice.loss.formula import region_loss
-from rice_core.rice.loss.ranks import Ranks
+from rice_core.rice.loss.holders import Holders
 from rice_core.rice.loss.tally import Tally
 from rice_core.rice.loss.touched import Pairs, Touched, denormalized_, normalized
 
@@ -41,7 +41,7 @@ class Pass:
 
     counted: Counted
     touched: Touched
-    ranks: Ranks
+    ranks: Holders
     config: LossConfig
     m: float
     share_WN: torch.Tensor

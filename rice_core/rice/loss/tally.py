@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from rice_core.rice.loss.counted import Counted
-from rice_core.rice.loss.ranks import Ranks
+from rice_core.rice.loss.holders import Holders
 
 _BINS = 2000
 """Of the histogram of negative cosines over [-1, 1]: steps of 0.001."""
@@ -46,7 +46,7 @@ class Tally:
         some = cos_CS[:, ::step].masked_fill(~valid_CM.any(1, keepdim=True), -torch.inf)
         self.histogram += torch.histc(some, _BINS, -1, 1).long()
 
-    def stats(self, counted: Counted, classes: int, ranks: Ranks) -> dict[str, torch.Tensor]:
+    def stats(self, counted: Counted, classes: int, ranks: Holders) -> dict[str, torch.Tensor]:
         """Scalars, equal on every rank; NaN where nothing was counted."""
         regions = (counted.weight_WN > 0).sum()
         seen = ranks.total(self.histogram).cumsum(0)

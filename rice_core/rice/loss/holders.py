@@ -1,4 +1,4 @@
-"""Ranks: the processes that hold one bank together, and the four exchanges that the loss needs.
+"""Holders: the processes that hold one bank together, and the four exchanges that the loss needs.
 
 Letters: W ranks, c rows of one rank.
 """
@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Holders:
     """A process group as this rank sees it. With one rank no exchange takes place, and torch.distributed is not asked."""
 
     group: dist.ProcessGroup | None = None
@@ -20,7 +20,7 @@ class Ranks:
     world: int = 1
 
     @classmethod
-    def of(cls, group: dist.ProcessGroup | None) -> Ranks:
+    def of(cls, group: dist.ProcessGroup | None) -> Holders:
         """The ranks of a group; None: of the default group, or this process alone where there is none."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
