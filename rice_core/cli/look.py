@@ -16,6 +16,7 @@ from rice_core.left_out import left_out
 
 if TYPE_CHECKING:
     from rice_core.record import Record
+    from rice_core.stage import Trained
 
 
 class Kind(StrEnum):
@@ -62,13 +63,17 @@ def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")]
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A probe (or FILE.py:NAME), an encoder of the catalogue, or a cell id.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A probe (or FILE.py:NAME), an encoder of the catalogue, or the id of a cell or stage."),
+    ],
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show one probe, catalogue entry or record."""
     from rice_core.catalogue import entries
     from rice_core.measure.config import probe_entry_points, probe_kind
     from rice_core.measure.probe_files import names_a_file
+    from rice_core.measure.trained import all_trained
     from rice_core.store import Store
 
     points = probe_entry_points()
@@ -82,9 +87,13 @@ def show(
             return
     if re.fullmatch(r"[0-9a-f]{20}", name):
         record = Store(store).get(name)
-        if record is None:
-            raise UserError(f"There is no record {name} in {store}; `ricebench status` lists what there is.")
-        _show_record(record)
+        trained = next((each for each in all_trained(Store(store)) if each.request.id == name), None)
+        if record is not None:
+            _show_record(record)
+        elif trained is not None:
+            _show_stage(trained)
+        else:
+            raise UserError(f"There is no record or stage {name} in {store}; `ricebench status` lists what there is.")
         return
     near = did_you_mean(
         name, [*points, *(entry.id for entry in entries()), *(path.stem for path in (store / "records").glob("*.json"))]
@@ -124,6 +133,21 @@ def _show_record(record: Record) -> None:
     if record.evidence:
         for key, value in record.evidence.model_dump(exclude={"libraries"}).items():
             echo(f"  {key:<16}{value}")
+
+
+def _show_stage(trained: Trained) -> None:
+    request = trained.request
+    echo(f"stage {request.title}: trained {trained.created} in {trained.seconds:.1f} s")
+    for key, value in sorted(request.stage.params.items()):
+        echo(f"  {key} = {value}")
+    if trained.curve:
+        echo("  ends at " + ", ".join(f"{key} {value:.4g}" for key, value in trained.curve[-1].items()))
+    for name, sha256 in trained.files.items():
+        echo(f"  {name:<22}{sha256}")
+    for line in left_out(trained.skipped):
+        echo(line)
+    for key, value in trained.evidence.model_dump(exclude={"libraries"}).items():
+        echo(f"  {key:<16}{value}")
 
 
 def status(store: StoreOption = DEFAULT_STORE) -> None:

@@ -69,6 +69,10 @@ def open_unfinished(store: Store) -> None:
     store.unfinished(CELL.id, "0123456789abc")
 
 
+def open_stage(store: Store) -> None:
+    store.stage(CELL.id)
+
+
 def open_exports(store: Store) -> None:
     store.exports(CELL.id)
 
@@ -97,6 +101,9 @@ def draw_world(store: Store) -> None:
         ("unfinished", open_unfinished),
         (f"unfinished/{CELL.id}-0123456789", open_unfinished),
         (f"unfinished/{CELL.id}-0123456789/part", open_unfinished),
+        ("stages", open_stage),
+        (f"stages/{CELL.id}", open_stage),
+        (f"stages/{CELL.id}/part", open_stage),
         ("exports", open_exports),
         (f"exports/{CELL.id}", open_exports),
         ("known", know),

@@ -441,6 +441,11 @@ def test_status_and_the_report_name_them(
     lines = [line for line in capsys.readouterr().out.splitlines() if "stage synthetic:random-weights / " in line]
     assert len(lines) == 2
     assert all("trained" in line and "2 cells rest on it" in line for line in lines)
+    ricebench("show", folder_of(tmp_path / "s", "tune").name, "--store", tmp_path / "s")
+    shown = capsys.readouterr().out
+    assert "stage synthetic:random-weights / tune: trained" in shown
+    assert "encoder.safetensors" in shown
+    assert "ends at loss 0" in shown
     facts = {name: words for name, words, _ in _facts(summary.records[0])}
     assert facts["stage learn"].startswith(folder_of(tmp_path / "s", "learn").name)
 

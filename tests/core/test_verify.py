@@ -313,7 +313,7 @@ def test_foreign_files_and_links_are_named_and_stay(store: Store, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    "kind", ["records", "scores", "cache", "known", "worlds", "unfinished", "exports", "quarantine"]
+    "kind", ["records", "scores", "cache", "known", "worlds", "stages", "unfinished", "exports", "quarantine"]
 )
 def test_a_folder_of_the_store_that_is_a_link_is_named_and_not_gone_into(tmp_path: Path, kind: str) -> None:
     (tmp_path / "outside").mkdir()
