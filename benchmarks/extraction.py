@@ -29,6 +29,7 @@ from rice_core.images import load_image
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.extract import Extractor
 from rice_core.measure.provenance import feature_code
+from rice_core.probe import Read
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 
@@ -114,6 +115,6 @@ def _extract(encoder: Encoder, dataset: Dataset, files: dict[str, str], store: P
     )
     with closing(extractor):
         for start in extractor.starts("train"):
-            extractor.shard("train", "items", start)
+            extractor.shard(Read("train", "items"), start)
         if extractor.images != IMAGES:
             raise RuntimeError(f"{extractor.images} images were encoded, not {IMAGES}")

@@ -115,7 +115,17 @@ class Informed(Protocol):
 
 @runtime_checkable
 class Layered(Protocol):
-    """An encoder whose last blocks can be read together, whatever its spec asks for."""
+    """An encoder whose blocks can be read together, whatever its spec asks for."""
+
+    def reaches(self, layer: int) -> bool:
+        """Whether `levels` can be asked for it."""
+
+    def levels(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """Patch tokens (B, C, H, W) after each of these blocks, as `encode` gives them where the spec asks for that layer alone.
+
+        Raises:
+            UserError: it has no such block; and as `encode`.
+        """
 
     def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
         """Patch and class tokens of the last `n` blocks, shallow to deep, each behind the final norm.

@@ -118,18 +118,24 @@ ReadOf = Callable[[Any], Read]
 """What a probe of some parameters reads."""
 
 
-def dense(split: str, *, most: int | str | None = None) -> ReadOf:
-    """The patch tokens of a split.
+def dense(split: str, *, most: int | str | None = None, change: str = "", layer: int | None = None) -> ReadOf:
+    """The patch tokens of a split; see `rice_core.probe.Read`.
 
     Args:
         most: images at most, or the name of the parameter that says how many.
+        change: may name parameters, as in "blur:{sigma}".
     """
-    return lambda probe: Read(split, "dense", getattr(probe, most) if isinstance(most, str) else most)
+
+    def read(probe: Any) -> Read:
+        n = getattr(probe, most) if isinstance(most, str) else most
+        return Read(split, "dense", n, change=change.format_map(vars(probe)), layer=layer)
+
+    return read
 
 
-def items(split: str, pooling: Pooling = MEAN) -> ReadOf:
-    """The pooled features of a split's labelled items."""
-    return lambda _: Read(split, "items", pooling=pooling)
+def items(split: str, pooling: Pooling = MEAN, *, change: str = "", layer: int | None = None) -> ReadOf:
+    """The pooled features of a split's labelled items; as `dense`."""
+    return lambda probe: Read(split, "items", None, pooling, change.format_map(vars(probe)), layer)
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,7 @@ def probe(
         kind.__module__ = function.__module__  # dataclasses names itself
         try:
             _ = kind().reads
-        except AttributeError as error:
+        except (AttributeError, KeyError) as error:
             raise UserError(f"{name}: what it reads names a parameter that it does not have ({error}).") from None
         return kind
 

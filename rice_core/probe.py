@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, runtime_checkable
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, runt
 import numpy as np
 import numpy.typing as npt
 
+from rice_core.changes import Change
 from rice_core.errors import NotApplicable, UserError
 from rice_core.features import Encoder
 from rice_core.pooling import MEAN, Pooling
@@ -57,6 +59,8 @@ class DenseImage:
     dense_CHW: npt.NDArray[np.float32]
     labels_HW: npt.NDArray[np.int64] | None
     pixels_HW3: npt.NDArray[np.uint8]
+    target_HW: npt.NDArray[np.float32] | None = None
+    valid_HW: npt.NDArray[np.bool_] | None = None
 
     @property
     def cluster(self) -> str:
@@ -80,10 +84,14 @@ class DenseBatch:
     has no regions."""
     pixels_NHW3: npt.NDArray[np.uint8]
     """The images the encoder saw, before normalisation."""
+    targets_NHW: npt.NDArray[np.float32] | None = None
+    """What is to be told of each input pixel by a number (depth, say); None where the data set has none ("targets")."""
+    valid_NHW: npt.NDArray[np.bool_] | None = None
+    """Where that is known; elsewhere `targets_NHW` is 0."""
 
     def __iter__(self) -> Iterator[DenseImage]:
-        labels = self.labels_NHW if self.labels_NHW is not None else [None] * len(self.ids)
-        return map(DenseImage, self.ids, self.dense_NCHW, labels, self.pixels_NHW3)
+        of_image = (self.dense_NCHW, self.labels_NHW, self.pixels_NHW3, self.targets_NHW, self.valid_NHW)
+        return map(DenseImage, self.ids, *(repeat(None) if each is None else each for each in of_image))
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,16 @@ class Read:
     """Images at most; None is all."""
     pooling: Pooling = MEAN
     """Of items."""
+    change: str = ""
+    """Of the pictures before they are encoded, as `blur:3` (rice_core.changes); empty is none."""
+    layer: int | None = None
+    """The block that is read, as `layers=` of an encoder's string counts and norms them; None is the encoder's own."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError where there is no such change."""
+        object.__setattr__(self, "change", str(Change.parse(self.change)) if self.change else "")
+        if self.layer is not None and self.pooling != MEAN:
+            raise ValueError("a pooling says itself which blocks it is over; leave out the layer")
 
 
 class Work(Protocol):
@@ -118,30 +136,52 @@ class Work(Protocol):
     exports: Path
     """For files that other tools read (results in a benchmark's own format): no part of the record, and free to be deleted."""
 
-    def samples(self, split: SplitName) -> tuple[Sample, ...]:
+    def samples(self, split: str) -> tuple[Sample, ...]:
         """The images of a split, for a probe that owns their geometry.
 
         Raises:
             NotApplicable: there are none.
         """
 
-    def annotations(self, split: SplitName) -> Path | None:
+    def annotations(self, split: str) -> Path | None:
         """The annotation file that the split was read from, for what `Sample.regions` leaves out; None where there is none."""
 
     def skip(self, item: str, reason: str) -> None:
         """Say that an input is left out; it is counted and shown in the record."""
 
-    def items(self, encoder: Encoder, split: SplitName, pooling: Pooling = MEAN) -> Items:
-        """All labelled items of a split with their pooled features (cached).
+    def items(
+        self,
+        encoder: Encoder,
+        split: str,
+        pooling: Pooling = MEAN,
+        *,
+        change: str = "",
+        layer: int | None = None,
+    ) -> Items:
+        """All labelled items of a split with their pooled features (cached). See `Read` for the arguments.
 
         Raises:
             NotApplicable: the encoder or the data set has nothing to pool that way; the sentence says what is missing.
         """
 
-    def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
-        """Patch tokens of a split in a fixed order (cached), shard by shard; at most `most` images."""
+    def dense(
+        self,
+        encoder: Encoder,
+        split: str,
+        *,
+        most: int | None = None,
+        change: str = "",
+        layer: int | None = None,
+    ) -> Iterator[DenseBatch]:
+        """Patch tokens of a split in a fixed order (cached), shard by shard; at most `most` images. See `Read`.
 
-    def images(self, split: str, *, most: int | None = None) -> Iterator[DenseImage]:
+        Raises:
+            NotApplicable: `layer` is asked of an encoder that does not give its blocks.
+        """
+
+    def images(
+        self, split: str, *, most: int | None = None, change: str = "", layer: int | None = None
+    ) -> Iterator[DenseImage]:
         """`dense` of the cell's encoder, one image at a time."""
 
     def stage(self, stage: Stage) -> Ready:

@@ -50,6 +50,8 @@ def data_digest(dataset: Dataset, files: Mapping[str, str] | None = None) -> str
             line = [split, sample.id, files[sample.id], sample.label, sample.size_hw, _plain(sample.regions)]
             if sample.crowds:  # without any, the digest of a data set is what it always was
                 line.append(_plain(sample.crowds))
+            if sample.target:
+                line.append(_digest(sample.target))
             digest.update(canonical_json(line).encode())
     return digest.hexdigest()
 

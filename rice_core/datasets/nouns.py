@@ -34,6 +34,8 @@ class Sample:
     """Groups of objects that nobody told apart (COCO's iscrowd 1): neither objects nor background."""
     size_hw: tuple[int, int] | None = None
     """As annotated; checked when the image is decoded."""
+    target: Path | None = None
+    """A .npy file of H x W numbers, one a pixel of the image (depth, say); not finite where nothing is known."""
     key: int | str | None = None
     """The image's id in its annotation file; None where there is none."""
 
@@ -46,7 +48,7 @@ class Dataset:
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[Sample, ...]]
     provides: frozenset[str]
-    """Of "labels" (items with a class), "regions" (boxes or masks) and "suite" (several data sets)."""
+    """Of "labels" (items with a class), "regions" (boxes or masks) "suite" (several data sets) and "targets" (a number for each pixel)."""
     skipped: tuple[Skipped, ...] = ()
     """What the reader left out, with reasons."""
     annotations: Mapping[str, Path] = field(default_factory=dict)

@@ -145,13 +145,30 @@ class TorchEncoder:
         return normalized(pixels_B3HW, self._trunk.recipe)
 
     def encode(self, pixels_B3HW: torch.Tensor) -> Features:
+        grids, last_BTC = self._levels(pixels_B3HW, self._layers)
+        cls_BC = self._class_token(last_BTC, self._normed(self._layers[-1], native=True))
+        return Features(grids[-1], cls_BC, grids if len(grids) > 1 else ())
+
+    def reaches(self, layer: int) -> bool:
+        """See `rice_core.features.Layered`."""
+        return -len(self._trunk.blocks) <= layer < len(self._trunk.blocks)
+
+    def levels(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """See `rice_core.features.Layered`."""
+        asked = [
+            _layers(self._spec.model_copy(update={"layers": (layer,)}), len(self._trunk.blocks))[0] for layer in layers
+        ]
+        return self._levels(pixels_B3HW, asked)[0]
+
+    def _levels(
+        self, pixels_B3HW: torch.Tensor, layers: Sequence[int]
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        """The grids of these blocks, and all tokens of the last of them as they are."""
         pixels_B3HW = self._fit(pixels_B3HW.to(self.device, getattr(torch, self._spec.dtype)))
         h, w = (side // self.patch for side in pixels_B3HW.shape[-2:])
-        raw = self._tokens(pixels_B3HW, self._layers)
-        normed = [self._normed(layer, native=self._trunk.normed) for layer in self._layers]
-        grids = tuple(self._grid(raw_BTC, h, w, each) for raw_BTC, each in zip(raw, normed, strict=True))
-        cls_BC = self._class_token(raw[-1], self._normed(self._layers[-1], native=True))
-        return Features(grids[-1], cls_BC, grids if len(grids) > 1 else ())
+        raw = self._tokens(pixels_B3HW, layers)
+        normed = [self._normed(layer, native=self._trunk.normed) for layer in layers]
+        return tuple(self._grid(raw_BTC, h, w, each) for raw_BTC, each in zip(raw, normed, strict=True)), raw[-1]
 
     def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
         """See `rice_core.features.Layered`."""

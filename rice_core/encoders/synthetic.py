@@ -98,6 +98,14 @@ class Untold:
         """See `rice_core.features.Layered`: what is known is known in every block."""
         return (self.encode(pixels_B3HW),) * n
 
+    def reaches(self, layer: int) -> bool:
+        """See `rice_core.features.Layered`."""
+        return True
+
+    def levels(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> tuple[torch.Tensor, ...]:
+        """See `rice_core.features.Layered`."""
+        return (self.encode(pixels_B3HW).dense_BCHW,) * len(layers)
+
     def weights_digest(self) -> str:
         return bytes_digest(f"synthetic {self._kind}".encode())
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rice_core.budget import Budget, Passes, budget_of
 from rice_core.datasets import Dataset
 from rice_core.datasets.describe import describe
 from rice_core.measure.run import Plan
 from rice_core.measure.trained import BROKEN, Shelf
+from rice_core.pooling import Pooling
 from rice_core.probe import Live, Probe, Read, stages_named
 from rice_core.record import Cell, Record
 from rice_core.spec import EncoderSpec
@@ -109,12 +111,14 @@ def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], live: list[Passes
     if not reads and not live:
         return "nothing to extract"
     held = {split: len(samples) for split, samples in plan.dataset.splits.items()}
-    images = {
-        (read.split, read.pooling, read.view): min(held.get(read.split, 0), read.most or 1 << 62) for read in reads
-    }
-    # Both views of a split come from one pass, and every way of pooling but the plain mean takes one of its own.
-    shared = {read[:2] for read in images}
-    cached = sum(max(n for (*read, _), n in images.items() if tuple(read) == one) for one in shared)
+    images = {read: min(held.get(read.split, 0), read.most or 1 << 62) for read in reads}
+    # Both views of a split and all its layers come from one pass; every change, and every way of pooling but the plain mean,
+    # takes one of its own.
+    passes_of: dict[tuple[str, Pooling, str], int] = {}
+    for read, n in images.items():
+        one = (read.split, read.pooling, read.change)
+        passes_of[one] = max(n, passes_of.get(one, 0))
+    cached = sum(passes_of.values())
     passes = cached + sum(each.images for each in live)
     parts = [f"at most {passes} images through the encoder" + (" (cached features are reused)" if cached else "")]
     if budget.tokens_per_second and budget.patch:
@@ -123,7 +127,12 @@ def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], live: list[Passes
         parts.append(f"about {tokens / speed / 60:.1f} min at the recorded {speed / budget.tokens:.1f} images/s")
     else:
         parts.append(f"no speed on record: `ricebench run -e {encoder.shorthand} -p knn ... --limit 64` measures it")
-    dense = sum(n for (_, _, view), n in images.items() if view == "dense")
+    kept: dict[Read, int] = {}
+    for read, n in images.items():
+        if read.view == "dense":
+            one_kept = replace(read, most=None)
+            kept[one_kept] = max(n, kept.get(one_kept, 0))
+    dense = sum(kept.values())
     if budget.patch and budget.dim and dense:
         size = budget.tokens * (budget.dim * 2 + budget.patch**2 * 3)
         parts.append(f"{dense * size / 1e9:.2f} GB of patch tokens on disk")

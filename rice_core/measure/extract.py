@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,19 +21,21 @@ from PIL import Image
 
 from rice_core.budget import Budget
 from rice_core.bundle import Arrays, Bundle
-from rice_core.datasets import Dataset, Sample, coverage, label_map
+from rice_core.changes import Box, Change
+from rice_core.datasets import Dataset, Sample
+from rice_core.datasets.seen import coverage_seen, labels_seen
 from rice_core.digest import json_digest
 from rice_core.errors import UserError
-from rice_core.features import Encoder, Informed, Truth
+from rice_core.features import Encoder, Informed, Layered, Truth
 from rice_core.images import ImageError, load_image
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.compact import compact, concatenated
-from rice_core.pooling import MEAN, Pooling, blocks_of, class_vectors, side_by_side
-from rice_core.probe import View
+from rice_core.pooling import MEAN, blocks_of, class_vectors, side_by_side
+from rice_core.probe import Read, View
 
 Geometry = Literal["squash", "native"]
 SHARD_IMAGES = 64
-_Asked = tuple[Geometry, set[View], Pooling]  # of a pass over a shard's images
+Reads = tuple[Read, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class _Ready:
     image_hw: tuple[int, int]
     cover_RHW: npt.NDArray[np.float32] | None
     """Share of each patch cell that a region covers; None without regions."""
+    box: Box | None = None
+    """What is to be seen of the image, where that is not all of it."""
 
 
 class Extractor:
@@ -55,7 +59,7 @@ class Extractor:
         code: digest of the code and libraries that turn files into features.
         batch: images a forward pass.
         workers: decoding threads.
-        dense_too: images of each split whose dense view will be wanted as well; the pass that pools items keeps them.
+        reads: all that will be asked for, so that one pass serves what it can.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class Extractor:
         code: str,
         batch: int = 32,
         workers: int = 2,
-        dense_too: dict[str, int] | None = None,
+        reads: Sequence[Read] = (),
     ) -> None:
         self.images = 0
         """Images that went through the encoder (not through the cache)."""
@@ -81,8 +85,8 @@ class Extractor:
         self._code = code
         self._batch = batch
         self._pool = ThreadPoolExecutor(max_workers=max(1, workers))
-        self._dense_too = dense_too or {}
-        self._pending: dict[tuple[str, Geometry, int], list[Future[_Ready]]] = {}
+        self._reads = tuple(self._numbered(read) for read in reads if self._reaches(read.layer))
+        self._pending: dict[tuple[str, Geometry, str, int], list[Future[_Ready]]] = {}
         resolution = encoder.spec.resolution
         if resolution is None:
             raise ValueError("an encoder must fill in spec.resolution")
@@ -120,8 +124,8 @@ class Extractor:
         n = len(self._dataset.splits.get(split, ()))
         return range(0, n if most is None else min(n, most), SHARD_IMAGES)
 
-    def shard(self, split: str, view: View, start: int, pooling: Pooling = MEAN) -> Bundle:
-        """The shard of `view` that begins at image `start`: from the cache, else computed and kept.
+    def shard(self, read: Read, start: int) -> Bundle:
+        """The shard of a read that begins at image `start`: from the cache, else computed and kept.
 
         items: x_NC, row_N (the image's position in the shard), region_N (its k-th region; -1 - k where that covers nothing).
         dense: dense_NCHW, pixels_NHW3, image_N2 (decoded height and width), row_N. Empty when no image could be read.
@@ -131,39 +135,63 @@ class Extractor:
             UserError: the features are not finite, or the size does not suit the encoder.
             StoreError: the disk is full.
         """
-        found = self._cache.get(self._key(split, view, start, pooling))
+        read = replace(self._numbered(read), most=None)
+        found = self._cache.get(self._key(read, start))
         if found is not None:
             return found
-        views: set[View] = {view}
-        geometry = self.geometry(view)
-        if geometry == "squash" and self.geometry("items") == "squash" and pooling == MEAN:
-            # One forward pass for both views where another probe of this run wants the other one; another pooling has its own.
-            views.add("items")
-            if start < self._dense_too.get(split, 0):
-                views.add("dense")
         began = time.perf_counter()
-        shards = self._compute(split, start, (geometry, views, pooling))
+        shards = self._compute(start, self._together(read, start))
         self.seconds += time.perf_counter() - began
         for each, shard in shards.items():
-            self._cache.put(self._key(split, each, start, pooling), shard)
-        return shards[view]
+            self._cache.put(self._key(each, start), shard)
+        return shards[read]
+
+    def _numbered(self, read: Read) -> Read:
+        """The read with its layer by number, as the key has it: the same features for every spec whose last layer that is."""
+        if read.layer is not None or read.pooling != MEAN:
+            return read
+        return replace(read, layer=self.encoder.spec.layers[-1])
+
+    def _reaches(self, layer: int | None) -> bool:
+        """Whether there is such a layer: what one probe asks in vain must not fail the pass of another."""
+        return layer is None or (isinstance(self.encoder, Layered) and self.encoder.reaches(layer))
+
+    def _together(self, read: Read, start: int) -> Reads:
+        """What one pass over these images serves beside a read: all that is wanted of the same pictures, but another pooling."""
+        if read.pooling != MEAN:
+            return (read,)
+        geometry = self.geometry(read.view)
+        found = [
+            replace(each, most=None)
+            for each in (read, *self._reads)
+            if (each.split, each.change, each.pooling) == (read.split, read.change, MEAN)
+            and self.geometry(each.view) == geometry
+            and (each is read or start < (each.most or 1 << 62))
+        ]
+        if self.geometry("items") == geometry:  # they cost nothing beside the pass, and whoever comes next finds them
+            found += [replace(each, view="items") for each in found]
+        return tuple(dict.fromkeys(found))
 
     def _samples(self, split: str, start: int) -> tuple[Sample, ...]:
         return self._dataset.splits[split][start : start + SHARD_IMAGES]
 
-    def _key(self, split: str, view: View, start: int, pooling: Pooling) -> str:
-        samples = self._samples(split, start)
+    def _key(self, read: Read, start: int) -> str:
+        samples = self._samples(read.split, start)
         body: dict[str, Any] = {
-            "geometry": self.geometry(view),
-            "view": view,
+            "geometry": self.geometry(read.view),
+            "view": read.view,
             # The annotated size decides whether an image is taken, and ids stand in the notes of what was left out.
             "files": [[sample.id, self._files.get(sample.id, ""), sample.size_hw] for sample in samples],
         }
-        if view == "items" or isinstance(self.encoder, Informed):
+        if read.layer is not None:  # and not all that the spec asks for: of a sweep each layer has a key of its own
+            body["layers"] = [read.layer]
+        if read.change:
+            body["change"] = read.change
+        if read.view == "items" or isinstance(self.encoder, Informed):
             body["regions"] = [[r.box_xywh, r.label, _plain(r.segmentation)] for s in samples for r in s.regions]
             body["objects"] = [len(sample.regions) for sample in samples]
-        if pooling != MEAN:
-            body["pooling"] = [pooling.kind, pooling.layers]
+        if read.pooling != MEAN:
+            body["pooling"] = [read.pooling.kind, read.pooling.layers]
         if isinstance(self.encoder, Informed):
             body["labels"] = [sample.label for sample in samples]
             body["crowds"] = [[[c.box_xywh, _plain(c.segmentation)] for c in sample.crowds] for sample in samples]
@@ -184,16 +212,16 @@ class Extractor:
         }
         return json_digest(body | dict(about))
 
-    def _compute(self, split: str, start: int, asked: _Asked) -> dict[View, Bundle]:
-        samples, (geometry, views, _) = self._samples(split, start), asked
-        futures = self._decode(split, geometry, start)
+    def _compute(self, start: int, reads: Reads) -> dict[Read, Bundle]:
+        split, samples = reads[0].split, self._samples(reads[0].split, start)
+        futures = self._decode(reads[0], start)
         if start + SHARD_IMAGES < len(self._dataset.splits[split]):
-            self._decode(split, geometry, start + SHARD_IMAGES)  # the next shard, while this one is in the encoder
-        del self._pending[split, geometry, start]
+            self._decode(reads[0], start + SHARD_IMAGES)  # the next shard, while this one is in the encoder
+        del self._pending[self._decoded(reads[0], start)]
         rows: list[int] = []
         ready: list[_Ready] = []
         skipped: list[dict[str, str]] = []
-        parts: list[dict[View, Arrays]] = []
+        parts: list[dict[Read, Arrays]] = []
         for row, (sample, future) in enumerate(zip(samples, futures, strict=True)):
             try:
                 ready.append(future.result())
@@ -201,57 +229,81 @@ class Extractor:
             except ImageError as error:
                 skipped.append({"item": sample.id, "reason": str(error)})
             if len(ready) == self._batch or (ready and row == len(samples) - 1):
-                parts.append(self._forward(samples, rows, ready, asked))
+                parts.append(self._forward(samples, rows, ready, reads))
                 rows, ready = [], []
-        return {view: Bundle(concatenated([part[view] for part in parts]), {"skipped": skipped}) for view in views}
+        return {read: Bundle(concatenated([part[read] for part in parts]), {"skipped": skipped}) for read in reads}
 
-    def _decode(self, split: str, geometry: Geometry, start: int) -> list[Future[_Ready]]:
-        key = (split, geometry, start)
+    def _decoded(self, read: Read, start: int) -> tuple[str, Geometry, str, int]:
+        return read.split, self.geometry(read.view), read.change, start
+
+    def _decode(self, read: Read, start: int) -> list[Future[_Ready]]:
+        key = self._decoded(read, start)
         if key not in self._pending:
-            self._pending[key] = [self._pool.submit(self._prepare, s, geometry) for s in self._samples(split, start)]
+            samples = self._samples(read.split, start)
+            self._pending[key] = [self._pool.submit(self._prepare, s, key[1], read.change) for s in samples]
         return self._pending[key]
 
-    def _prepare(self, sample: Sample, geometry: Geometry) -> _Ready:
+    def _prepare(self, sample: Sample, geometry: Geometry, change: str) -> _Ready:
         image = load_image(sample.path)
         image_hw = (image.height, image.width)
         if sample.size_hw is not None and sample.size_hw != image_hw:
             raise ImageError(
                 f"is {image_hw[1]}x{image_hw[0]} pixels, annotated as {sample.size_hw[1]}x{sample.size_hw[0]}"
             )
+        box = None
+        if change:
+            changed = Change.parse(change)
+            image, box = changed(image, sample.id), changed.box(image_hw)
         h, w = self._size_hw
         if geometry == "native":
-            return _Ready(self.encoder.preprocess([image])[0], image_hw, None)
+            return _Ready(self.encoder.preprocess([image])[0], image_hw, None, box)
         pixels = np.asarray(image.resize((w, h), Image.Resampling.BICUBIC))
         grid = (h // self.encoder.patch, w // self.encoder.patch)
-        cover = np.stack([coverage(region, grid, image_hw) for region in sample.regions]) if sample.regions else None
-        return _Ready(torch.from_numpy(pixels.copy()).permute(2, 0, 1), image_hw, cover)
+        covers = [coverage_seen(region, grid, image_hw, box) for region in sample.regions]
+        cover_RHW = np.stack(covers) if covers else None
+        return _Ready(torch.from_numpy(pixels.copy()).permute(2, 0, 1), image_hw, cover_RHW, box)
 
-    def _forward(self, of: Sequence[Sample], rows: list[int], ready: list[_Ready], asked: _Asked) -> dict[View, Arrays]:
-        batch, (geometry, views, pooling) = [of[row] for row in rows], asked
+    def _forward(self, of: Sequence[Sample], rows: list[int], ready: list[_Ready], reads: Reads) -> dict[Read, Arrays]:
+        batch, geometry = [of[row] for row in rows], self.geometry(reads[0].view)
         model_B3HW = torch.stack([each.model_3HW for each in ready]).to(self.encoder.device)
         if geometry == "squash":
             model_B3HW = self.encoder.normalize(model_B3HW.float() / 255)
         if isinstance(self.encoder, Informed):
             self.encoder.observe([self._truth(s, r, geometry) for s, r in zip(batch, ready, strict=True)])
+        out: dict[Read, Arrays] = {}
         with torch.inference_mode():
-            blocks = blocks_of(self.encoder, model_B3HW, pooling)
-            dense_BCHW = side_by_side(blocks).float()
-            finite_B = dense_BCHW.isfinite().flatten(1).all(1).cpu().tolist()
-            if not all(finite_B):
-                bad = batch[finite_B.index(False)].id
-                raise UserError(f"{self.encoder.spec.title} gives NaN or infinite features for {bad}; try ?dtype=fp32.")
-            out: dict[View, Arrays] = {}
-            if "items" in views:
-                out["items"] = self._pool_items(dense_BCHW, rows, ready)
-                if "cls" in pooling.kind:  # of whole images alone, one row each
-                    out["items"]["x_NC"] = class_vectors(blocks, pooling).cpu().numpy()
-            if "dense" in views:
-                pixels = torch.stack([each.model_3HW for each in ready]).permute(0, 2, 3, 1).numpy()
-                hw = np.array([each.image_hw for each in ready], dtype=np.int32)
-                dense = compact(dense_BCHW.cpu().numpy())
-                out["dense"] = {"dense_NCHW": dense, "pixels_NHW3": pixels, "image_N2": hw, "row_N": _rows(rows)}
+            encoded = self._encoded(model_B3HW, reads)
+            for dense_BCHW, _ in encoded.values():
+                finite_B = dense_BCHW.isfinite().flatten(1).all(1).cpu().tolist()
+                if not all(finite_B):
+                    bad = batch[finite_B.index(False)].id
+                    raise UserError(
+                        f"{self.encoder.spec.title} gives NaN or infinite features for {bad}; try ?dtype=fp32."
+                    )
+            for read in reads:
+                dense_BCHW, cls_BC = encoded[read.layer]
+                if read.view == "dense":
+                    out[read] = {"dense_NCHW": compact(dense_BCHW.cpu().numpy()), **_seen(rows, ready)}
+                    continue
+                out[read] = self._pool_items(dense_BCHW, rows, ready)
+                if cls_BC is not None:  # of whole images alone, one row each
+                    out[read]["x_NC"] = cls_BC.cpu().numpy()
         self.images += len(rows)
         return out
+
+    def _encoded(
+        self, model_B3HW: torch.Tensor, reads: Reads
+    ) -> dict[int | None, tuple[torch.Tensor, torch.Tensor | None]]:
+        """By layer: patch tokens [B, C, H, W], and what a pooling of class tokens takes of them [B, C]; in one pass."""
+        layers = sorted({read.layer for read in reads if read.layer is not None})
+        if layers in ([], [self.encoder.spec.layers[-1]]):  # what every encoder can give
+            pooling = reads[0].pooling
+            blocks = blocks_of(self.encoder, model_B3HW, pooling)
+            cls_BC = class_vectors(blocks, pooling) if "cls" in pooling.kind else None
+            return {reads[0].layer: (side_by_side(blocks).float(), cls_BC)}
+        assert isinstance(self.encoder, Layered)  # CellWork asks no other for a layer
+        levels = self.encoder.levels(model_B3HW, layers)
+        return {layer: (level.float(), None) for layer, level in zip(layers, levels, strict=True)}
 
     def _pool_items(self, dense_BCHW: torch.Tensor, rows: list[int], ready: list[_Ready]) -> Arrays:
         """Coverage-weighted mean of the patch tokens of each region; the plain mean where the data set has no regions."""
@@ -275,7 +327,14 @@ class Extractor:
 
     def _truth(self, sample: Sample, ready: _Ready, geometry: Geometry) -> Truth:
         regions = geometry == "squash" and "regions" in self._dataset.provides
-        return Truth(label_map(sample, self._size_hw, ready.image_hw) if regions else None, sample.label)
+        return Truth(labels_seen(sample, self._size_hw, ready.image_hw, ready.box) if regions else None, sample.label)
+
+
+def _seen(rows: list[int], ready: list[_Ready]) -> Arrays:
+    """The pictures as they were encoded, with what is needed to lay the truth over them."""
+    pixels = torch.stack([each.model_3HW for each in ready]).permute(0, 2, 3, 1).numpy()
+    hw = np.array([each.image_hw for each in ready], dtype=np.int32)
+    return {"pixels_NHW3": pixels, "image_N2": hw, "row_N": _rows(rows)}
 
 
 def _rows(values: list[int]) -> npt.NDArray[np.int32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ from rice_core.measure.provenance import feature_code
 from rice_core.measure.stages import Stages
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.work import CellWork
-from rice_core.probe import Probe, stages_named
+from rice_core.pooling import MEAN
+from rice_core.probe import Probe, Read, stages_named
 from rice_core.ranks import Ranks
 from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
 
@@ -36,6 +38,7 @@ class Measurer:
 
     Args:
         probes: all that will be asked, so that one forward pass can serve several.
+        sweep: layers of other encoders of the run that differ from this one in nothing else: the pass serves them too.
         files: sha256 of each image file by sample id. data: digest of the whole set.
         debug: let an unexpected error escape instead of recording it.
         ranks: the ranks that help with trainings (rice_core.measure.follow); None is this process alone.
@@ -57,6 +60,7 @@ class Measurer:
         batch: int,
         workers: int,
         debug: bool,
+        sweep: Sequence[int] = (),
         ranks: Ranks | None = None,
     ) -> None:
         self._subject, self._dataset, self._data = subject, dataset, data
@@ -71,7 +75,7 @@ class Measurer:
             code=feature_code(subject.encoder.spec.source),
             batch=batch,
             workers=workers,
-            dense_too=_dense_wanted(probes),
+            reads=_reads(probes, sweep),
         )
         self._cache, self._named = cache, {id(probe): stages_named(probe, dataset) for probe in probes}
 
@@ -195,14 +199,11 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _dense_wanted(probes: Sequence[Probe]) -> dict[str, int]:
-    """Images of each split whose patch tokens will be read."""
-    wanted: dict[str, int] = {}
-    for probe in probes:
-        for read in probe.reads:
-            if read.view == "dense":
-                wanted[read.split] = max(wanted.get(read.split, 0), read.most or 1 << 62)
-    return wanted
+def _reads(probes: Sequence[Probe], sweep: Sequence[int]) -> list[Read]:
+    """What will be read of this encoder, and of those that are other layers of it."""
+    own = [read for probe in probes for read in probe.reads]
+    whole = [read for read in own if read.layer is None and read.pooling == MEAN]
+    return own + [replace(read, layer=layer) for layer in sweep for read in whole]
 
 
 def _without_number(cell: Cell, status: str, reason: str, evidence: Evidence, skipped: tuple[Skipped, ...]) -> Record:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -230,6 +230,7 @@ class Runner:
             batch=self._settings.batch,
             workers=self._settings.workers,
             debug=self._settings.debug,
+            sweep=_sweep(spec, plan.encoders),
             ranks=self._ranks,
         )
         with contextlib.closing(measurer):
@@ -310,6 +311,12 @@ class Runner:
     def _finish(self, summary: Summary, record: Record, outcome: str, again: str = "") -> None:
         summary.add(record, outcome)
         self._progress.advance(f"{_called(record.cell)}: {_headline(record, outcome)}{again}")
+
+
+def _sweep(spec: EncoderSpec, encoders: Iterable[EncoderSpec]) -> list[int]:
+    """Layers that other encoders of the run read of the same one."""
+    alike = {"layers": spec.layers, "name": spec.name}
+    return [each.layers[-1] for each in encoders if each.model_copy(update=alike) == spec and each != spec]
 
 
 def _called(cell: Cell) -> str:

@@ -14,14 +14,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from rice_core.budget import Budget, budget_of
-from rice_core.datasets import Dataset, Sample, label_map
+from rice_core.changes import Change
+from rice_core.datasets import Dataset, Sample
+from rice_core.datasets.seen import labels_seen, target_seen
 from rice_core.digest import canonical_json, json_digest
 from rice_core.encoders.private import private
 from rice_core.errors import NotApplicable
-from rice_core.features import Encoder
+from rice_core.features import Encoder, Layered
+from rice_core.images import ImageError
 from rice_core.measure.child import run_child
 from rice_core.pooling import MEAN, Pooling, check_poolable
-from rice_core.probe import DenseBatch, DenseImage, Items, SplitName
+from rice_core.probe import DenseBatch, DenseImage, Items, Read
 from rice_core.record import Artifact, Cell, Record, Skipped, Told, UsedStage
 from rice_core.stage import E, Ready, Stage, chain
 
@@ -74,34 +77,37 @@ class CellWork:
         self._store = store
         self._progress = progress
 
-    def samples(self, split: SplitName) -> tuple[Sample, ...]:
+    def samples(self, split: str) -> tuple[Sample, ...]:
         samples = self._dataset.splits.get(split, ())
         if not samples:
             raise NotApplicable(f"the data set {self._dataset.spec.name} has no images in its split {split!r}")
         return samples
 
-    def annotations(self, split: SplitName) -> Path | None:
+    def annotations(self, split: str) -> Path | None:
         return self._dataset.annotations.get(split)
 
     def skip(self, item: str, reason: str) -> None:
         self.skipped[item] = Skipped(item=item, reason=reason)
 
-    def items(self, encoder: Encoder, split: SplitName, pooling: Pooling = MEAN) -> Items:
+    def items(
+        self,
+        encoder: Encoder,
+        split: str,
+        pooling: Pooling = MEAN,
+        *,
+        change: str = "",
+        layer: int | None = None,
+    ) -> Items:
         check_poolable(pooling, encoder, self._cell.encoder.title, self._dataset.provides)
         samples = self.samples(split)
         x, y, ids, clusters = [], [], [], []
-        for start in self.progress(self._features.starts(split), f"{self._cell.encoder.title}: {split} features"):
-            shard = self._features.shard(split, "items", start, pooling)
-            self._note(shard.notes)
-            if not shard.arrays:
-                continue
+        for start, shard in self._shards(Read(split, "items", None, pooling, change, layer), f"{split} features"):
             kept = shard.arrays["region_N"] >= 0
             x.append(shard.arrays["x_NC"][kept])
             for row, k in zip(shard.arrays["row_N"], shard.arrays["region_N"], strict=True):
                 sample = samples[start + row]
                 if k < 0:
-                    item = f"{sample.id}#{-1 - k}"
-                    self.skipped[item] = Skipped(item=item, reason="the region covers no patch")
+                    self.skip(f"{sample.id}#{-1 - k}", "the region covers no patch")
                     continue
                 regions = "regions" in self._dataset.provides
                 label = sample.regions[k].label if regions else sample.label
@@ -111,30 +117,65 @@ class CellWork:
         x_NC = np.concatenate(x) if x else np.zeros((0, encoder.dim), np.float32)
         return Items(x_NC, np.array(y, dtype=np.int64), tuple(ids), tuple(clusters), self.classes)
 
-    def dense(self, encoder: Encoder, split: SplitName, *, most: int | None = None) -> Iterator[DenseBatch]:
+    def dense(
+        self,
+        encoder: Encoder,
+        split: str,
+        *,
+        most: int | None = None,
+        change: str = "",
+        layer: int | None = None,
+    ) -> Iterator[DenseBatch]:
         samples = self.samples(split)
-        starts = self._features.starts(split, most)
-        for start in self.progress(starts, f"{self._cell.encoder.title}: {split} patch tokens"):
-            shard = self._features.shard(split, "dense", start)
-            self._note(shard.notes)
-            if not shard.arrays:
+        read = Read(split, "dense", most, change=change, layer=layer)
+        for start, shard in self._shards(read, f"{split} patch tokens"):
+            of_image = {}
+            for i, row in enumerate(shard.arrays["row_N"]):
+                if start + row < (most or len(samples)):
+                    of_image[i] = self._truth(read, samples[start + row], shard, i)
+            chosen = [i for i, truth in of_image.items() if truth is not None]
+            if not chosen:
                 continue
-            chosen = shard.arrays["row_N"] < (most or len(samples)) - start
-            rows = shard.arrays["row_N"][chosen]
-            batch = [samples[start + row] for row in rows]
-            pixels = shard.arrays["pixels_NHW3"][chosen]
-            labels = None
-            if "regions" in self._dataset.provides:
-                sizes = shard.arrays["image_N2"][chosen]
-                size_hw = (pixels.shape[1], pixels.shape[2])
-                labels = np.stack(
-                    [label_map(s, size_hw, (int(h), int(w))) for s, (h, w) in zip(batch, sizes, strict=True)]
-                )
-            dense = shard.arrays["dense_NCHW"][chosen].astype(np.float32)
-            yield DenseBatch(tuple(s.id for s in batch), dense, labels, pixels)
+            labels, targets, valid = zip(*(of_image[i] for i in chosen), strict=True)
+            yield DenseBatch(
+                tuple(samples[start + row].id for row in shard.arrays["row_N"][chosen]),
+                shard.arrays["dense_NCHW"][chosen].astype(np.float32),
+                _stacked(labels),
+                shard.arrays["pixels_NHW3"][chosen],
+                _stacked(targets),
+                _stacked(valid),
+            )
 
-    def images(self, split: str, *, most: int | None = None) -> Iterator[DenseImage]:
-        for batch in self.dense(self._features.encoder, split, most=most):  # type: ignore[arg-type]
+    def _shards(self, read: Read, what: str) -> Iterator[tuple[int, Bundle]]:
+        """The shards of a read that hold anything, each with its first image."""
+        if read.layer is not None and not isinstance(self._features.encoder, Layered):
+            title = self._cell.encoder.title
+            raise NotApplicable(f"layer={read.layer} needs an encoder that gives its blocks, and {title} does not")
+        for start in self.progress(self._features.starts(read.split, read.most), f"{self._cell.encoder.title}: {what}"):
+            shard = self._features.shard(read, start)
+            self._note(shard.notes)
+            if shard.arrays:
+                yield start, shard
+
+    def _truth(self, read: Read, sample: Sample, shard: Bundle, i: int) -> tuple[Any, Any, Any] | None:
+        """Labels, target and where that is valid, of the i-th image; None where it is left out for its target."""
+        height, width = (int(side) for side in shard.arrays["image_N2"][i])
+        size_hw = shard.arrays["pixels_NHW3"].shape[1:3]
+        box = Change.parse(read.change).box((height, width)) if read.change else None
+        regions = "regions" in self._dataset.provides
+        labels_HW = labels_seen(sample, size_hw, (height, width), box) if regions else None
+        if "targets" not in self._dataset.provides:
+            return labels_HW, None, None
+        try:
+            return labels_HW, *target_seen(sample, size_hw, (height, width), box)
+        except ImageError as error:
+            self.skip(sample.id, str(error))
+            return None
+
+    def images(
+        self, split: str, *, most: int | None = None, change: str = "", layer: int | None = None
+    ) -> Iterator[DenseImage]:
+        for batch in self.dense(self._features.encoder, split, most=most, change=change, layer=layer):
             yield from batch
 
     def stage(self, stage: Stage) -> Ready:
@@ -195,3 +236,8 @@ class CellWork:
     def _note(self, notes: dict[str, Any]) -> None:
         for entry in notes.get("skipped", ()):
             self.skipped[entry["item"]] = Skipped(**entry)
+
+
+def _stacked(maps: Sequence[Any]) -> Any:
+    """N maps as one array; None where the data set has none."""
+    return None if not maps or maps[0] is None else np.stack(maps)

@@ -26,7 +26,7 @@ from rice_core.measure.compact import compact
 from rice_core.measure.extract import Extractor
 from rice_core.measure.run import Plan, Runner, Settings
 from rice_core.model.vit import ViT, ViTConfig
-from rice_core.probe import Probe, View
+from rice_core.probe import Probe, Read, View
 from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
@@ -131,14 +131,20 @@ def extractor(dataset: Dataset, encoder: Encoder, root: Path, **settings: Any) -
 
 
 @pytest.mark.parametrize("views", [("items", "dense"), ("dense", "items")])
-@pytest.mark.parametrize("dense_too", [{}, {"val": 28}])
+@pytest.mark.parametrize("most", [0, 28])
 def test_a_fresh_shard_is_laid_out_as_a_kept_one(
-    dataset: Dataset, encoder: str, tmp_path: Path, dense_too: dict[str, int], views: tuple[View, View]
+    dataset: Dataset, encoder: str, tmp_path: Path, most: int, views: tuple[View, View]
 ) -> None:
-    made = extractor(dataset, load_encoder(EncoderSpec.parse(encoder)), tmp_path, batch=3, dense_too=dense_too)
+    made = extractor(
+        dataset,
+        load_encoder(EncoderSpec.parse(encoder)),
+        tmp_path,
+        batch=3,
+        reads=[Read("val", "dense", most)] if most else [],
+    )
     for view in views:
-        fresh, seen = made.shard("val", view, 8), made.images
-        kept = made.shard("val", view, 8)
+        fresh, seen = made.shard(Read("val", view), 8), made.images
+        kept = made.shard(Read("val", view), 8)
         assert made.images == seen  # from the cache
         assert fresh.arrays.keys() == kept.arrays.keys()
         assert fresh.notes == kept.notes
@@ -167,7 +173,7 @@ def test_what_is_kept_of_an_image_does_not_depend_on_its_batch(dataset: Dataset,
         made = extractor(
             dataset, Uneven(EncoderSpec.parse("synthetic:noise"), "noise"), tmp_path / str(batch), batch=batch
         )
-        shards = [made.shard("val", "dense", start) for start in made.starts("val")]
+        shards = [made.shard(Read("val", "dense"), start) for start in made.starts("val")]
         made.close()
         return np.concatenate([shard.arrays["dense_NCHW"].astype(np.float32) for shard in shards])
 

@@ -78,8 +78,8 @@ def vectors(dataset: Dataset, typed: str, root: Path, pooling: Pooling) -> np.nd
     encoder = load_encoder(EncoderSpec.parse(typed))
     cache = FeatureCache(Store(root))
     extractor = Extractor(encoder, dataset, cache, files=file_digests(dataset), code="c", batch=5, workers=1)
-    shard = extractor.shard("val", "items", 0, pooling)
-    again = extractor.shard("val", "items", 0, pooling)
+    shard = extractor.shard(Read("val", "items", pooling=pooling), 0)
+    again = extractor.shard(Read("val", "items", pooling=pooling), 0)
     extractor.close()
     assert np.array_equal(shard.arrays["x_NC"], again.arrays["x_NC"])
     assert extractor.images == len(dataset.splits["val"])
@@ -117,7 +117,7 @@ def test_regions_are_pooled_over_layers_by_the_same_patches(small_world: Path, t
 def vectors_of_regions(dataset: Dataset, typed: str, root: Path, pooling: Pooling) -> np.ndarray:
     encoder = load_encoder(EncoderSpec.parse(typed))
     extractor = Extractor(encoder, dataset, FeatureCache(Store(root)), files={}, code="c", workers=1)
-    found = extractor.shard("val", "items", 0, pooling).arrays["x_NC"]
+    found = extractor.shard(Read("val", "items", pooling=pooling), 0).arrays["x_NC"]
     extractor.close()
     return found
 
