@@ -22,7 +22,7 @@ from rice_core.errors import UserError, did_you_mean
 from rice_core.measure.closure import closure_digest
 
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
-_PARTS = ("name", "version", "summary", "needs", "data", "trains", "spec", "reads", "run")
+_PARTS = ("name", "version", "summary", "needs", "data", "spec", "reads", "run")
 _DIGEST = "__closure_when_loaded__"
 
 
