@@ -1,11 +1,13 @@
-"""Which records belong to a study, and where in it: the facts that a trained encoder carries are all that counts.
+"""Which records belong to a study, and where in it.
 
-study         the study's name; a record without it is part of none
-arm           one way of training: a row
-train_seed    the replicate: one training, with its own images, weights and probe seed
-control       what was held equal between the arms ("equal compute", "converged"); tables are never shared
-scale         how large the trainings were ("smoke", "mini"); studies of two scales are two studies
-arm_order, axis, value, reference, yardstick    how an arm is shown
+The facts that a trained encoder carries are all that counts:
+
+    study         the study's name; a record without it is part of none
+    arm           one way of training: a row
+    train_seed    the replicate: one training, with its own images, weights and probe seed
+    control       what was held equal between the arms ("equal compute", "converged"); tables are never shared
+    scale         how large the trainings were ("smoke", "mini"); studies of two scales are two studies
+    arm_order, axis, value, reference, yardstick    how an arm is shown
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Where the annotation files of COCO format are, by the names that its tools give them:
+"""Where the annotation files of COCO format are.
 
-COCO           annotations/instances_<split>*.json
-LVIS           lvis_v1_<split>.json, there or in the folder itself
-Roboflow       <split>/_annotations.coco.json, or one beside the images
-FiftyOne       labels.json beside data/, or <split>/labels.json beside <split>/data/
-Label Studio   result.json beside images/
+By the names that its tools give them:
+
+    COCO           annotations/instances_<split>*.json
+    LVIS           lvis_v1_<split>.json, there or in the folder itself
+    Roboflow       <split>/_annotations.coco.json, or one beside the images
+    FiftyOne       labels.json beside data/, or <split>/labels.json beside <split>/data/
+    Label Studio   result.json beside images/
 """
 
 from __future__ import annotations

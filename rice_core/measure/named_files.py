@@ -1,7 +1,9 @@
-"""Files that a module names in full: paths made of constants, from a package's folder or from the module's own.
+"""Files that a module names in full.
 
-files("rice_core") / "data" / "rf100.yaml"      HERE = Path(__file__).resolve().parent; HERE / "table.csv"
-os.path.join(os.path.dirname(__file__), "x")    pkgutil.get_data(__package__, "x.json")    (HERE / "tables").glob("*.csv")
+Paths made of constants, from a package's folder or from the module's own:
+
+    files("rice_core") / "data" / "rf100.yaml"      HERE = Path(__file__).resolve().parent; HERE / "table.csv"
+    os.path.join(os.path.dirname(__file__), "x")    pkgutil.get_data(__package__, "x.json")    (HERE / "tables").glob("*.csv")
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Caption tokenizers: text -> ids of a fixed length, 0 for padding alone.
 
-clip-bpe    open_clip's byte-pair encoding of CLIP, from a file in its wheel (paper's field: CLIP, SigLIP baselines)
-words       lower-cased words hashed to 4096 ids: nothing to download or fit, enough for the miniature world
-hf:NAME     transformers' AutoTokenizer of a hub name or folder
+By name:
+
+    clip-bpe    open_clip's byte-pair encoding of CLIP, from a file in its wheel (paper's field: CLIP, SigLIP baselines)
+    words       lower-cased words hashed to 4096 ids: nothing to download or fit, enough for the miniature world
+    hf:NAME     transformers' AutoTokenizer of a hub name or folder
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""train: from a configuration to a folder. Resume is the same call again.
+"""train: from a configuration to a folder.
 
-FOLDER/config.json      the configuration, resolved
-       metrics.jsonl    one line every log_every steps             curves.png    the same, drawn
-       checkpoints/     see rice_core.train.checkpoint             exports/      encoders on the way
-       encoder/         for rice:FOLDER/encoder                    probes/       records of probes on the way
-       hf/              for transformers
+Resume is the same call again. The folder holds:
+
+    FOLDER/config.json      the configuration, resolved
+           metrics.jsonl    one line every log_every steps             curves.png    the same, drawn
+           checkpoints/     see rice_core.train.checkpoint             exports/      encoders on the way
+           encoder/         for rice:FOLDER/encoder                    probes/       records of probes on the way
+           hf/              for transformers
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """RegionLearner: an objective with its optimizers and moving average. Of the names of a checkpoint `Adam` gives those of the
 trunk and of what trains beside it; here are
 
-ema.NAME             their moving average
-banks.TYPE.weight    class centers, one logical [K, D] whatever the number of ranks
-banks.TYPE.SLOT      the moments and step counts of their rows
+    ema.NAME             their moving average
+    banks.TYPE.weight    class centers, one logical [K, D] whatever the number of ranks
+    banks.TYPE.SLOT      the moments and step counts of their rows
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Adam: AdamW over a network, with what a checkpoint holds of the two.
+"""Adam: AdamW over a network.
 
-network.NAME         weights
-adamw.NAME.SLOT      their moments
+A checkpoint holds of the two:
+
+    network.NAME         weights
+    adamw.NAME.SLOT      their moments
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Cluster cards: sample crops of the largest, the smallest and some random clusters, for people to look at.
 
-clusters.html   one file with everything in it
-clusters.png    the same crops as one contact sheet
+Written are:
+
+    clusters.html   one file with everything in it
+    clusters.png    the same crops as one contact sheet
 """
 
 from __future__ import annotations

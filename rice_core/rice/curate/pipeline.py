@@ -1,13 +1,15 @@
 """curate: images -> proposals and text -> features -> clusters -> labels -> shards, manifest, centers and cards.
 
-OUT/shard-000000.tar ...     rice_core.rice.regions says what is in them
-OUT/manifest.json            written last: a folder that has it is finished
-OUT/centers.safetensors      centers_KC in the featurizer's space (after the PCA, which is beside them)
-OUT/image_centers.safetensors   the same of whole images, where they were clustered
-OUT/clusters.html, .png      sample crops of clusters, for people to look at
-OUT/left_out.jsonl           every image and annotation that was left out, with its reason
-OUT/.work                    finished pieces (rice_core.rice.curate.pieces)
-OUT/.lock                    keeps a second process out
+It leaves:
+
+    OUT/shard-000000.tar ...     rice_core.rice.regions says what is in them
+    OUT/manifest.json            written last: a folder that has it is finished
+    OUT/centers.safetensors      centers_KC in the featurizer's space (after the PCA, which is beside them)
+    OUT/image_centers.safetensors   the same of whole images, where they were clustered
+    OUT/clusters.html, .png      sample crops of clusters, for people to look at
+    OUT/left_out.jsonl           every image and annotation that was left out, with its reason
+    OUT/.work                    finished pieces (rice_core.rice.curate.pieces)
+    OUT/.lock                    keeps a second process out
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """The miniature world as a COCO-format folder.
 
-FOLDER/train/ val/                     one PNG a scene
-FOLDER/annotations/instances_*.json    objects, as COCO has them
-FOLDER/annotations/captions_*.json     captions, as COCO has them
-FOLDER/annotations/text_*.json         words, as TextOCR has them
-FOLDER/manifest.json                   see `folder`
+In it lie:
+
+    FOLDER/train/ val/                     one PNG a scene
+    FOLDER/annotations/instances_*.json    objects, as COCO has them
+    FOLDER/annotations/captions_*.json     captions, as COCO has them
+    FOLDER/annotations/text_*.json         words, as TextOCR has them
+    FOLDER/manifest.json                   see `folder`
 """
 
 from __future__ import annotations
