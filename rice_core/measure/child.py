@@ -42,7 +42,6 @@ def run_child(
     cwd: Path,
     timeout: float | None,
     say: Callable[[str], None],
-    network: bool = False,
 ) -> Any:
     """What `module.main(request)` returns in a process of its own.
 
@@ -56,13 +55,14 @@ def run_child(
     """
     name = module.__name__
     words = [sys.executable, "-P", "-m", __name__, name]
-    alone = () if network else _unshare()
-    say(f"{name}: in a process of its own, {_how(alone, network)}.")
+    alone = _unshare()
+    offline = f"kept offline by {', '.join(OFFLINE)} alone, since this machine allows no network namespace"
+    say(f"{name}: in a process of its own, {'with no network but its own localhost' if alone else offline}.")
     cwd.mkdir(parents=True, exist_ok=True)
     paths = [str(Path(path or ".").resolve()) for path in sys.path]
-    environment = os.environ | ({} if network else OFFLINE) | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | OFFLINE | {"PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen(
-        [*alone, *words],
+        [*alone, *words, *(["alone"] if alone else [])],
         cwd=cwd,
         env=environment,
         stdin=subprocess.PIPE,
@@ -104,21 +104,13 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def _how(alone: tuple[str, ...], network: bool) -> str:
-    if network:
-        return "with the network"
-    if alone:
-        return "without a network (a namespace of its own)"
-    return f"kept offline by {', '.join(OFFLINE)} alone, since this machine allows no network namespace"
-
-
 @cache
 def _unshare() -> tuple[str, ...]:
     """The command that runs another without a network; empty where the platform has none, or does not allow it."""
     found = shutil.which("unshare")
     if found is None:
         return ()
-    words = (found, "--user", "--map-current-user", "--net", "--")
+    words = (found, "--user", "--map-current-user", "--keep-caps", "--net", "--")
     try:
         done = subprocess.run([*words, "true"], capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
@@ -126,10 +118,23 @@ def _unshare() -> tuple[str, ...]:
     return words if done.returncode == 0 else ()
 
 
-def main(name: str) -> None:
+def _wake_localhost() -> None:
+    """A new network namespace has its loopback asleep, and engines that serve a model talk to themselves through it."""
+    import fcntl
+    import socket
+    import struct
+
+    set_flags, up = 0x8914, 1  # SIOCSIFFLAGS and IFF_UP of Linux
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket, contextlib.suppress(OSError):
+        fcntl.ioctl(any_socket, set_flags, struct.pack("16sh", b"lo", up))
+
+
+def main(name: str, alone: bool) -> None:
     """In the child: the request from standard input, the answer to what was standard output."""
     import importlib
 
+    if alone:
+        _wake_localhost()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     try:
@@ -147,4 +152,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], alone=sys.argv[2:] == ["alone"])
