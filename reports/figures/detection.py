@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures.bodies import read_all
 from reports.figures.detection_json import ApJson, Curve, Kind, TrainingJson
 from reports.figures.detection_legend import dashes, legend, legend_height, number
-from reports.figures.style import Format, canvas, drawing, encode, line_colour
+from reports.figures.style import Format, canvas, drawing, encode, line_colour, log_ticks
 
 Floats = npt.NDArray[np.float64]
 
@@ -159,18 +159,13 @@ def _loss(value: float) -> str:
 
 
 def _vertical(axes: Axes, drawn: list[Floats]) -> None:
-    """A logarithmic scale with plain ticks; matplotlib's own would be mathematics, and one number or twenty."""
+    """A logarithmic scale around all that is drawn."""
     low, high = min(float(each.min()) for each in drawn), max(float(each.max()) for each in drawn)
     room = max(_NARROW / (high / low), (high / low) ** 0.1) ** 0.5
     low, high = low / room, high * room
     axes.set_ylim(low, high)  # Before the scale: that would choose limits of its own, and warn of some.
     axes.set_yscale("log")
-    if high / low < 8:
-        axes.yaxis.set_major_locator(MaxNLocator(6))
-    elif high / low < 300:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.yaxis, low, high)
 
 
 def _grid(axes: Axes) -> None:

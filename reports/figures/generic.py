@@ -14,8 +14,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from reports.figures.bodies import read_all
-from reports.figures.detection_legend import dashes, legend, legend_height, mark
-from reports.figures.style import INK, MUTED, Format, canvas, drawing, encode, fitted, line_colour
+from reports.figures.detection_legend import ROW, dashes, legend, legend_height, mark
+from reports.figures.style import COLOURS, INK, MUTED, Format, canvas, drawing, encode, fitted, line_colour, log_ticks
 from reports.table import Column, Row, Table, Value
 from rice_core.errors import UserError
 from rice_core.figures import Axis, Bars, Heatmap, Histogram, Lines, Listing, Scatter
@@ -68,7 +68,9 @@ def bars(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
         for place, each in enumerate(body.series):
             x_N = np.arange(len(each.values)) + wide * (place - (len(body.series) - 1) / 2)
             y_N = _numbers(each.values)
-            axes.bar(x_N, np.nan_to_num(y_N), wide * 0.92, color=line_colour(labels[each.label]), zorder=2)
+            i = labels[each.label]
+            look: Any = {"color": line_colour(i), "hatch": "///" if i >= COLOURS else "", "edgecolor": "white"}
+            axes.bar(x_N, np.nan_to_num(y_N), wide * 0.92, linewidth=0, zorder=2, **look)
             if each.errors:
                 axes.errorbar(x_N, y_N, _numbers(each.errors), fmt="none", ecolor=INK, elinewidth=0.8, zorder=3)
             for x in x_N[~np.isfinite(y_N)]:
@@ -163,7 +165,7 @@ def _sheet(
     share = share and len({(body.x, getattr(body, "y", None)) for body in read.values()}) == 1
     across = 1 if len(read) == 1 else 2 if len(read) <= 4 else 3
     down = -(-len(read) // across)
-    below = legend_height(len(listed)) if listed else 0.0
+    below = legend_height(len(listed)) - ROW if listed else 0.0  # columns without numbers have no headings
     height = down * _PANEL + below
     with drawing():
         figure = canvas(_WIDTH, height)
@@ -183,10 +185,10 @@ def _sheet(
 def _axes(axes: Axes, x: Axis, y: Axis) -> None:
     axes.set_xlabel(fitted(x.words, 3.5, 8), fontsize=8)
     axes.set_ylabel(fitted(y.words, 2.2, 8), fontsize=8)
-    if x.log:
-        axes.set_xscale("log")
-    if y.log:
-        axes.set_yscale("log")
+    for said, set_scale, axis in ((x, axes.set_xscale, axes.xaxis), (y, axes.set_yscale, axes.yaxis)):
+        if said.log:
+            set_scale("log")
+            log_ticks(axis, *sorted(axis.get_view_interval()))
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
 

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 Format = Literal["png", "svg"]
 Colour = tuple[float, float, float]
@@ -105,6 +107,16 @@ def _width(text: str, font: FontProperties) -> float:
 def line_colour(i: int) -> str:
     """The colour of the i-th of a few lines; they start again after `COLOURS`, so change the dashes then."""
     return _OKABE_ITO[i % COLOURS]
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain ticks on a logarithmic axis from low to high; matplotlib's own would be mathematics, and one number or twenty."""
+    if high / low < 8:
+        axis.set_major_locator(MaxNLocator(6))
+    elif high / low < 300:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def class_colours(count: int) -> list[Colour]:
