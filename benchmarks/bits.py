@@ -101,23 +101,17 @@ def _ricebench(*words: str) -> None:
 
 
 def _records(where: str, store: Path) -> Iterator[tuple[str, str]]:
-    """Each metric by the names that a plan gives its cell: ids would change where a request got a new field."""
+    """Each metric by the names that a plan gives its cell: ids would change where a request got a new field.
+
+    A study may try one encoder's name at several rates: the digest of the weights tells them apart.
+    """
     for path in sorted(store.glob("records/**/*.json")):
         record: dict[str, Any] = json.loads(path.read_bytes())["record"]
-        cell = record["cell"]
-        called = (
-            "/".join(
-                (
-                    where,
-                    cell["dataset"]["name"],
-                    cell["encoder"]["name"] or cell["encoder"]["model"],
-                    cell["probe"]["name"],
-                )
-            )
-            + "?"
-            + "&".join(f"{key}={value}" for key, value in sorted(cell["probe"]["params"].items()))
-            + f"/seed{cell['seed']}"
-        )
+        cell, evidence = record["cell"], record["evidence"] or {}
+        encoder, probe = cell["encoder"], cell["probe"]
+        asked = "&".join(f"{key}={value}" for key, value in sorted(probe["params"].items()))
+        weights = f"{encoder['name'] or encoder['model']}@{evidence.get('weights', '')[:8]}"
+        called = f"{where}/{cell['dataset']['name']}/{weights}/{probe['name']}?{asked}/seed{cell['seed']}"
         yield f"{called}/status", record["status"]
         for metric in record["metrics"]:
             yield f"{called}/{metric['name']}", f"{metric['value']!r} +- {metric['stderr']!r} n={metric['n']}"
