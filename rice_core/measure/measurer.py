@@ -65,7 +65,7 @@ class Measurer:
     ) -> None:
         self._subject, self._dataset, self._data = subject, dataset, data
         self._store, self._progress, self._debug = store, progress, debug
-        self._shelf, self._claims, self._spoilt = shelf, claims, ""
+        self._shelf, self._claims = shelf, claims
         self._workers, self._ranks = workers, ranks or Ranks(0, 1, subject.encoder.device)
         self._extractor = Extractor(
             subject.encoder,
@@ -95,13 +95,13 @@ class Measurer:
             StoreError: the store cannot be written.
         """
         evidence = self._subject.evidence(type(probe), self._data)
-        if self._spoilt:
-            return _without_number(cell, "failed", self._spoilt, evidence, ()), None
+        if self._subject.spoilt:
+            return _without_number(cell, "failed", self._subject.spoilt, evidence, ()), None
         self._cache.written.clear()
         record, scores = self._attempt(cell, probe, others, evidence)
         if changed := self._subject.changed(cell.probe.name):
             self._cache.drop(self._cache.written)  # features of other weights than their key says
-            self._spoilt = f"was not measured, for {changed[0].lower()}{changed[1:]}"
+            self._subject.spoilt = f"was not measured, for {changed[0].lower()}{changed[1:]}"
             return _without_number(cell, "failed", changed, evidence, record.skipped), None
         return record, scores
 

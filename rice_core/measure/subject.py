@@ -36,6 +36,8 @@ class Subject:
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         self.encoder = load_encoder(spec).to(pick_device(device))
         self.identity = Identity(weights=self.encoder.weights_digest(), architecture=self.encoder.architecture_digest())
+        self.spoilt = ""
+        """Why nothing can be measured any more, on whatever data set: a cell changed the weights."""
 
     def evidence(self, made_by: Any, data: str, *, training: bool = False) -> Evidence:
         """What a number of this encoder is made from, or the weights of a training.
