@@ -21,15 +21,17 @@ _TRAINING = "rice_core.rice.launch"
 
 
 def export(
-    folder: Path, learner: RegionLearner, config: TrainConfig, ranks: Ranks, *, resolution: int, steps: int, data: str
+    learner: RegionLearner, config: TrainConfig, ranks: Ranks, data: str, folder: Path, *, leg: int, steps: int
 ) -> None:
     """Write FOLDER/encoder and FOLDER/hf: the trunk, averaged where the configuration asks for it. Every rank calls it.
 
     Args:
-        resolution: of the stage that it was trained in last. steps: optimizer steps done. data: the manifest's digest.
+        data: the manifest's digest. leg: index of the stage that it was trained in last. steps: optimizer steps done.
     """
     state = learner.trunk_state()
     if ranks.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+        resolution = config.stages[leg].resolution
         with torch.device("meta"):  # drawing weights would move the generator of the training
             vit = ViT(config.model.trunk.model_copy(update={"resolution": resolution}))
         vit.load_state_dict(state, assign=True)

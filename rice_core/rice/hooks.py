@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,13 +12,14 @@ from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import ProbeHook, Stage, TrainConfig
-from rice_core.rice.export import export
-from rice_core.rice.learner import RegionLearner
 from rice_core.rice.validate import Validator
 from rice_core.train.metrics import HELD_OUT, MetricsLog
 
 if TYPE_CHECKING:
     from rice_core.train.runner import Done, SafeRunner
+
+Export = Callable[..., None]
+"""`rice_core.rice.export.export` of one training: (folder, leg=, steps=)."""
 
 
 class ValidationHook(Hook):  # type: ignore[misc]
@@ -58,35 +59,20 @@ class ValidationHook(Hook):  # type: ignore[misc]
         runner.training.say(f"step {steps}: held out: loss {found['loss']:.4f}")
 
 
-class Exporter:
-    """Writes the trunk as it stands below the training's folder. Every rank calls it."""
-
-    def __init__(self, config: TrainConfig, learner: RegionLearner, data: str) -> None:
-        self.config, self._learner, self._data = config, learner, data
-
-    def __call__(self, runner: SafeRunner, name: str, steps: int, leg: int) -> None:
-        """Args: leg: index of the one in whose resolution it was trained last."""
-        own = runner.training
-        folder = own.folder / name
-        if own.ranks.leads:
-            folder.mkdir(parents=True, exist_ok=True)
-        resolution = self.config.stages[leg].resolution
-        export(folder, self._learner, self.config, own.ranks, resolution=resolution, steps=steps, data=self._data)
-
-
 class ExportHook(Hook):  # type: ignore[misc]
     """exports/step-N every `export_every` steps, and encoder/ and hf/ at the end."""
 
-    def __init__(self, export_to: Exporter) -> None:
-        self._export = export_to
+    def __init__(self, config: TrainConfig, export: Export) -> None:
+        self._config, self._export = config, export
 
     def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        every = self._export.config.export_every
+        every = self._config.export_every
         if every and outputs.steps % every == 0:
-            self._export(runner, f"exports/step-{outputs.steps:08d}", outputs.steps, outputs.leg.index)
+            folder = runner.training.folder / f"exports/step-{outputs.steps:08d}"
+            self._export(folder, leg=outputs.leg.index, steps=outputs.steps)
 
     def after_train(self, runner: SafeRunner) -> None:
-        self._export(runner, ".", runner.max_iters, -1)
+        self._export(runner.training.folder, leg=-1, steps=runner.max_iters)
 
 
 class ProbesHook(Hook):  # type: ignore[misc]
@@ -96,15 +82,15 @@ class ProbesHook(Hook):  # type: ignore[misc]
     training.
     """
 
-    def __init__(self, log: MetricsLog, export_to: Exporter) -> None:
-        self._log, self._export = log, export_to
+    def __init__(self, log: MetricsLog, config: TrainConfig, export: Export) -> None:
+        self._log, self._config, self._export = log, config, export
 
     def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Batch], outputs: Done) -> None:
-        wanted = self._export.config.probe
+        wanted = self._config.probe
         if wanted is None or outputs.steps % wanted.every:
             return
         name = f"probes/encoders/step-{outputs.steps:08d}"
-        self._export(runner, name, outputs.steps, outputs.leg.index)
+        self._export(runner.training.folder / name, leg=outputs.leg.index, steps=outputs.steps)
         if runner.training.ranks.leads:
             # Loading an encoder draws weights; the training's generators must not notice. Of GPUs its own alone: the default
             # would touch, and start, every card of the machine.

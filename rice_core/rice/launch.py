@@ -32,7 +32,8 @@ from rice_core.progress import Progress
 from rice_core.ranks import Ranks, join
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import TrainConfig
-from rice_core.rice.hooks import Exporter, ExportHook, ProbesHook, ValidationHook
+from rice_core.rice.export import export
+from rice_core.rice.hooks import ExportHook, ProbesHook, ValidationHook
 from rice_core.rice.learner import RegionLearner
 from rice_core.rice.loader import RegionLoader
 from rice_core.rice.objectives import Objective, build_objective
@@ -94,14 +95,22 @@ def train(
         with Progress(quiet=quiet or not ranks.leads) as progress:
             learner = RegionLearner(build(config, manifest, group=None), config, ranks)
             data = file_digest(config.data.path / MANIFEST)
+            checkpoints = Checkpoints(
+                folder / "checkpoints",
+                ranks,
+                progress.say,
+                data=data,
+                foreign=f"{config.data.path} was curated anew since {folder} was begun",
+                advice="train into another folder, or start again with --fresh",
+            )
             training = Training(
                 name=config.name,
                 folder=folder,
                 ranks=ranks,
-                trainees=(Trainee(learner, _checkpoints(config, folder, ranks, data, progress)),),
+                trainees=(Trainee(learner, checkpoints),),
                 legs=legs_of(config),
                 rate=partial(rate_at, config),
-                open_loader=_opener(config, manifest, ranks, workers),
+                open_loader=partial(_batches, config, manifest, ranks, workers),
                 accumulate=config.accumulate,
                 advice="lower optimizer.rate, raise optimizer.warm_up or lower optimizer.clip, and train into another folder",
                 say=progress.say,
@@ -112,7 +121,7 @@ def train(
             validator = None
             if config.validation is not None:
                 validator = Validator(config, manifest, learner, config.validation.path, ranks, workers)
-            finished = SafeRunner(training, _hooks(config, folder, Exporter(config, learner, data), validator)).train()
+            finished = SafeRunner(training, _hooks(config, learner, ranks, folder, data, validator)).train()
             if finished:
                 progress.say(f"{config.name} is trained; probe it: ricebench run -e rice:{folder / 'encoder'} ...")
             else:
@@ -131,51 +140,41 @@ def rate_at(config: TrainConfig, leg: Leg, step: int) -> float:
     return cosine(step - leg.first, leg.end - leg.first, peak=peak, warm_up=0 if leg.index else warm_up)
 
 
-def _checkpoints(config: TrainConfig, folder: Path, ranks: Ranks, data: str, progress: Progress) -> Checkpoints:
-    return Checkpoints(
-        folder / "checkpoints",
-        ranks,
-        progress.say,
-        data=data,
-        foreign=f"{config.data.path} was curated anew since {folder} was begun",
-        advice="train into another folder, or start again with --fresh",
-    )
-
-
-def _hooks(config: TrainConfig, folder: Path, export_to: Exporter, validator: Validator | None) -> list[Hook]:
+def _hooks(
+    config: TrainConfig, learner: RegionLearner, ranks: Ranks, folder: Path, data: str, validator: Validator | None
+) -> list[Hook]:
     """In the order in which they are called."""
-    log = MetricsLog(folder)
+    log, exporting = MetricsLog(folder), partial(export, learner, config, ranks, data)
+    resolutions = [{"resolution": stage.resolution} for stage in config.stages]
     return [
         ValidationHook(log, config, validator),
-        LogHook(
-            log,
-            every=config.log_every,
-            batch=config.batch,
-            about=lambda leg: {"resolution": config.stages[leg.index].resolution},
-        ),
-        ExportHook(export_to),
-        ProbesHook(log, export_to),
+        LogHook(log, every=config.log_every, batch=config.batch, about=resolutions),
+        ExportHook(config, exporting),
+        ProbesHook(log, config, exporting),
         CheckpointHook(config.save_every),
     ]
 
 
-def _opener(
-    config: TrainConfig, manifest: RegionManifest, ranks: Ranks, workers: int
-) -> Callable[[Leg, int, Mapping[int, Position] | None], Generator[Batch]]:
-    def open_loader(leg: Leg, step: int, positions: Mapping[int, Position] | None) -> Generator[Batch]:
-        loader = RegionLoader(
-            config,
-            manifest,
-            stage=config.stages[leg.index],
-            rank=ranks.rank,
-            world=ranks.size,
-            workers=workers,
-            start=positions,
-            device_kind=ranks.device.type,
-        )
-        return iter(loader)
-
-    return open_loader
+def _batches(
+    config: TrainConfig,
+    manifest: RegionManifest,
+    ranks: Ranks,
+    workers: int,
+    leg: Leg,
+    step: int,
+    positions: Mapping[int, Position] | None,
+) -> Generator[Batch]:
+    loader = RegionLoader(
+        config,
+        manifest,
+        stage=config.stages[leg.index],
+        rank=ranks.rank,
+        world=ranks.size,
+        workers=workers,
+        start=positions,
+        device_kind=ranks.device.type,
+    )
+    return iter(loader)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 
-from rice_core.train.learner import MicroBatch
 from rice_core.train.metrics import MetricsLog
-from rice_core.train.schedule import Leg
 
 if TYPE_CHECKING:
     from rice_core.train.runner import Done, SafeRunner
@@ -28,10 +26,10 @@ class LogHook(Hook):  # type: ignore[misc]
 
     Args:
         every: steps between lines. batch: images of a step.
-        about: what else a line says of a leg.
+        about: what else a line says of each leg.
     """
 
-    def __init__(self, log: MetricsLog, *, every: int, batch: int, about: Callable[[Leg], Mapping[str, Any]]) -> None:
+    def __init__(self, log: MetricsLog, *, every: int, batch: int, about: Sequence[Mapping[str, Any]]) -> None:
         self._log, self._every, self._batch, self._about = log, every, batch, about
         self._began = self._drawn = time.monotonic()
         self._since, self._skipped = 0, 0
@@ -52,9 +50,7 @@ class LogHook(Hook):  # type: ignore[misc]
         if len(legs) > 1:
             runner.training.say(f"{legs[runner.epoch].name} of {len(legs)}")
 
-    def after_train_iter(
-        self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[MicroBatch], outputs: Done
-    ) -> None:
+    def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Any], outputs: Done) -> None:
         training = runner.training
         skips = [skip for part in data_batch for skip in part.skipped]
         for skip in skips[: max(0, _SHOWN_SKIPS - self._skipped)]:
@@ -79,7 +75,7 @@ class LogHook(Hook):  # type: ignore[misc]
         row = {
             "step": done.steps,
             "stage": done.leg.index,
-            **self._about(done.leg),
+            **self._about[done.leg.index],
             "images": done.steps * self._batch,
             "loss": done.outcome.loss,
             "rate": done.rate,
@@ -111,7 +107,7 @@ class BarHook(Hook):  # type: ignore[misc]
     def before_train(self, runner: SafeRunner) -> None:
         self._steps = iter(self._progress(range(runner.iter, runner.max_iters), self._what))
 
-    def before_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[MicroBatch]) -> None:
+    def before_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Any]) -> None:
         next(self._steps)
 
     def after_train(self, runner: SafeRunner) -> None:
@@ -126,9 +122,7 @@ class CheckpointHook(Hook):  # type: ignore[misc]
     def __init__(self, every: int) -> None:
         self._every = every
 
-    def after_train_iter(
-        self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[MicroBatch], outputs: Done
-    ) -> None:
+    def after_train_iter(self, runner: SafeRunner, batch_idx: int, data_batch: Sequence[Any], outputs: Done) -> None:
         ends_leg = outputs.steps == outputs.leg.end
         if ends_leg or runner.stopping or outputs.steps % self._every == 0:
             runner.save_checkpoint(outputs.steps, ends_leg=ends_leg)

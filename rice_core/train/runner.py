@@ -1,7 +1,7 @@
 """mmengine's Runner for its hooks and its loop, without what is unsafe or global in it.
 
-Of mmengine stay: Runner, BaseLoop, Hook, the order of hooks by priority, and its words (an epoch is a leg here, an iteration
-an optimizer step). Replaced, since version 0.10.7 is the last one: checkpoints (its own are pickles, and its resume fails on
+Of mmengine stay: Runner, Hook, the order of hooks by priority, and its words (an epoch is a leg here, an iteration an
+optimizer step). Replaced, since version 0.10.7 is the last one: checkpoints (its own are pickles, and its resume fails on
 torch >= 2.6), the set-up of processes (it crashes on hosts without a GPU), optimizer wrappers and schedulers (the learner and
 `Training.rate` do both, under FSDP2 too), and loggers, message hubs and visualizers, which are one for all trainings of a process.
 """
@@ -21,7 +21,6 @@ from typing import Any, Generic
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.runner.base_loop import BaseLoop
 
 from rice_core.disk.files import check_writable
 from rice_core.errors import UserError
@@ -76,14 +75,21 @@ class SafeRunner(Runner):  # type: ignore[misc]
     """Runs one training from its last sound checkpoint.
 
     Args:
-        hooks: called in the order of their priorities, then as listed.
+        hooks: called in the order of their priorities, then as listed; `after_train` only when everything is done.
 
     Raises:
         StoreError: the folder cannot be written into.
     """
 
+    iter = 0
+    """The step being made, from 0, which rises after its hooks as in mmengine; after a leg, the steps done."""
+    epoch = 0
+    """The leg being made, from 0."""
+    max_iters = 0
+    """Steps of all legs."""
+
     def __init__(self, training: Training[Any], hooks: Sequence[Hook]) -> None:
-        self.training = training
+        self.training, self.max_iters = training, training.legs[-1].end
         self.positions: dict[int, Position] | None = None
         self.stopping = False
         """Whether the ranks agreed to stop after this step."""
@@ -107,11 +113,15 @@ class SafeRunner(Runner):  # type: ignore[misc]
         Raises:
             UserError: a loss or a gradient is not finite, or no checkpoint can be read or written.
         """
-        self._train_loop = LegLoop(self)
         with _flagging(self):
             self.call_hook("before_run")
             self.load_or_resume()
-            self._train_loop.run()
+            self.call_hook("before_train")
+            for leg in self.training.legs:
+                if self.iter < leg.end and not self.stopping:
+                    self._run_leg(leg)
+            if not self.stopping:
+                self.call_hook("after_train")
             self.call_hook("after_run")
         return not self.stopping
 
@@ -125,7 +135,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         if (state := least.state) is None:
             return
         self.positions = dict(state.positions)
-        self._train_loop.goto(state.step)
+        self.iter = state.step
         if len(state.generators) == own.ranks.size:
             _set_generators(state.generators[own.ranks.rank], own.ranks.device)
         self.call_hook("after_load_checkpoint", checkpoint={"step": state.step})
@@ -159,97 +169,31 @@ class SafeRunner(Runner):  # type: ignore[misc]
                 )
                 trainee.checkpoints.save(trainee.learner.tensors(), state)
 
-    # What follows would set up processes, seeds, logs and files that all trainings of a process share.
-
-    def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        self._rank, self._world_size, self._timestamp = self.training.ranks.rank, self.training.ranks.size, ""
-
-    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
-        self._seed, self._deterministic = seed, deterministic
-
-    def build_logger(self, *_: object, **__: object) -> logging.Logger:
-        return _log
-
-    def build_message_hub(self, *_: object, **__: object) -> None:
-        return None
-
-    def build_visualizer(self, *_: object, **__: object) -> None:
-        return None
-
-    def build_model(self, model: Any) -> Any:
-        return model
-
-    def wrap_model(self, model_wrapper_cfg: object, model: Any) -> Any:
-        return model
-
-    def _log_env(self, env_cfg: object) -> None:
-        pass
-
-    def dump_config(self) -> None:
-        pass
-
-
-class LegLoop(BaseLoop):  # type: ignore[misc]
-    """Leg after leg, step after step. As in mmengine, `iter` is the step being made and rises after its hooks."""
-
-    def __init__(self, runner: SafeRunner) -> None:
-        super().__init__(runner, ())
-        self._legs = runner.training.legs
-        self._iter = 0
-
-    @property
-    def iter(self) -> int:
-        """The step being made, from 0; after a leg, the steps done."""
-        return self._iter
-
-    @property
-    def max_iters(self) -> int:
-        """Steps of all legs."""
-        return self._legs[-1].end
-
-    @property
-    def epoch(self) -> int:
-        """The leg being made, from 0."""
-        return next((leg.index for leg in self._legs if self._iter < leg.end), len(self._legs))
-
-    def goto(self, steps: int) -> None:
-        """So many steps are done already."""
-        self._iter = steps
-
-    def run(self) -> None:
-        """All that is left; `after_train` hooks run when everything is done."""
-        self.runner.call_hook("before_train")
-        for leg in self._legs:
-            if self._iter < leg.end and not self.runner.stopping:
-                self._run_leg(leg)
-        if not self.runner.stopping:
-            self.runner.call_hook("after_train")
-
     def _run_leg(self, leg: Leg) -> None:
-        runner, training = self.runner, self.runner.training
-        self.runner.call_hook("before_train_epoch")
-        with contextlib.closing(training.open_loader(leg, self._iter, runner.positions)) as batches:
-            while self._iter < leg.end and not runner.stopping:
+        training = self.training
+        self.epoch = leg.index
+        self.call_hook("before_train_epoch")
+        with contextlib.closing(training.open_loader(leg, self.iter, self.positions)) as batches:
+            while self.iter < leg.end and not self.stopping:
                 parts = [next(batches) for _ in range(training.accumulate)]
-                runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=parts)
-                rate = training.rate(leg, self._iter)
+                self.call_hook("before_train_iter", batch_idx=self.iter, data_batch=parts)
+                rate = training.rate(leg, self.iter)
                 made = self._step(parts, leg, rate)
-                runner.positions = (runner.positions or {}) | (parts[-1].positions or {})
-                runner.stopping = training.ranks.any(runner.stop_asked)
+                self.positions = (self.positions or {}) | dict(parts[-1].positions or {})
+                self.stopping = training.ranks.any(self.stop_asked)
                 if made is not None:
-                    done = Done(self._iter + 1, leg, rate, made)
-                    runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=parts, outputs=done)
-                self._iter += 1
-        self.runner.call_hook("after_train_epoch")
+                    done = Done(self.iter + 1, leg, rate, made)
+                    self.call_hook("after_train_iter", batch_idx=self.iter, data_batch=parts, outputs=done)
+                self.iter += 1
+        self.call_hook("after_train_epoch")
 
     def _step(self, parts: list[Any], leg: Leg, rate: float) -> StepOutcome | None:
         """By all learners whose turn it is; None where it is nobody's, since others are ahead."""
-        training: Training[Any] = self.runner.training
         outcomes = []
-        for trainee in training.trainees:
-            if trainee.done == self._iter and not trainee.lost:
-                with self._told(leg, trainee), self.runner.attempting(trainee):
-                    outcomes.append(trainee.learner.step(parts, step=self._iter, rate=rate))
+        for trainee in self.training.trainees:
+            if trainee.done == self.iter and not trainee.lost:
+                with self._told(leg, trainee), self.attempting(trainee):
+                    outcomes.append(trainee.learner.step(parts, step=self.iter, rate=rate))
                     trainee.done += 1
         return outcomes[0] if outcomes else None
 
@@ -260,12 +204,31 @@ class LegLoop(BaseLoop):  # type: ignore[misc]
             yield
             return
         except NonFinite as found:
-            reason = f"the loss or a gradient is not finite ({found}); {self.runner.training.advice}."
+            reason = f"the loss or a gradient is not finite ({found}); {self.training.advice}."
         except UserError as error:
             reason = str(error)
         last = trainee.checkpoints.last_written()
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        raise UserError(f"step {self._iter} of {leg.name}: {reason} The step was not made, and {kept}.")
+        raise UserError(f"step {self.iter} of {leg.name}: {reason} The step was not made, and {kept}.")
+
+    # What follows would set up processes, seeds, logs and files that all trainings of a process share.
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        self._rank, self._world_size, self._timestamp = self.training.ranks.rank, self.training.ranks.size, ""
+
+    def build_logger(self, *_: object, **__: object) -> logging.Logger:
+        return _log
+
+    def build_model(self, model: Any) -> Any:
+        return model
+
+    def wrap_model(self, model_wrapper_cfg: object, model: Any) -> Any:
+        return model
+
+    def _nothing(self, *_: object, **__: object) -> None:
+        pass
+
+    set_randomness = build_message_hub = build_visualizer = _log_env = dump_config = _nothing
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def train(folder: Path, *learners: Any, reach: Any = None, folders: Sequence[Pat
         say=print,
         reach=reach,
     )
-    log = LogHook(MetricsLog(folder), every=1, batch=8, about=lambda leg: {"leg": leg.name})
+    log = LogHook(MetricsLog(folder), every=1, batch=8, about=[{"leg": "far"}, {"leg": "near"}])
     return SafeRunner(training, [log, CheckpointHook(3)]).train()
 
 
