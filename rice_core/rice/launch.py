@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 from pydantic import ValidationError
 
 from rice_core.digest import file_digest
@@ -94,34 +93,9 @@ def train(
         torch.manual_seed(config.seed)
         with Progress(quiet=quiet or not ranks.leads) as progress:
             learner = RegionLearner(build(config, manifest, group=None), config, ranks)
-            data = file_digest(config.data.path / MANIFEST)
-            checkpoints = Checkpoints(
-                folder / "checkpoints",
-                ranks,
-                progress.say,
-                data=data,
-                foreign=f"{config.data.path} was curated anew since {folder} was begun",
-                advice="train into another folder, or start again with --fresh",
-            )
-            training = Training(
-                name=config.name,
-                folder=folder,
-                ranks=ranks,
-                trainees=(Trainee(learner, checkpoints),),
-                legs=legs_of(config),
-                rate=partial(rate_at, config),
-                open_loader=partial(_batches, config, manifest, ranks, workers),
-                accumulate=config.accumulate,
-                advice="lower optimizer.rate, raise optimizer.warm_up or lower optimizer.clip, and train into another folder",
-                say=progress.say,
-                # A pipe has the log's own lines.
-                reach=progress.reach if progress.live else None,
-            )
+            runner = _runner(config, folder, manifest, learner, ranks, workers, progress)
             progress.begin(sum(config.steps), f"{config.name}, steps")
-            validator = None
-            if config.validation is not None:
-                validator = Validator(config, manifest, learner, config.validation.path, ranks, workers)
-            finished = SafeRunner(training, _hooks(config, learner, ranks, folder, data, validator)).train()
+            finished = runner.train()
             if finished:
                 progress.say(f"{config.name} is trained; probe it: ricebench run -e rice:{folder / 'encoder'} ...")
             else:
@@ -140,41 +114,49 @@ def rate_at(config: TrainConfig, leg: Leg, step: int) -> float:
     return cosine(step - leg.first, leg.end - leg.first, peak=peak, warm_up=0 if leg.index else warm_up)
 
 
-def _hooks(
-    config: TrainConfig, learner: RegionLearner, ranks: Ranks, folder: Path, data: str, validator: Validator | None
-) -> list[Hook]:
-    """In the order in which they are called."""
+def _runner(
+    config: TrainConfig,
+    folder: Path,
+    manifest: RegionManifest,
+    learner: RegionLearner,
+    ranks: Ranks,
+    workers: int,
+    progress: Progress,
+) -> SafeRunner:
+    def open_loader(leg: Leg, step: int, positions: Mapping[int, Position] | None) -> Generator[Batch]:
+        stage = config.stages[leg.index]
+        return iter(RegionLoader(config, manifest, stage=stage, ranks=ranks, workers=workers, start=positions))
+
+    data = file_digest(config.data.path / MANIFEST)
+    foreign = f"{config.data.path} was curated anew since {folder} was begun"
+    advice = "train into another folder, or start again with --fresh"
+    kept = Checkpoints(folder / "checkpoints", ranks, progress.say, data=data, foreign=foreign, advice=advice)
+    training = Training(
+        name=config.name,
+        folder=folder,
+        ranks=ranks,
+        trainees=(Trainee(learner, kept),),
+        legs=legs_of(config),
+        rate=partial(rate_at, config),
+        open_loader=open_loader,
+        accumulate=config.accumulate,
+        advice="lower optimizer.rate, raise optimizer.warm_up or lower optimizer.clip, and train into another folder",
+        say=progress.say,
+        # A pipe has the log's own lines.
+        reach=progress.reach if progress.live else None,
+    )
+    held_out = None if config.validation is None else config.validation.path
+    validator = None if held_out is None else Validator(config, manifest, learner, held_out, ranks, workers)
     log, exporting = MetricsLog(folder), partial(export, learner, config, ranks, data)
     resolutions = [{"resolution": stage.resolution} for stage in config.stages]
-    return [
+    hooks = (
         ValidationHook(log, config, validator),
         LogHook(log, every=config.log_every, batch=config.batch, about=resolutions),
         ExportHook(config, exporting),
         ProbesHook(log, config, exporting),
         CheckpointHook(config.save_every),
-    ]
-
-
-def _batches(
-    config: TrainConfig,
-    manifest: RegionManifest,
-    ranks: Ranks,
-    workers: int,
-    leg: Leg,
-    step: int,
-    positions: Mapping[int, Position] | None,
-) -> Generator[Batch]:
-    loader = RegionLoader(
-        config,
-        manifest,
-        stage=config.stages[leg.index],
-        rank=ranks.rank,
-        world=ranks.size,
-        workers=workers,
-        start=positions,
-        device_kind=ranks.device.type,
     )
-    return iter(loader)
+    return SafeRunner(training, hooks)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from rice_core.errors import UserError
+from rice_core.ranks import Ranks
 from rice_core.record import Skipped
 from rice_core.rice.batch import Batch
 from rice_core.rice.captions import caption_tokenizer
@@ -38,7 +39,7 @@ class RegionLoader:
         start: stream -> position to go on from, as `Batch.positions` gave them (of all ranks or of this one's streams
             alone); None for the beginning.
         workers: processes that decode; 0 decodes in this one. Never more than the rank has streams.
-        device_kind: "cuda" pins the batches' memory.
+        ranks: None is this process alone; on CUDA the batches' memory is pinned.
 
     Raises:
         UserError: streams, batch, ranks, shards and `start` do not fit together, a shard is missing, or there is no such
@@ -51,22 +52,21 @@ class RegionLoader:
         manifest: RegionManifest,
         *,
         stage: Stage,
-        rank: int = 0,
-        world: int = 1,
+        ranks: Ranks | None = None,
         workers: int = 0,
         start: Mapping[int, Position] | None = None,
-        device_kind: str = "cpu",
     ) -> None:
-        _check_fit(config, len(manifest.shards), world)
+        ranks = ranks or Ranks(0, 1, torch.device("cpu"))
+        _check_fit(config, len(manifest.shards), ranks.size)
         check_shards(config.data.path, manifest.shards)
         preparer = Preparer.of(config, manifest, stage.resolution)
         if preparer.captions:
             caption_tokenizer(config.objective.tokenizer)  # refused here, and loaded before the workers fork
-        self._streams = _own_streams(config, manifest, rank, world, start)
+        self._streams = _own_streams(config, manifest, ranks, start)
         each = config.batch // (config.data.streams * config.accumulate)
         self._source = _Source(self._streams, each, preparer)
         self._workers = min(workers, len(self._streams))
-        self._pin = device_kind == "cuda"
+        self._pin = ranks.device.type == "cuda"
 
     def __iter__(self) -> Generator[Batch]:
         """Micro-batches in order, from `start`, without end. Closing the iterator ends the worker processes."""
@@ -227,10 +227,10 @@ def _prepare_worker(worker: int) -> None:
 
 
 def _own_streams(
-    config: TrainConfig, manifest: RegionManifest, rank: int, world: int, start: Mapping[int, Position] | None
+    config: TrainConfig, manifest: RegionManifest, ranks: Ranks, start: Mapping[int, Position] | None
 ) -> tuple[Stream, ...]:
     data, count = config.data, config.data.streams
-    own = range(rank, count, world)
+    own = range(ranks.rank, count, ranks.size)
     if start is not None and not set(own) <= set(start) <= set(range(count)):
         raise UserError(
             f"the training stopped with other data streams ({len(start)} positions) than the configuration's {count}; "

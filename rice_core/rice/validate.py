@@ -64,15 +64,7 @@ class Validator:
 
     @contextlib.contextmanager
     def _open(self, stage: Stage, workers: int) -> Iterator[Iterator[Batch]]:
-        loader = RegionLoader(
-            self._config,
-            self._manifest,
-            stage=stage,
-            rank=self._ranks.rank,
-            world=self._ranks.size,
-            workers=workers,
-            device_kind=self._ranks.device.type,
-        )
+        loader = RegionLoader(self._config, self._manifest, stage=stage, ranks=self._ranks, workers=workers)
         with contextlib.closing(iter(loader)) as parts:
             yield parts
 

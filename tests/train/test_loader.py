@@ -19,6 +19,7 @@ from shards import draw, write_samples, write_shards
 
 from rice_core.errors import UserError
 from rice_core.model.vit import ViTConfig
+from rice_core.ranks import Ranks
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
 from rice_core.rice.loader import RegionLoader
@@ -30,6 +31,7 @@ BANKS = {
     "ocr": Bank(classes=12, what="bars"),
     "image": Bank(classes=10, what="colours"),
 }
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_more_workers_than_streams_are_not_started(folder: Path) -> None:
 def test_ranks_together_see_what_one_sees(folder: Path, world: int) -> None:
     config = configured(folder)
     want = batches(config, 7)
-    ranks = [batches(config, 7, rank=rank, world=world) for rank in range(world)]
+    ranks = [batches(config, 7, ranks=Ranks(rank, world, CPU)) for rank in range(world)]
     for step, whole in enumerate(want):
         shares = [rank[step] for rank in ranks]
         assert {len(share.keys) for share in shares} == {8 // world}
@@ -104,7 +106,7 @@ def test_resumed_at_any_step_on_any_layout_equals_uninterrupted(folder: Path) ->
     for stop in (1, 2, 5, 9, 10, 13):
         rest = batches(config, 14 - stop, start=whole[stop - 1].positions, workers=2 if stop == 5 else 0)
         assert [content(batch) for batch in rest] == [content(batch) for batch in whole[stop:]]
-    half = batches(config, 4, start=whole[9].positions, rank=1, world=2)
+    half = batches(config, 4, start=whole[9].positions, ranks=Ranks(1, 2, CPU))
     for share, batch in zip(half, whole[10:], strict=True):
         assert dict(by_image(share)).items() <= dict(by_image(batch)).items()
 
@@ -272,7 +274,7 @@ def test_a_killed_worker_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyP
         ({"streams": 16, "batch": 16}, {}, r"8 shards for 16 streams, .* write data.streams: 8\."),
         (
             {"streams": 4, "batch": 24},
-            {"world": 3},
+            {"ranks": Ranks(0, 3, CPU)},
             r"4 data streams cannot be divided among 3 ranks; write data.streams: 6\.",
         ),
         (
@@ -280,7 +282,7 @@ def test_a_killed_worker_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyP
             {},
             r"no multiple of 8 data streams a part; write data.streams: 4\.",
         ),
-        ({"streams": 1, "batch": 7}, {"world": 3}, r"no number of streams fits 8 shards, 3 ranks"),
+        ({"streams": 1, "batch": 7}, {"ranks": Ranks(0, 3, CPU)}, r"no number of streams fits 8 shards, 3 ranks"),
         ({}, {"start": {0: (0, 0, 0), 1: (0, 0, 0)}}, r"other data streams \(2 positions\) than the configuration's 4"),
         (
             {},
@@ -308,6 +310,6 @@ def test_batches_for_a_gpu_are_pinned(folder: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     for workers in (0, 1, 2):
-        batch = batches(configured(folder), 1, workers=workers, device_kind="cuda")[0]
+        batch = batches(configured(folder), 1, workers=workers, ranks=Ranks(0, 1, torch.device("cuda")))[0]
         assert batch.pixels_B3HW.is_pinned()
         assert batch.labels_BNM.is_pinned()
