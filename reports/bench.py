@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from reports.compare import Comparison
-    from rice_core.features import Features
+    from rice_core.features import Encoder, Features
     from rice_core.measure.config import RunConfig
     from rice_core.measure.run import Only, Summary
     from rice_core.record import Record
+    from rice_core.spec import EncoderSpec
 
 
 class Bench:
@@ -50,7 +51,7 @@ class Bench:
 
     def run(
         self,
-        encoders: str | Sequence[str],
+        encoders: str | Encoder | Sequence[str | Encoder],
         probes: str | Sequence[str],
         data: str | Path,
         *,
@@ -67,8 +68,9 @@ class Bench:
         An interruption loses no finished cell. A cell that fails does not stop the others: it is warned of and counted.
 
         Args:
-            encoders: catalogue names or strings, as `hf:./checkpoint?res=560`.
-            probes: as `knn?k=20`.
+            encoders: catalogue names or strings, as `hf:./checkpoint?res=560`; or what `rice_core.encoders.own.wrap` makes of a
+                module of yours.
+            probes: as `knn?k=20`, or `FILE.py:NAME`.
             data: a folder, or a miniature world such as "mini".
             seeds: of the probes.
             limit: images of each split; marks the records.
@@ -93,7 +95,10 @@ class Bench:
                 "only is missing, failed or all, batch and workers are 1 or more, cache_gb is above 0."
             )
         asked = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-        config = _config(_listed(encoders), _listed(probes), str(data), asked, limit)
+        several = encoders if isinstance(encoders, Sequence) and not isinstance(encoders, str) else [encoders]
+        own = [encoder for encoder in several if not isinstance(encoder, str)]
+        specs = tuple(encoder if isinstance(encoder, str) else encoder.spec for encoder in several)
+        config = _config(specs, _listed(probes), str(data), asked, limit)
         plan = plan_of(config, self.store)
         from rice_core.measure.subject import pick_device  # torch, which a misspelt name need not wait for
 
@@ -101,7 +106,7 @@ class Bench:
             device=pick_device(device), batch=batch, workers=workers, only=only, cache_bytes=int(cache_gb * (1 << 30))
         )
         with Progress(quiet=not self._progress) as progress:
-            summary = Runner(self.store, settings, progress).run(plan)
+            summary = Runner(self.store, settings, progress, own=own).run(plan)
         if summary.errors:
             n = len(summary.errors)
             words = f"{n} cell{'s' * (n != 1)} of {summary.counts.total()} failed; the first: {summary.errors[0]}"
@@ -176,7 +181,11 @@ def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _config(
-    encoders: tuple[str, ...], probes: tuple[str, ...], data: str, seeds: tuple[int, ...], limit: int | None
+    encoders: tuple[str | EncoderSpec, ...],
+    probes: tuple[str, ...],
+    data: str,
+    seeds: tuple[int, ...],
+    limit: int | None,
 ) -> RunConfig:
     from pydantic import ValidationError
 

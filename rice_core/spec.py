@@ -39,8 +39,9 @@ from rice_core.disk.paths import folder_name
 from rice_core.errors import UserError, did_you_mean
 from rice_core.shorthand import DTYPES, as_param, encoder_field, settings, sound
 
-Source = Literal["hf", "timm", "open_clip", "rice", "synthetic"]
+Source = Literal["hf", "timm", "open_clip", "rice", "synthetic", "own"]
 SOURCES: tuple[str, ...] = ("hf", "timm", "open_clip", "rice", "synthetic")
+"""Those that a string can name; `own` is a module of a Python session (rice_core.encoders.own)."""
 DType = Literal["float32", "bfloat16", "float16"]
 Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic"]
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]

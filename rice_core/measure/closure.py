@@ -98,6 +98,18 @@ def closure_digest(roots: Iterable[str]) -> str:
     )
 
 
+def digest_as_loaded(name: str, shown: object) -> str:
+    """`closure_digest` of a module that a user has loaded, where it is still what was loaded: that is what runs.
+
+    Raises:
+        UserError: it, or what it imports, has been edited since this was first asked.
+    """
+    digest = closure_digest([name])
+    if vars(sys.modules[name]).setdefault("__closure_when_loaded__", digest) != digest:
+        raise UserError(f"{shown}, or what it imports, has changed since it was loaded; start Python again.")
+    return digest
+
+
 def _targets(name: str) -> list[tuple[str, bool]]:
     """The modules that an imported name is or lies in, and whether their functions may be called by whoever imports it."""
     package, _, last = name.rpartition(".")

@@ -19,7 +19,7 @@ from rice_core.errors import UserError, did_you_mean
 from rice_core.light import checked
 from rice_core.measure.probe_files import names_a_file, probe_of_file
 from rice_core.probe import Probe
-from rice_core.spec import SEED_MAX, Frozen, Param, ProbeRequest
+from rice_core.spec import SEED_MAX, EncoderSpec, Frozen, Param, ProbeRequest
 
 Settings = TypeVar("Settings", bound=Frozen)
 
@@ -34,7 +34,7 @@ class RunConfig(Frozen):
         allow_inf_nan=True
     )  # The probe itself says best which of its parameters cannot be infinite.
 
-    encoders: tuple[str, ...] = Field(min_length=1)
+    encoders: tuple[str | EncoderSpec, ...] = Field(min_length=1)
     probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)
     data: str
     seeds: tuple[Annotated[int, Field(ge=0, le=SEED_MAX)], ...] = Field(default=(0,), min_length=1)

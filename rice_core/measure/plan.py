@@ -21,7 +21,7 @@ def plan_of(config: RunConfig, store: Store) -> Plan:
         UserError: no such encoder, probe or parameter, or a data set that cannot be read.
     """
     # What is cheap to check comes first: names before data, data before weights.
-    encoders = tuple(resolve(text) for text in config.encoders)
+    encoders = tuple(resolve(asked) if isinstance(asked, str) else asked for asked in config.encoders)
     probes = build_probes(config.probe_requests(), files=True)
     dataset = open_data(config.data, store, limit=config.limit)
     encoders = tuple({json_digest(spec.identity()): spec for spec in encoders}.values())

@@ -19,11 +19,10 @@ from typing import Any
 
 from rice_core.disk.paths import at_home
 from rice_core.errors import UserError, did_you_mean
-from rice_core.measure.closure import closure_digest
+from rice_core.measure.closure import digest_as_loaded
 
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
 _PARTS = ("name", "version", "summary", "needs", "data", "spec", "reads", "run")
-_DIGEST = "__closure_when_loaded__"
 
 
 def names_a_file(text: str) -> bool:
@@ -86,10 +85,7 @@ def _loaded(path: Path, shown: Path) -> ModuleType:
         where = f", line {line or getattr(error, 'lineno', None)}"
         said = f"{type(error).__name__}: {error}".replace(str(path), path.name)
         raise UserError(f"{shown} cannot be loaded ({said}{where}); mend it.") from error
-    digest = closure_digest([name])
-    # What runs is what was loaded: a number of it must not be kept as one of the edited file.
-    if vars(module).setdefault(_DIGEST, digest) != digest:
-        raise UserError(f"{shown}, or what it imports, has changed since it was loaded; start Python again.")
+    digest_as_loaded(name, shown)  # a number of what was loaded must not be kept as one of the edited file
     return module
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from rice_core.datasets import Dataset, data_digest, file_digests
 from rice_core.datasets.twins import with_twin_notes
 from rice_core.errors import UserError, did_you_mean
+from rice_core.features import Encoder
 from rice_core.measure.adopt import adopt
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.claims import Claims
@@ -107,6 +108,7 @@ class Runner:
         progress: where lines and bars go.
         ranks: the ranks of a run under torchrun, of which this is the first (rice_core.measure.follow); None is this process alone.
         explain: what is said of an encoder that cannot be loaded.
+        own: encoders of the plan that are at hand, and not to be loaded (rice_core.encoders.own).
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Runner:
         *,
         ranks: Ranks | None = None,
         explain: Callable[[UserError], str] = str,
+        own: Sequence[Encoder] = (),
     ) -> None:
         self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
         self._known = KnownEncoders(store.root / "known")
@@ -127,6 +130,7 @@ class Runner:
         self._progress = progress
         self._ranks = ranks
         self._explain = explain
+        self._own = {encoder.spec: encoder for encoder in own}
 
     def run(self, plan: Plan) -> Summary:
         """Measure what is missing; every record is on disk when its cell is finished.
@@ -206,7 +210,7 @@ class Runner:
         from rice_core.measure.subject import Subject
 
         try:
-            subject = Subject(spec, self._settings.device)
+            subject = Subject(self._own.get(spec, spec), self._settings.device)
         except UserError as error:
             # Nothing was measured, so nothing is recorded: a slip of the pen is no result.
             summary.not_loaded(len(mine), f"could not be loaded: {self._explain(error)}")

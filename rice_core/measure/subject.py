@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
 from rice_core.encoders.private import weights_now
 from rice_core.errors import UserError, did_you_mean
+from rice_core.features import Encoder
+from rice_core.measure.closure import digest_as_loaded
 from rice_core.measure.known import Identity
 from rice_core.measure.provenance import (
     commit,
@@ -33,8 +36,12 @@ class Subject:
         UserError: it cannot be loaded, or there is no such device.
     """
 
-    def __init__(self, spec: EncoderSpec, device: str) -> None:
-        self.encoder = load_encoder(spec).to(pick_device(device))
+    def __init__(self, spec: EncoderSpec | Encoder, device: str) -> None:
+        loaded: Any = load_encoder(spec) if isinstance(spec, EncoderSpec) else spec
+        self._sources: tuple[str, ...] = getattr(loaded, "sources", ())
+        if self._sources:  # a module of the user's (rice_core.encoders.own)
+            loaded = loaded.made_of(json_digest([digest_as_loaded(name, name) for name in self._sources]))
+        self.encoder: Encoder = loaded.to(pick_device(device))
         self.identity = Identity(weights=self.encoder.weights_digest(), architecture=self.encoder.architecture_digest())
         self.spoilt = ""
         """Why nothing can be measured any more, on whatever data set: a cell changed the weights."""
@@ -51,7 +58,7 @@ class Subject:
             code, shared, modules = stage_code(made_by, source), stage_code(made_by), stage_modules(made_by, source)
         else:
             code, shared, modules = number_code(made_by, source), number_code(made_by), number_modules(made_by, source)
-        head, dirty = commit(modules)
+        head, dirty = commit((*modules, *self._sources))
         return Evidence(
             weights=self.identity.weights,
             architecture=self.identity.architecture,
