@@ -156,7 +156,7 @@ def test_new_weights_are_measured_anew_and_the_same_ones_are_not(
     assert before.counts == {"done": 1}
     with monkeypatch.context() as patch:
         patch.setattr(
-            "rice_core.measure.measurer.load_encoder", lambda _: pytest.fail("a finished run needs no encoder")
+            "rice_core.measure.subject.load_encoder", lambda _: pytest.fail("a finished run needs no encoder")
         )
         assert run(typed, dataset, store).counts == {"reused": 1}
     other_weights(file)
