@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,19 +95,22 @@ def evaluate(
         raise typer.Exit(3)
 
 
+def scorer_entry_points() -> dict[str, EntryPoint]:
+    """The installed scorers by name; nothing is imported."""
+    return {point.name: point for point in entry_points(group="ricebench.scorers")}
+
+
 def scorer_of(text: str) -> Scorer:
     """The scorer that a text such as `detection?style=lvis` asks for.
 
     Raises:
         UserError: no such kind, no such setting, or a value of the wrong kind.
     """
-    from importlib.metadata import entry_points
-
     from rice_core.light import checked
     from rice_core.spec import ProbeRequest
 
     asked = ProbeRequest.parse(text)
-    installed = {point.name: point for point in entry_points(group="ricebench.scorers")}
+    installed = scorer_entry_points()
     if asked.name not in installed:
         known = ", ".join(sorted(installed)) or "none"
         near = did_you_mean(asked.name, installed)

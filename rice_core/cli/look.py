@@ -65,20 +65,27 @@ def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")]
 def show(
     name: Annotated[
         str,
-        typer.Argument(help="A probe (or FILE.py:NAME), an encoder of the catalogue, or the id of a cell or stage."),
+        typer.Argument(
+            help="A probe (or FILE.py:NAME), a scorer, an encoder of the catalogue, or the id of a cell or stage."
+        ),
     ],
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Show one probe, catalogue entry or record."""
+    """Show one probe, scorer, catalogue entry, record or stage."""
     from rice_core.catalogue import entries
+    from rice_core.cli.evaluate import scorer_entry_points
     from rice_core.measure.config import probe_entry_points, probe_kind
     from rice_core.measure.probe_files import names_a_file
     from rice_core.measure.trained import all_trained
     from rice_core.store import Store
 
-    points = probe_entry_points()
+    points, scorers = probe_entry_points(), scorer_entry_points()
     if name in points or names_a_file(name):
-        _show_probe(probe_kind(name, files=True))
+        kind = probe_kind(name, files=True)
+        _show_kind(f"{kind.name} (version {kind.version})", kind)
+        return
+    if name in scorers:
+        _show_kind(f"{name} (ricebench evaluate {name})", scorers[name].load())
         return
     for entry in entries():
         if entry.id == name:
@@ -96,17 +103,23 @@ def show(
             raise UserError(f"There is no record or stage {name} in {store}; `ricebench status` lists what there is.")
         return
     near = did_you_mean(
-        name, [*points, *(entry.id for entry in entries()), *(path.stem for path in (store / "records").glob("*.json"))]
+        name,
+        [
+            *points,
+            *scorers,
+            *(entry.id for entry in entries()),
+            *(path.stem for path in (store / "records").glob("*.json")),
+        ],
     )
     raise UserError(
-        f"{name!r} is no probe, catalogue entry or cell id; {near}see `ricebench list` and `ricebench status`."
+        f"{name!r} is no probe, scorer, catalogue entry or cell id; {near}see `ricebench list` and `ricebench status`."
     )
 
 
-def _show_probe(kind: type) -> None:
+def _show_kind(title: str, kind: type) -> None:
     import dataclasses
 
-    echo(f"{kind.name} (version {kind.version}): {kind.summary}")  # type: ignore[attr-defined]
+    echo(f"{title}: {kind.summary}")  # type: ignore[attr-defined]
     echo(inspect.cleandoc(inspect.getmodule(kind).__doc__ or ""))
     echo("\nparameters")
     for field in dataclasses.fields(kind):

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from rice_core.cli import main
+from rice_core.cli import evaluate, main
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 from rice_core.scorer import Checked, Rated, Scorecard
@@ -54,16 +54,9 @@ class Answers:
 @pytest.fixture
 def asked(tmp_path, monkeypatch, capsys):
     """Writes results against the truth yes, no, Red, runs the command, and gives (exit code, stdout, stderr)."""
-    import importlib.metadata
-
     points = [EntryPoint("answers", f"{__name__}:Answers", "ricebench.scorers")]
-    real = importlib.metadata.entry_points
     monkeypatch.setattr(EntryPoint, "load", lambda point: Answers if point.name == "answers" else real_load(point))
-    monkeypatch.setattr(
-        importlib.metadata,
-        "entry_points",
-        lambda **wanted: points if wanted.get("group") == "ricebench.scorers" else real(**wanted),
-    )
+    monkeypatch.setattr(evaluate, "entry_points", lambda group: points)
     (tmp_path / "truth").write_text("yes\nno\nRed")
 
     def ask(results: str, *words: str, kind: str = "answers") -> tuple[int, str, str]:
@@ -139,3 +132,12 @@ def test_an_unknown_kind_is_one_sentence(asked):
     code, out, err = asked("yes", kind="anwsers")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "'anwsers'; did you mean answers? the installed kinds are answers." in err
+
+
+def test_show_names_a_scorers_settings(asked, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["show", "answers"])
+    assert ended.value.code in (0, None)
+    out = capsys.readouterr().out
+    assert out.startswith("answers (ricebench evaluate answers): answers, one a line (accuracy)")
+    assert "ignore_case = False" in out
