@@ -19,7 +19,8 @@ from probes.knn import Knn
 from probes.linear import Linear
 from probes.tokens import Tokens
 from rice_core.datasets import open_dataset
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
@@ -35,7 +36,7 @@ def main() -> None:
         folder = Path(name)
         write_photos(folder / "photos", train=TRAIN, val=VAL)
         write_vit(folder / "encoder", MODEL)
-        plan = Plan(
+        plan = Plan.over(
             encoders=(EncoderSpec(source="timm", model=f"local-dir:{folder / 'encoder'}"),),
             probes=(Knn(), Linear(), Tokens(images=VAL)),
             dataset=open_dataset(folder / "photos"),

@@ -24,7 +24,8 @@ if sys.argv[-1] != "warm":
 from probes.knn import Knn  # noqa: E402
 from probes.linear import Linear  # noqa: E402
 from rice_core.datasets import open_dataset  # noqa: E402
-from rice_core.measure.run import Plan, Runner, Settings  # noqa: E402
+from rice_core.measure.plan import Plan  # noqa: E402
+from rice_core.measure.run import Runner, Settings  # noqa: E402
 from rice_core.progress import Progress  # noqa: E402
 from rice_core.spec import EncoderSpec  # noqa: E402
 from rice_core.store import Store  # noqa: E402
@@ -34,7 +35,7 @@ def main(encoder: str, photos: str, store: str, batch: str, phase: str) -> None:
     """Time the run."""
     laps = {"import": time.perf_counter() - BEGAN}
     began = time.perf_counter()
-    plan = Plan(
+    plan = Plan.over(
         encoders=(EncoderSpec(source="timm", model=f"local-dir:{encoder}"),),
         probes=(Knn(k=1), Linear()),
         dataset=open_dataset(Path(photos)),

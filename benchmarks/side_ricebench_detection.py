@@ -15,7 +15,8 @@ from pathlib import Path
 
 from probes.detection.probe import CocoFormatDetection
 from rice_core.datasets import open_dataset
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
@@ -24,7 +25,7 @@ from rice_core.store import Store
 def main(encoder: str, world: str, store: str, iterations: str, seed: str) -> None:
     """Time the run."""
     laps = {"import": time.process_time()}
-    plan = Plan(
+    plan = Plan.over(
         encoders=(EncoderSpec.parse(encoder),),
         probes=(CocoFormatDetection(recipe="mini", masks="off", iterations=int(iterations)),),
         dataset=open_dataset(Path(world)),

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from reports.compare import Comparison
     from rice_core.features import Encoder, Features
     from rice_core.measure.config import RunConfig
-    from rice_core.measure.run import Only, Summary
+    from rice_core.measure.run import Only
+    from rice_core.measure.summary import Summary
     from rice_core.record import Record
     from rice_core.spec import EncoderSpec
 
@@ -53,7 +54,7 @@ class Bench:
         self,
         encoders: str | Encoder | Sequence[str | Encoder],
         probes: str | Sequence[str],
-        data: str | Path,
+        data: str | Path | Sequence[str | Path],
         *,
         seeds: int | Sequence[int] = 0,
         limit: int | None = None,
@@ -71,7 +72,7 @@ class Bench:
             encoders: catalogue names or strings, as `hf:./checkpoint?res=560`; or what `rice_core.encoders.own.wrap` makes of a
                 module of yours.
             probes: as `knn?k=20`, or `FILE.py:NAME`.
-            data: a folder, or a miniature world such as "mini".
+            data: a folder, or a miniature world such as "mini"; or several, as `--data` takes them: ["photos", "coco-det=coco"].
             seeds: of the probes.
             limit: images of each split; marks the records.
             device: auto, cpu, cuda, cuda:1 or mps.
@@ -98,8 +99,8 @@ class Bench:
         several = encoders if isinstance(encoders, Sequence) and not isinstance(encoders, str) else [encoders]
         own = [encoder for encoder in several if not isinstance(encoder, str)]
         specs = tuple(encoder if isinstance(encoder, str) else encoder.spec for encoder in several)
-        config = _config(specs, _listed(probes), str(data), asked, limit)
-        plan = plan_of(config, self.store)
+        config = _config(specs, _listed(probes), _listed(data), asked, limit)
+        plan = plan_of(config, self.store, files=True)
         from rice_core.measure.subject import pick_device  # torch, which a misspelt name need not wait for
 
         settings = Settings(
@@ -176,14 +177,14 @@ class Bench:
         return encode_images(resolve(encoder), several, device=device, batch=batch)
 
 
-def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _listed(names: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    return (str(names),) if isinstance(names, (str, Path)) else tuple(map(str, names))
 
 
 def _config(
     encoders: tuple[str | EncoderSpec, ...],
     probes: tuple[str, ...],
-    data: str,
+    data: tuple[str, ...],
     seeds: tuple[int, ...],
     limit: int | None,
 ) -> RunConfig:

@@ -91,6 +91,7 @@ class LightProbe:
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset()
     instruments: ClassVar[tuple[str, ...]] = ()
+    role: ClassVar[str] = ""
     later: ClassVar[frozenset[str]] = frozenset()
     """Parameters that came after the first records: left out of the spec at their default, so that older cells keep their ids."""
 

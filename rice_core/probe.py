@@ -257,7 +257,8 @@ class Probe(Protocol):
 
     Class variables are read by `list` and `show` without building one; so a probe's module imports torch, sklearn and
     the like inside its functions. A further one, `instruments`, names the distributions that the number is computed with
-    ("torch", "pycocotools"): a record made with another version of one is not reused.
+    ("torch", "pycocotools"): a record made with another version of one is not reused; `role` ("detection") is what
+    `--data ROLE=FOLDER` may call the data of several probes beside their names.
     """
 
     name: ClassVar[str]

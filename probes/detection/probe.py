@@ -48,6 +48,7 @@ class CocoFormatDetection:
     needs: ClassVar[frozenset[str]] = frozenset({"dense", "multires"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
     instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "faster-coco-eval", "pycocotools", "detectron2")
+    role: ClassVar[str] = "detection"
     style: ClassVar[str] = "coco"
 
     def __post_init__(self) -> None:

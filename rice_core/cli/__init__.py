@@ -39,7 +39,7 @@ class _Commands(TyperGroup):
 def build_app() -> typer.Typer:
     """The whole command line."""
     # Here and not above: whoever presses Ctrl-C while they are imported gets the sentence too.
-    from rice_core.cli import curate, evaluate, export, forget, look, measure, train
+    from rice_core.cli import curate, demo, evaluate, export, forget, look, plan, run, train
 
     app = typer.Typer(
         name="ricebench",
@@ -63,7 +63,9 @@ def build_app() -> typer.Typer:
     ) -> None:
         pass
 
-    measure.register(app)
+    demo.register(app)
+    plan.register(app)
+    run.register(app)
     look.register(app)
     forget.register(app)
     evaluate.register(app)

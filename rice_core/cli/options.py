@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
+
+if TYPE_CHECKING:
+    from rice_core.measure.config import RunConfig
 
 
 def own_path(path: Path | None) -> Path | None:
@@ -28,15 +36,26 @@ StoreOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+EncodersOption = Annotated[
+    list[str] | None,
+    typer.Option("--encoders", "-e", help="As in hf:PATH,timm:NAME,rice:FOLDER or names of `ricebench list`."),
+]
+ProbesOption = Annotated[
+    list[str] | None, typer.Option("--probes", "-p", help="As in knn?k=20,linear,tokens, or FILE.py:NAME.")
+]
 DataOption = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         "--data",
-        help="Folder: COCO format, Roboflow exports, folder per class, or photos; FOLDER@coco, @lvis, @class-folders or @photos where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
+        help="Folder for every probe that can use it, or PROBE=FOLDER; may be given again. A folder is COCO format, Roboflow exports, folder per class, or photos; FOLDER@coco, @lvis, @class-folders or @photos where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Probe seeds, as in 0,1,2; 0 unless given.")]
+CacheOption = Annotated[float, typer.Option("--cache-gb", min=0.01, max=1e6, help="Size of the feature cache.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.", callback=own_path)
+]
 
 DEFAULT_STORE = Path("ricebench-runs")
 
@@ -64,3 +83,73 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not 0 <= min(seeds) <= max(seeds) <= SEED_MAX:
         raise UserError(f"--seeds {text}: a seed is a number from 0 to {SEED_MAX}.")
     return seeds
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured."""
+
+    encoders: EncodersOption = None
+    probes: ProbesOption = None
+    data: DataOption = None
+    seeds: SeedsOption = ""
+    limit: LimitOption = None
+    config: ConfigOption = None
+
+    @property
+    def given(self) -> bool:
+        """Whether the command line says anything of it but seeds and a limit."""
+        return bool(self.encoders or self.probes or self.data or self.config)
+
+    def run_config(self) -> RunConfig:
+        """The same as a configuration; that of `--config`, where seeds and a limit beside it come first.
+
+        Raises:
+            UserError: something is missing, said twice or cannot be read.
+        """
+        from rice_core.measure.config import RunConfig, load_config
+
+        if self.config is not None:
+            if self.encoders or self.probes or self.data:
+                raise UserError("Give either --config or --encoders, --probes and --data, not both.")
+            asked = {"seeds": parse_seeds(self.seeds)} if self.seeds else {}
+            return load_config(self.config).model_copy(update=asked | ({"limit": self.limit} if self.limit else {}))
+        for flag, value in (("--encoders", self.encoders), ("--probes", self.probes), ("--data", self.data)):
+            if not value or value == [""]:
+                raise UserError(
+                    f"{flag} is missing; an example: ricebench run --encoders timm:NAME --probes knn --data FOLDER."
+                )
+        return RunConfig(
+            encoders=tuple(split_list(self.encoders or [])),
+            probes=tuple(split_list(self.probes or [])),
+            data=tuple(self.data or []),
+            seeds=parse_seeds(self.seeds or "0"),
+            limit=self.limit,
+        )
+
+
+def in_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Let parameters of a command be dataclasses, each field an option: typer sees the fields, the command the dataclasses."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+    shown: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if (group := groups.get(parameter.name)) is None:
+            shown.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        options = get_type_hints(group, include_extras=True)
+        shown += [
+            parameter.replace(name=field.name, default=field.default, annotation=options[field.name])
+            for field in dataclasses.fields(group)
+        ]
+
+    @functools.wraps(command)
+    def grouped(**given: Any) -> None:
+        made = {
+            name: kind(**{field.name: given.pop(field.name) for field in dataclasses.fields(kind)})
+            for name, kind in groups.items()
+        }
+        command(**given, **made)
+
+    grouped.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    return grouped

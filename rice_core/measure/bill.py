@@ -8,13 +8,12 @@ from dataclasses import replace
 
 from rice_core.budget import Budget, Passes, budget_of
 from rice_core.datasets import Dataset
-from rice_core.datasets.describe import describe
-from rice_core.measure.run import Plan
+from rice_core.measure.plan import Plan
 from rice_core.measure.trained import BROKEN, Shelf
 from rice_core.pooling import Pooling
 from rice_core.probe import Live, Probe, Read, stages_named
 from rice_core.record import Cell, Record
-from rice_core.spec import EncoderSpec
+from rice_core.spec import DatasetSpec, EncoderSpec
 from rice_core.stage import Stage, StageRequest, chain, request_of
 from rice_core.store import Store
 
@@ -23,7 +22,7 @@ _MOST = 8
 
 
 def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
-    """What the data set was read as, one line a cell and a stage, then images, time and disk an encoder.
+    """What each data set was read as, one line a cell and a stage, then images, time and disk an encoder.
 
     Args:
         space: what kept features may take.
@@ -34,17 +33,19 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
     records = store.records()
     by_id = {record.cell.id: record for record in records}
     shelf = Shelf(store)
-    yield from describe(plan.dataset)
+    yield from plan.described()
     for encoder in plan.encoders:
-        cells = plan.cells(encoder)
-        waiting = [(cell, probe) for cell, probe in cells if not _done(by_id.get(cell.id))]
-        for cell, probe in cells:
-            lacking = probe.data - plan.dataset.provides
-            state = "not applicable: no " + ", ".join(sorted(lacking)) if lacking else _state(by_id.get(cell.id))
-            yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand} / seed {cell.seed}: {state}"
+        waiting: list[tuple[Cell, Probe, Dataset]] = []
+        for cell, probe in plan.cells(encoder):
+            dataset, record = plan.datasets[cell.dataset], by_id.get(cell.id)
+            lacking = probe.data - dataset.provides
+            state = "not applicable: no " + ", ".join(sorted(lacking)) if lacking else _state(record)
+            where = f" / {dataset.spec.name}" if len(plan.datasets) > 1 else ""
+            yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand}{where} / seed {cell.seed}: {state}"
+            if not lacking and not _done(record):
+                waiting.append((cell, probe, dataset))
         budget = budget_of(encoder, records, space)
-        waiting = [(cell, probe) for cell, probe in waiting if probe.data <= plan.dataset.provides]
-        stages = _stages(waiting, plan.dataset)
+        stages = _stages(waiting)
         missing = []
         for place, (request, stage, needed) in enumerate(stages):
             stands = shelf.digest(request.id) not in (None, BROKEN)
@@ -54,20 +55,21 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
         if len(stages) > _MOST:
             yield f"  and {len(stages) - _MOST} more; of all {len(stages)} stages {len(missing)} are to be trained, each once"
         passes = [group[0].cost(encoder, budget, companions=len(group) - 1) for group in _groups(missing)]
-        passes += [probe.passes(plan.dataset, budget) for _, probe in waiting if isinstance(probe, Live)]
+        passes += [probe.passes(dataset, budget) for _, probe, dataset in waiting if isinstance(probe, Live)]
         reasons = Counter(each.why for each in passes if each.why)
         for why, times in reasons.most_common(_MOST):
             yield f"    {f'{times} times ' if times > 1 else ''}{why}"
         if len(reasons) > _MOST:
             yield f"    and {len(reasons) - _MOST} more such lines"
-        yield "    " + _cost(plan, encoder, [read for _, probe in waiting for read in probe.reads], passes, budget)
+        reads = [(read, dataset) for _, probe, dataset in waiting for read in probe.reads]
+        yield "    " + _cost(encoder, reads, passes, budget)
 
 
-def _stages(cells: list[tuple[Cell, Probe]], dataset: Dataset) -> list[tuple[StageRequest, Stage, int]]:
+def _stages(cells: list[tuple[Cell, Probe, Dataset]]) -> list[tuple[StageRequest, Stage, int]]:
     """The trainings that cells need, those that they go on from before them, and how many cells need each."""
     found: dict[str, tuple[StageRequest, Stage]] = {}
     needed: Counter[str] = Counter()
-    for cell, probe in cells:
+    for cell, probe, dataset in cells:
         named = [stage for each in stages_named(probe, dataset) for stage in reversed([*chain(each)])]
         requests = [(request_of(stage, cell.encoder, cell.seed), stage) for stage in named]
         found |= {request.id: (request, stage) for request, stage in requests if request.id not in found}
@@ -107,16 +109,18 @@ def _state(record: Record | None) -> str:
     return "recorded; reused if weights, data and code are unchanged"
 
 
-def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], live: list[Passes], budget: Budget) -> str:
+def _cost(encoder: EncoderSpec, reads: list[tuple[Read, Dataset]], live: list[Passes], budget: Budget) -> str:
     if not reads and not live:
         return "nothing to extract"
-    held = {split: len(samples) for split, samples in plan.dataset.splits.items()}
-    images = {read: min(held.get(read.split, 0), read.most or 1 << 62) for read in reads}
+    images = {
+        (dataset.spec, read): min(len(dataset.splits.get(read.split, ())), read.most or 1 << 62)
+        for read, dataset in reads
+    }
     # Both views of a split and all its layers come from one pass; every change, and every way of pooling but the plain mean,
     # takes one of its own.
-    passes_of: dict[tuple[str, Pooling, str], int] = {}
-    for read, n in images.items():
-        one = (read.split, read.pooling, read.change)
+    passes_of: dict[tuple[DatasetSpec, str, Pooling, str], int] = {}
+    for (data, read), n in images.items():
+        one = (data, read.split, read.pooling, read.change)
         passes_of[one] = max(n, passes_of.get(one, 0))
     cached = sum(passes_of.values())
     passes = cached + sum(each.images for each in live)
@@ -127,10 +131,10 @@ def _cost(plan: Plan, encoder: EncoderSpec, reads: list[Read], live: list[Passes
         parts.append(f"about {tokens / speed / 60:.1f} min at the recorded {speed / budget.tokens:.1f} images/s")
     else:
         parts.append(f"no speed on record: `ricebench run -e {encoder.shorthand} -p knn ... --limit 64` measures it")
-    kept: dict[Read, int] = {}
-    for read, n in images.items():
+    kept: dict[tuple[DatasetSpec, Read], int] = {}
+    for (data, read), n in images.items():
         if read.view == "dense":
-            one_kept = replace(read, most=None)
+            one_kept = (data, replace(read, most=None))
             kept[one_kept] = max(n, kept.get(one_kept, 0))
     dense = sum(kept.values())
     if budget.patch and budget.dim and dense:

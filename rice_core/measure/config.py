@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from rice_core.errors import UserError, did_you_mean
 from rice_core.light import checked
@@ -24,10 +24,14 @@ from rice_core.spec import SEED_MAX, EncoderSpec, Frozen, Param, ProbeRequest
 Settings = TypeVar("Settings", bound=Frozen)
 
 
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class RunConfig(Frozen):
     """The file behind `ricebench run --config FILE`; the same words as the flags.
 
-    A probe is a shorthand ("knn?k=20") or a mapping ({type: knn, k: 20}).
+    A probe is a shorthand ("knn?k=20") or a mapping ({type: knn, k: 20}); data is one word of `--data` or a list of them.
     """
 
     model_config = ConfigDict(
@@ -36,7 +40,7 @@ class RunConfig(Frozen):
 
     encoders: tuple[str | EncoderSpec, ...] = Field(min_length=1)
     probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)
-    data: str
+    data: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
     seeds: tuple[Annotated[int, Field(ge=0, le=SEED_MAX)], ...] = Field(default=(0,), min_length=1)
     limit: int | None = Field(default=None, ge=1)
 

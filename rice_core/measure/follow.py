@@ -16,7 +16,8 @@ from rice_core.probe import stages_named
 from rice_core.stage import Companion, Stage, chain, request_of
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
-    from rice_core.measure.run import Plan, Settings
+    from rice_core.measure.plan import Plan
+    from rice_core.measure.run import Settings
     from rice_core.progress import Progress
     from rice_core.ranks import Ranks
     from rice_core.spec import EncoderSpec
@@ -32,7 +33,7 @@ def follow(plan: Plan, ranks: Ranks, store: Store, settings: Settings, progress:
     stages: dict[str, tuple[EncoderSpec, Stage, int]] = {}
     for spec in plan.encoders:
         for cell, probe in plan.cells(spec):
-            for named in stages_named(probe, plan.dataset):
+            for named in stages_named(probe, plan.datasets[cell.dataset]):
                 for stage in chain(named):
                     stages[request_of(stage, cell.encoder, cell.seed).id] = spec, stage, cell.seed
     subject: Subject | None = None

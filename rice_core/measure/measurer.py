@@ -26,6 +26,8 @@ from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.measure.cache import FeatureCache
     from rice_core.measure.claims import Claims
+    from rice_core.measure.hashed import Hashed
+    from rice_core.measure.run import Settings
     from rice_core.measure.trained import Shelf
     from rice_core.progress import Progress
     from rice_core.store import Store
@@ -39,15 +41,13 @@ class Measurer:
     Args:
         probes: all that will be asked, so that one forward pass can serve several.
         sweep: layers of other encoders of the run that differ from this one in nothing else: the pass serves them too.
-        files: sha256 of each image file by sample id. data: digest of the whole set.
-        debug: let an unexpected error escape instead of recording it.
         ranks: the ranks that help with trainings (rice_core.measure.follow); None is this process alone.
     """
 
     def __init__(
         self,
         subject: Subject,
-        dataset: Dataset,
+        data: Hashed,
         probes: Sequence[Probe],
         *,
         store: Store,
@@ -55,29 +55,25 @@ class Measurer:
         shelf: Shelf,
         claims: Claims,
         progress: Progress,
-        files: dict[str, str],
-        data: str,
-        batch: int,
-        workers: int,
-        debug: bool,
+        settings: Settings,
         sweep: Sequence[int] = (),
         ranks: Ranks | None = None,
     ) -> None:
-        self._subject, self._dataset, self._data = subject, dataset, data
-        self._store, self._progress, self._debug = store, progress, debug
+        self._subject, self._dataset, self._data = subject, data.dataset, data.digest
+        self._store, self._progress, self._settings = store, progress, settings
         self._shelf, self._claims = shelf, claims
-        self._workers, self._ranks = workers, ranks or Ranks(0, 1, subject.encoder.device)
+        self._ranks = ranks or Ranks(0, 1, subject.encoder.device)
         self._extractor = Extractor(
             subject.encoder,
-            dataset,
+            data.dataset,
             cache,
-            files=files,
+            files=data.files,
             code=feature_code(subject.encoder.spec.source),
-            batch=batch,
-            workers=workers,
+            batch=settings.batch,
+            workers=settings.workers,
             reads=_reads(probes, sweep),
         )
-        self._cache, self._named = cache, {id(probe): stages_named(probe, dataset) for probe in probes}
+        self._cache, self._named = cache, {id(probe): stages_named(probe, data.dataset) for probe in probes}
 
     def close(self) -> None:
         """See the class."""
@@ -116,7 +112,7 @@ class Measurer:
             self._store,
             self._progress,
             made_from=evidence.reuse_key(),
-            workers=self._workers,
+            workers=self._settings.workers,
             stages=self._named[id(probe)],
             trainings=self._trainings(cell),
             later=[(stage, other.seed) for other, its in others for stage in self._named[id(its)]],
@@ -132,7 +128,7 @@ class Measurer:
         except UserError as error:
             return _without_number(cell, "failed", str(error), evidence, self._skipped(work)), None
         except Exception as error:
-            if self._debug:
+            if self._settings.debug:
                 raise
             return _without_number(cell, "failed", _unexpected(error), evidence, self._skipped(work)), None
         fresh = self._extractor.images - images
@@ -163,7 +159,7 @@ class Measurer:
             self._progress,
             extractor=self._extractor,
             ranks=self._ranks,
-            workers=self._workers,
+            workers=self._settings.workers,
         )
 
     def _run(self, probe: Probe, cell: Cell, work: CellWork) -> Outcome:

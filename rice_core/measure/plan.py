@@ -1,36 +1,132 @@
-"""What is asked, as a plan: words become encoders, probes and a data set. Nothing is loaded and nothing measured."""
+"""What is asked, as a plan: words become encoders, probes and data sets. Nothing is loaded and nothing measured."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rice_core.catalogue import resolve
+from rice_core.datasets.describe import describe
 from rice_core.digest import json_digest
+from rice_core.disk.paths import at_home
+from rice_core.errors import UserError
 from rice_core.measure.config import RunConfig, build_probes
-from rice_core.measure.run import Plan
+from rice_core.measure.roles import address, addressed
+from rice_core.probe import Probe
+from rice_core.record import Cell
+from rice_core.spec import DatasetSpec, EncoderSpec
 from rice_core.store import Store
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset
 
 
-def plan_of(config: RunConfig, store: Store) -> Plan:
-    """The plan of a configuration; what is named twice is measured once.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured: every encoder under every pair of a probe and a data set, with every seed."""
+
+    encoders: tuple[EncoderSpec, ...]
+    pairs: tuple[tuple[Probe, Dataset], ...]
+    """Data sets are already limited."""
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+
+    @classmethod
+    def over(
+        cls,
+        encoders: Sequence[EncoderSpec],
+        probes: Sequence[Probe],
+        dataset: Dataset,
+        seeds: tuple[int, ...] = (0,),
+        limit: int | None = None,
+    ) -> Plan:
+        """Every probe over one data set."""
+        return cls(tuple(encoders), tuple((probe, dataset) for probe in probes), seeds, limit)
+
+    @cached_property
+    def datasets(self) -> Mapping[DatasetSpec, Dataset]:
+        """By what cells call them, in the order of the pairs."""
+        return {dataset.spec: dataset for _, dataset in self.pairs}
+
+    def cells(self, encoder: EncoderSpec) -> list[tuple[Cell, Probe]]:
+        """The cells of one encoder, which they name without a machine's paths."""
+        told = encoder.told()
+        return [
+            (Cell(encoder=told, probe=probe.spec, dataset=dataset.spec, seed=seed, limit=self.limit), probe)
+            for probe, dataset in self.pairs
+            for seed in self.seeds
+        ]
+
+    def called(self, cell: Cell) -> str:
+        """A cell in a line for people; the data set is named where there are several, the seed where it is not 0."""
+        place = f" / {cell.dataset.name}" if len(self.datasets) > 1 else ""
+        return f"{cell.encoder.title} / {cell.probe.name}{place}" + (f" / seed {cell.seed}" if cell.seed else "")
+
+    def described(self) -> Iterator[str]:
+        """What each data set was read as, and, of several, which probes it is for."""
+        probes = {probe.name: probe for probe, _ in self.pairs}
+        for dataset in self.datasets.values():
+            yield from describe(dataset)
+            if len(self.datasets) == 1:
+                continue
+            mine = dict.fromkeys(probe.name for probe, other in self.pairs if other.spec == dataset.spec)
+            yield f"  for {', '.join(mine)}"
+            for name, probe in probes.items():
+                if name not in mine and (lacking := probe.data - dataset.provides):
+                    yield f"  not for {name}: no {', '.join(sorted(lacking))}"
+
+
+def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:
+    """The plan of a configuration; what is named twice is measured once, and opened once.
+
+    Args:
+        files: whether a probe may be a file of the user's (`build_probes`).
 
     Raises:
-        UserError: no such encoder, probe or parameter, or a data set that cannot be read.
+        UserError: no such encoder, probe, parameter or role, a probe without data, or a data set that cannot be read.
     """
     # What is cheap to check comes first: names before data, data before weights.
-    encoders = tuple(resolve(asked) if isinstance(asked, str) else asked for asked in config.encoders)
-    probes = build_probes(config.probe_requests(), files=True)
-    dataset = open_data(config.data, store, limit=config.limit)
-    encoders = tuple({json_digest(spec.identity()): spec for spec in encoders}.values())
-    probes = tuple({json_digest(probe.spec.model_dump()): probe for probe in probes}.values())
-    return Plan(encoders, probes, dataset, tuple(dict.fromkeys(config.seeds)), config.limit)
+    specs = (resolve(asked) if isinstance(asked, str) else asked for asked in config.encoders)
+    encoders = {json_digest(spec.identity()): spec for spec in specs}
+    built = build_probes(config.probe_requests(), files=files)
+    probes = tuple({json_digest(probe.spec.model_dump()): probe for probe in built}.values())
+    words = address(config.data, probes)
+    opened = _opened([folder for _, folder in words], store, config.limit)
+    pairs = addressed(probes, [(role, opened[_place(folder)]) for role, folder in words])
+    return Plan(tuple(encoders.values()), pairs, tuple(dict.fromkeys(config.seeds)), config.limit)
+
+
+def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[str, Dataset]:
+    """Each folder's data set, by its place.
+
+    Raises:
+        UserError: one cannot be read, or two cannot be told apart in records.
+    """
+    opened: dict[str, Dataset] = {}
+    known: dict[DatasetSpec, tuple[str, Dataset]] = {}
+    for folder in folders:
+        if _place(folder) in opened:
+            continue
+        dataset = open_data(folder, store, limit=limit)
+        first, same = known.setdefault(dataset.spec, (folder, dataset))
+        if same.splits != dataset.splits:
+            raise UserError(
+                f"{first} and {folder} are both called {dataset.spec.name} and list the same files, so that their records "
+                "could not be told apart; rename one of the folders."
+            )
+        opened[_place(folder)] = same
+    return opened
+
+
+def _place(folder: str) -> str:
+    """One spelling for all of a folder's (`photos`, `./photos`); a layout behind an @ stays."""
+    return str(at_home(folder).absolute())
 
 
 def open_data(text: str, store: Store, *, limit: int | None) -> Dataset:
-    """The data set behind `--data`; worlds are drawn into the store.
+    """The data set that a folder or a miniature world's name stands for; worlds are drawn into the store.
 
     Raises:
         UserError: the folder is not there or holds no layout that can be read.

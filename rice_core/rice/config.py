@@ -136,7 +136,7 @@ class ProbeHook(Frozen):
 
     every: int = Field(ge=1)
     data: str = "mini"
-    probes: tuple[str, ...] = ("knn?recipe=mini", "linear-seg?grid=12&recipe=mini")
+    probes: tuple[str, ...] = Field(default=("knn?recipe=mini", "linear-seg?grid=12&recipe=mini"), min_length=1)
     limit: int | None = Field(default=None, ge=1)
 
 

@@ -100,27 +100,20 @@ class ProbesHook(Hook):  # type: ignore[misc]
         runner.training.ranks.wait()
 
     def _measure(self, runner: SafeRunner, wanted: ProbeHook, name: str, steps: int) -> None:
-        from rice_core.catalogue import resolve
-        from rice_core.datasets import limit as limited
-        from rice_core.measure.config import build_probes
-        from rice_core.measure.run import Plan, Settings
+        from rice_core.measure.config import RunConfig
+        from rice_core.measure.plan import plan_of
         from rice_core.measure.run import Runner as ProbeRunner
+        from rice_core.measure.run import Settings
         from rice_core.progress import Progress
-        from rice_core.spec import ProbeRequest
         from rice_core.store import Store
-        from rice_core.world.mini import open_data
 
         training = runner.training
         store = Store(training.folder / "probes")
         try:
-            dataset = open_data(wanted.data, store.place("worlds"))
-            plan = Plan(
-                (resolve(f"rice:{training.folder / name / 'encoder'}"),),
-                build_probes(tuple(map(ProbeRequest.parse, wanted.probes))),
-                dataset if wanted.limit is None else limited(dataset, wanted.limit),
-                limit=wanted.limit,
-            )
-            summary = ProbeRunner(store, Settings(device=str(training.ranks.device)), Progress(quiet=True)).run(plan)
+            encoder = f"rice:{training.folder / name / 'encoder'}"
+            asked = RunConfig(encoders=(encoder,), probes=wanted.probes, data=(wanted.data,), limit=wanted.limit)
+            runner_ = ProbeRunner(store, Settings(device=str(training.ranks.device)), Progress(quiet=True))
+            summary = runner_.run(plan_of(asked, store))
         except UserError as error:
             training.say(f"step {steps}: not probed: {error}")
             return

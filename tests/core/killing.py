@@ -17,7 +17,8 @@ import torch
 
 from probes.knn import Knn
 from rice_core.datasets import open_dataset
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
@@ -27,7 +28,7 @@ def go(world: Path, root: Path) -> None:
     """The run that is killed."""
     torch.set_num_threads(1)
     encoders = tuple(EncoderSpec.parse(f"synthetic:{name}") for name in ("random-weights", "noise"))
-    plan = Plan(encoders, (Knn(k=3), Knn(k=9)), open_dataset(world, name="mini"), seeds=(0, 1))
+    plan = Plan.over(encoders, (Knn(k=3), Knn(k=9)), open_dataset(world, name="mini"), seeds=(0, 1))
     Runner(Store(root), Settings(batch=16), Progress(quiet=True)).run(plan)
 
 

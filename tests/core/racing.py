@@ -24,7 +24,9 @@ import torch
 
 from rice_core.datasets import Dataset, limit, open_dataset
 from rice_core.features import Encoder
-from rice_core.measure.run import Plan, Runner, Settings, Summary
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
+from rice_core.measure.summary import Summary
 from rice_core.probe import Read, Work
 from rice_core.progress import Progress
 from rice_core.record import Outcome, Scores
@@ -74,7 +76,7 @@ class Slow:
 
 def execute(dataset: Dataset, root: Path, encoders: list[str], probes: tuple[Slow, ...], only: str) -> Summary:
     torch.set_num_threads(1)
-    plan = Plan(tuple(map(EncoderSpec.parse, encoders)), probes, dataset)
+    plan = Plan.over(tuple(map(EncoderSpec.parse, encoders)), probes, dataset)
     return Runner(Store(root), Settings(only=only), Progress()).run(plan)  # type: ignore[arg-type]
 
 

@@ -24,7 +24,8 @@ from rice_core.measure import extract
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.compact import compact
 from rice_core.measure.extract import Extractor
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.probe import Probe, Read, View
 from rice_core.progress import Progress
@@ -65,7 +66,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def measured(root: Path, dataset: Dataset, encoder: str, *probes: Probe, **settings: Any) -> dict[str, Any]:
     """By probe, all that a run leaves but its times."""
     store = Store(root)
-    plan = Plan((EncoderSpec.parse(encoder),), probes, dataset)
+    plan = Plan.over((EncoderSpec.parse(encoder),), probes, dataset)
     records = Runner(store, Settings(device="cpu", debug=True, **settings), Progress(quiet=True)).run(plan).records
     assert {record.status for record in records} == {"done"}
     return {

@@ -14,7 +14,8 @@ from probes.knn import Knn
 from probes.linear_seg import LinearSeg
 from probes.tokens import Tokens
 from rice_core.datasets import Dataset, limit, open_dataset
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.probe import Probe
 from rice_core.progress import Progress
 from rice_core.record import Record
@@ -49,7 +50,7 @@ def crowd_of(box: list[int]) -> Callable[[list[Entry]], None]:
 
 def run(dataset: Dataset, root: Path, *probes: Probe, encoder: str = "synthetic:oracle") -> dict[str, Record]:
     runner = Runner(Store(root), Settings(device="cpu", debug=True), Progress(quiet=True))
-    records = runner.run(Plan((EncoderSpec.parse(encoder),), probes, dataset)).records
+    records = runner.run(Plan.over((EncoderSpec.parse(encoder),), probes, dataset)).records
     return {record.cell.probe.name: record for record in records}
 
 

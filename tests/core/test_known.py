@@ -21,7 +21,9 @@ from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
 from rice_core.errors import UserError
 from rice_core.measure.known import Identity, KnownEncoders
-from rice_core.measure.run import Plan, Runner, Settings, Summary
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
+from rice_core.measure.summary import Summary
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
@@ -46,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(typed: str, dataset: Dataset, store: Path) -> Summary:
     runner = Runner(Store(store), Settings(), Progress(quiet=True))
-    return runner.run(Plan((EncoderSpec.parse(typed),), (Knn(k=1),), dataset))
+    return runner.run(Plan.over((EncoderSpec.parse(typed),), (Knn(k=1),), dataset))
 
 
 def weights_of(summary: Summary) -> str:

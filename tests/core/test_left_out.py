@@ -16,7 +16,8 @@ from rice_core.cli import main
 from rice_core.datasets import open_dataset
 from rice_core.features import Encoder
 from rice_core.left_out import because, left_out
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.probe import Probe, Work
 from rice_core.progress import Progress
 from rice_core.record import Outcome, Record, Skipped
@@ -38,7 +39,7 @@ def noise(path: Path, seed: int, hw: tuple[int, int] = (48, 32), **options: obje
 
 
 def record_of(folder: Path, store: Path, probe: Probe) -> Record:
-    plan = Plan((EncoderSpec.parse("synthetic:noise"),), (probe,), open_dataset(folder, name="x"))
+    plan = Plan.over((EncoderSpec.parse("synthetic:noise"),), (probe,), open_dataset(folder, name="x"))
     return Runner(Store(store), Settings(), Progress(quiet=True)).run(plan).records[0]
 
 

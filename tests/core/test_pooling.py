@@ -21,7 +21,8 @@ from rice_core.images import load_image
 from rice_core.measure.bill import bill
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.extract import Extractor
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.pooling import MEAN, Pooling, check_poolable
 from rice_core.probe import Probe, Read
@@ -53,7 +54,7 @@ def images(folders: Path) -> Dataset:
 
 
 def run(dataset: Dataset, root: Path, encoders: list[str], *probes: Probe) -> list[Record]:
-    plan = Plan(tuple(EncoderSpec.parse(text) for text in encoders), probes, dataset)
+    plan = Plan.over(tuple(EncoderSpec.parse(text) for text in encoders), probes, dataset)
     return Runner(Store(root), Settings(), Progress(quiet=True)).run(plan).records
 
 
@@ -175,7 +176,7 @@ def test_reads_and_the_bill_know_that_each_pooling_is_a_pass(images: Dataset, tm
         Read("val", "items", pooling=Pooling("cls")),
     )
     probes = (Knn(), Linear(), Knn(pool="cls"), Linear(pool="cls"), Linear(layers=4))
-    plan = Plan((EncoderSpec.parse("synthetic:noise"),), probes, images)
+    plan = Plan.over((EncoderSpec.parse("synthetic:noise"),), probes, images)
     lines = list(bill(plan, Store(tmp_path), Budget(cache=1 << 30, free=1 << 30)))
     assert f"at most {3 * CLASSES * 20} images" in lines[-1]
     probes_run = run(images, tmp_path, ["synthetic:noise"], *probes)

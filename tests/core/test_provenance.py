@@ -157,7 +157,7 @@ KNN = ["probes.knn", "rice_core.measure.measurer"]
         ("probes/classify.py", "100.0", "99.0", (False, True)),
         ("rice_core/measure/extract.py", "SHARD_IMAGES = 64", "SHARD_IMAGES = 32", (True, True)),
         ("rice_core/progress.py", "import", "x = 1\nimport", (False, False)),
-        ("rice_core/cli/measure.py", "import", "x = 1\nimport", (False, False)),
+        ("rice_core/cli/run.py", "import", "x = 1\nimport", (False, False)),
         ("rice_core/catalogue.yaml", "id:", "id: x-", (False, False)),
         ("rice_core/__init__.py", '"0.1.0"', '"0.2.0"', (False, False)),
     ],

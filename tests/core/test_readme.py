@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from rice_core.datasets import open_dataset
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.probe import Read
 from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
@@ -57,7 +58,7 @@ def test_the_probe_of_the_readme_runs(small_world: Path, tmp_path: Path, monkeyp
     probe = importlib.import_module("brightness_probe").brightness(images=16)
     assert probe.reads == (Read("val", "dense", 16),)
     specs = tuple(EncoderSpec.parse(f"synthetic:{name}") for name in ("noise", "random-weights", "constant"))
-    plan = Plan(specs, (probe,), open_dataset(small_world, name="mini"))
+    plan = Plan.over(specs, (probe,), open_dataset(small_world, name="mini"))
     summary = Runner(Store(tmp_path / "store"), Settings(), Progress(quiet=True)).run(plan)
     assert summary.counts == {"done": 3}
     noise, _, constant = (record.metrics[0] for record in summary.records)

@@ -20,7 +20,8 @@ from rice_core.encoders.base import TorchEncoder
 from rice_core.errors import UserError
 from rice_core.images import load_image
 from rice_core.light import FunctionProbe, Work, Yielded, dense, metric, probe
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.probe import Read
 from rice_core.progress import Progress
 from rice_core.record import Record
@@ -48,7 +49,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def run(dataset: Dataset, root: Path, encoders: list[str], *probes: Any, **settings: Any) -> list[Record]:
-    plan = Plan(tuple(map(EncoderSpec.parse, encoders)), probes, dataset)
+    plan = Plan.over(tuple(map(EncoderSpec.parse, encoders)), probes, dataset)
     return Runner(Store(root), Settings(**settings), Progress(quiet=True)).run(plan).records
 
 

@@ -23,7 +23,9 @@ from rice_core.errors import UserError
 from rice_core.features import Encoder
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.claims import Claims
-from rice_core.measure.run import Plan, Runner, Settings, Summary
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
+from rice_core.measure.summary import Summary
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.probe import Probe, Work
 from rice_core.progress import Progress
@@ -42,7 +44,7 @@ def execute(
     dataset: Dataset, root: Path, encoders: list[str], probes: tuple[Probe, ...] = (Knn(k=3),), **settings: object
 ) -> tuple[Summary, FeatureCache]:
     runner = Runner(Store(root), Settings(**settings), Progress(quiet=True))  # type: ignore[arg-type]
-    summary = runner.run(Plan(tuple(EncoderSpec.parse(text) for text in encoders), probes, dataset))
+    summary = runner.run(Plan.over(tuple(EncoderSpec.parse(text) for text in encoders), probes, dataset))
     return summary, runner.cache
 
 
@@ -137,7 +139,7 @@ def test_a_number_that_stood_and_is_measured_again_says_why(
     assert record.evidence
     store = Store(tmp_path)
     store.put(record.model_copy(update={"evidence": record.evidence.model_copy(update=older)}), store.scores(record))
-    plan = Plan((EncoderSpec.parse("synthetic:noise"),), (Knn(k=3),), dataset)
+    plan = Plan.over((EncoderSpec.parse("synthetic:noise"),), (Knn(k=3),), dataset)
     capsys.readouterr()
     with Progress() as progress:
         Runner(store, Settings(only="missing" if older else "all"), progress).run(plan)
@@ -200,7 +202,7 @@ def test_an_encoder_that_cannot_load_is_told_once_with_its_path(
 ) -> None:
     runner = Runner(Store(tmp_path / "store"), Settings(), Progress())
     asked = EncoderSpec.parse(f"rice:{tmp_path / 'nowhere'}")
-    runner.run(Plan((asked, EncoderSpec.parse("synthetic:noise")), (Knn(k=3), Knn(k=5)), dataset))
+    runner.run(Plan.over((asked, EncoderSpec.parse("synthetic:noise")), (Knn(k=3), Knn(k=5)), dataset))
     said = capsys.readouterr().err
     assert said.count("could not be loaded") == 1
     assert f"[2/4] could not be loaded: rice:{tmp_path / 'nowhere'}: there is no folder" in said
@@ -221,8 +223,8 @@ def test_todays_failure_does_not_overwrite_a_finished_record(
 def test_a_limit_taints_and_is_another_cell(dataset: Dataset, tmp_path: Path) -> None:
     runner = Runner(Store(tmp_path), Settings(), Progress(quiet=True))
     spec = EncoderSpec.parse("synthetic:random-weights")
-    whole = runner.run(Plan((spec,), (Knn(k=3),), dataset)).records[0]
-    part = runner.run(Plan((spec,), (Knn(k=3),), limit(dataset, 20), limit=20)).records[0]
+    whole = runner.run(Plan.over((spec,), (Knn(k=3),), dataset)).records[0]
+    part = runner.run(Plan.over((spec,), (Knn(k=3),), limit(dataset, 20), limit=20)).records[0]
     assert "limit 20" in part.taints
     assert "limit 20" not in whole.taints
     assert part.cell.comparable != whole.cell.comparable
@@ -484,7 +486,7 @@ class Sharing(Knn):
 
 
 def test_a_cell_that_another_run_has_claimed_shares_nothing_and_comes_last(dataset: Dataset, tmp_path: Path) -> None:
-    plan = Plan((EncoderSpec.parse("synthetic:noise"),), (Sharing(k=1), Sharing(k=2), Sharing(k=3)), dataset)
+    plan = Plan.over((EncoderSpec.parse("synthetic:noise"),), (Sharing(k=1), Sharing(k=2), Sharing(k=3)), dataset)
     claims = Claims(tmp_path / "claims")
     theirs = plan.cells(plan.encoders[0])[0][0].id
     assert claims.take(theirs)

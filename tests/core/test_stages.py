@@ -21,7 +21,9 @@ from rice_core.errors import UserError
 from rice_core.measure.bill import bill
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.claims import Claims
-from rice_core.measure.run import Plan, Runner, Settings, Summary
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
+from rice_core.measure.summary import Summary
 from rice_core.measure.trained import Shelf, all_trained
 from rice_core.measure.verify import verify
 from rice_core.progress import Progress
@@ -188,7 +190,7 @@ class Tuning:
 
 
 def plan_over(probes: tuple[object, ...], dataset: Dataset) -> Plan:
-    return Plan((SPEC,), probes, dataset)  # type: ignore[arg-type]
+    return Plan.over((SPEC,), probes, dataset)  # type: ignore[arg-type]
 
 
 ONCE = ["step 0", "step 1", "step 2", "learn"]

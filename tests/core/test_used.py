@@ -15,7 +15,8 @@ from probes.linear_seg import LinearSeg
 from probes.tokens import Tokens
 from rice_core.cli.look import show
 from rice_core.datasets import Dataset, limit, open_dataset
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.plan import Plan
+from rice_core.measure.run import Runner, Settings
 from rice_core.probe import Probe
 from rice_core.progress import Progress
 from rice_core.record import Outcome, Record
@@ -30,7 +31,7 @@ def small(small_world: Path) -> Dataset:
 
 
 def run(dataset: Dataset, root: Path, encoder: str, probe: Probe) -> Record:
-    plan = Plan((EncoderSpec.parse(encoder),), (probe,), dataset)
+    plan = Plan.over((EncoderSpec.parse(encoder),), (probe,), dataset)
     (record,) = Runner(Store(root), Settings(), Progress(quiet=True)).run(plan).records
     assert record.status == "done", record.error
     return record

@@ -29,8 +29,9 @@ from rice_core.errors import UserError
 from rice_core.measure.bill import bill
 from rice_core.measure.closure import closure
 from rice_core.measure.follow import follow
+from rice_core.measure.plan import Plan
 from rice_core.measure.provenance import stage_modules
-from rice_core.measure.run import Plan, Runner, Settings
+from rice_core.measure.run import Runner, Settings
 from rice_core.measure.verify import verify
 from rice_core.progress import Progress
 from rice_core.ranks import Ranks, join
@@ -54,7 +55,7 @@ def suite_folder(tmp_path_factory):
 
 
 def _run(dataset, root, probe, encoder="synthetic:oracle"):
-    plan = Plan((EncoderSpec.parse(encoder),), (probe,), dataset)
+    plan = Plan.over((EncoderSpec.parse(encoder),), (probe,), dataset)
     return Runner(Store(root), Settings(device="cpu", debug=True), Progress(quiet=True)).run(plan)
 
 
@@ -271,7 +272,7 @@ def _rank(rank, dataset, root, meeting):
         CocoDetection(**same, views=9, box_head="4conv1fc"),
         CocoDetection(**same | {"iterations": 30}, views=1),
     )
-    plan, settings = Plan((EncoderSpec.parse("synthetic:oracle"),), probes, dataset), Settings(device="cpu")
+    plan, settings = Plan.over((EncoderSpec.parse("synthetic:oracle"),), probes, dataset), Settings(device="cpu")
     with join("cpu", init_method=f"file://{meeting}") as world:
         if world.leads:
             Runner(Store(root), settings, Progress(quiet=True), ranks=world).run(plan)
@@ -319,7 +320,7 @@ def _passes(monkeypatch):
 
 
 def _seeds(dataset, root, probes, seeds, cache_bytes=50 << 30):
-    plan = Plan((EncoderSpec.parse("synthetic:oracle"),), probes, dataset, seeds)
+    plan = Plan.over((EncoderSpec.parse("synthetic:oracle"),), probes, dataset, seeds)
     settings = Settings(device="cpu", debug=True, cache_bytes=cache_bytes)
     records = Runner(Store(root), settings, Progress(quiet=True)).run(plan).records
     assert [record.status for record in records] == ["done"] * len(records)

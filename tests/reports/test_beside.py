@@ -262,14 +262,12 @@ def test_missing_cells_are_counted_with_their_commands(put, store) -> None:
 
 
 def test_every_command_is_one_that_run_takes(store) -> None:
-    from rice_core.cli import measure
+    from rice_core.cli import run
     from rice_core.spec import ProbeRequest
 
     app = typer.Typer()
-    measure.register(app)
-    options = {
-        o for c in app.registered_commands if c.callback is measure.run for o in ("-e", "-p", "--data", "--seeds")
-    }
+    run.register(app)
+    options = {o for c in app.registered_commands if c.callback is run.run for o in ("-e", "-p", "--data", "--seeds")}
     commands = [note for note in table(store).notes if note.startswith("ricebench run")]
     assert len(commands) == 3
     for command in commands:

@@ -19,7 +19,9 @@ from rice_core.disk.files import held, write_atomically
 from rice_core.errors import UserError
 from rice_core.measure.claims import Claims
 from rice_core.measure.config import build_probes
-from rice_core.measure.run import Plan, Runner, Settings, Summary
+from rice_core.measure.plan import Plan, open_data
+from rice_core.measure.run import Runner, Settings
+from rice_core.measure.summary import Summary
 from rice_core.progress import Progress
 from rice_core.rice.config import TrainConfig
 from rice_core.rice.curate.settings import CurateSettings
@@ -28,7 +30,7 @@ from rice_core.rice.regions import MANIFEST, read_region_manifest
 from rice_core.spec import EncoderSpec, ProbeRequest
 from rice_core.store import Store
 from rice_core.train.metrics import HELD_OUT, MetricsLog
-from rice_core.world.mini import draw, open_data, training_world
+from rice_core.world.mini import draw, training_world
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,9 @@ def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
     Raises:
         UserError: a training failed, or a probe or data set is not known.
     """
-    judges = [
-        (open_data(name, workshop.store.place("worlds")), build_probes(tuple(map(ProbeRequest.parse, probes))))
-        for name, probes in study.probes.items()
-    ]
+    judges = {name: build_probes(tuple(map(ProbeRequest.parse, probes))) for name, probes in study.probes.items()}
+    judged = {name: open_data(name, workshop.store, limit=None) for name in judges}
+    pairs = tuple((probe, judged[name]) for name, probes in judges.items() for probe in probes)
     jobs = [(arm, seed) for seed in study.seeds for arm in study.arms]
     data: dict[tuple[int, CurateSettings | None], Path] = {
         (seed, settings): workshop.data(seed, study.scenes, settings)
@@ -174,12 +175,11 @@ def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
             target = workshop.store.place(*study.folder(arm, seed).parts)
             _name_encoder(target, made.get((arm.label, seed)), config, study.facts(arm, seed))
             specs.append(EncoderSpec(name=f"{arm.label} #{seed}", source="rice", model=str(target)))
-        for dataset, probes in judges:
-            plan = Plan(tuple(specs), probes, dataset, seeds=(seed,))
-            found = Runner(workshop.store, settings, workshop.progress).run(plan)
-            summary.records += found.records
-            summary.counts += found.counts
-            summary.errors += found.errors
+        plan = Plan(tuple(specs), pairs, seeds=(seed,))
+        found = Runner(workshop.store, settings, workshop.progress).run(plan)
+        summary.records += found.records
+        summary.counts += found.counts
+        summary.errors += found.errors
     return summary
 
 
