@@ -9,6 +9,7 @@ import sys
 from rice_core.errors import did_you_mean
 
 NAMES = (
+    "startup",
     "extraction",
     "cache",
     "report",

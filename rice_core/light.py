@@ -27,10 +27,10 @@ from rice_core.pooling import MEAN, Pooling
 from rice_core.probe import Read, Work
 from rice_core.record import Artifact, Metric, Outcome, Scores
 from rice_core.spec import ProbeSpec
-from rice_core.stats.estimates import Better, metric_of
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
+    from rice_core.stats.estimates import Better
 
 __all__ = ["LightProbe", "Work", "Yielded", "dense", "items", "metric", "probe"]
 
@@ -152,6 +152,9 @@ class MetricOf:
 
     def of(self, scores: Scores) -> Metric:
         """The mean of the scores, with the error and the interval that their clusters allow."""
+        # Not above: `list` reads probes without numpy.
+        from rice_core.stats.estimates import metric_of
+
         return metric_of(scores, **dataclasses.asdict(self))
 
 

@@ -48,7 +48,12 @@ def test_looking_imports_no_torch(words: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "late"), [(["--help"], {"pydantic", "numpy", "torch"}), (["status"], {"numpy", "pandas", "torch"})]
+    ("words", "late"),
+    [
+        (["--help"], {"pydantic", "numpy", "torch"}),
+        (["list"], {"numpy", "scipy", "torch"}),
+        (["status"], {"numpy", "pandas", "torch"}),
+    ],
 )
 def test_looking_waits_for_nothing_that_it_does_not_use(words: list[str], late: set[str], tmp_path: Path) -> None:
     record = Record(
