@@ -10,23 +10,45 @@ import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from typing import TYPE_CHECKING
 
 from rice_core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:  # a probe names its changes where it is listed: what makes them is imported when they are made
+    from PIL import Image
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the image before it was changed."""
 
 
+def _blur(image: Image.Image, amount: float, name: str) -> Image.Image:
+    from PIL import ImageFilter
+
+    return image.filter(ImageFilter.GaussianBlur(amount))
+
+
+def _enhanced(kind: str) -> Callable[[Image.Image, float, str], Image.Image]:
+    def change(image: Image.Image, amount: float, name: str) -> Image.Image:
+        from PIL import ImageEnhance
+
+        enhanced: Image.Image = getattr(ImageEnhance, kind)(image).enhance(amount)
+        return enhanced
+
+    return change
+
+
 def _noise(image: Image.Image, amount: float, name: str) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
     rng = np.random.default_rng(zlib.crc32(name.encode(errors="surrogateescape")))
     pixels = np.asarray(image) + amount * rng.standard_normal((image.height, image.width, 3))
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
 def _jpeg(image: Image.Image, amount: float, name: str) -> Image.Image:
+    from PIL import Image
+
     file = io.BytesIO()
     image.save(file, "JPEG", quality=round(amount))
     return Image.open(file).convert("RGB")
@@ -44,12 +66,12 @@ def _centre(share: float, image_hw: tuple[int, int]) -> Box:
 
 
 _TABLE: dict[str, tuple[Callable[[Image.Image, float, str], Image.Image], float, float, str]] = {
-    "blur": (lambda i, a, _: i.filter(ImageFilter.GaussianBlur(a)), 0.1, 100, "standard deviation in pixels"),
+    "blur": (_blur, 0.1, 100, "standard deviation in pixels"),
     "noise": (_noise, 0.1, 255, "standard deviation in grey levels of 255"),
     "jpeg": (_jpeg, 1, 95, "quality"),
-    "brightness": (lambda i, a, _: ImageEnhance.Brightness(i).enhance(a), 0, 10, "factor; 1 changes nothing"),
-    "contrast": (lambda i, a, _: ImageEnhance.Contrast(i).enhance(a), 0, 10, "factor; 1 changes nothing"),
-    "saturation": (lambda i, a, _: ImageEnhance.Color(i).enhance(a), 0, 10, "factor; 0 is grey, 1 changes nothing"),
+    "brightness": (_enhanced("Brightness"), 0, 10, "factor; 1 changes nothing"),
+    "contrast": (_enhanced("Contrast"), 0, 10, "factor; 1 changes nothing"),
+    "saturation": (_enhanced("Color"), 0, 10, "factor; 0 is grey, 1 changes nothing"),
     "crop": (_crop, 0.01, 1, "share of each side that stays, of the centre"),
 }
 
