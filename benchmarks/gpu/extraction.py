@@ -21,6 +21,7 @@ from rice_core.measure.cache import FeatureCache
 from rice_core.measure.extract import Extractor
 from rice_core.measure.provenance import feature_code
 from rice_core.model.vit import PRESETS, ViT, ViTConfig
+from rice_core.probe import Read
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 
@@ -57,7 +58,7 @@ def measure(device: torch.device, *, tiny: bool) -> Measured:
         encoder.weights_digest()  # once a run, not once an image
         began = time.perf_counter()
         for start in extractor.starts("train"):
-            extractor.shard("train", "items", start)
+            extractor.shard(Read("train", "items"), start)
         whole = images / (time.perf_counter() - began)
         extractor.close()
     return Measured(
