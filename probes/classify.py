@@ -22,7 +22,7 @@ from rice_core.stats.ratios import mean_of_ratios
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
-    from rice_core.probe import SplitName, Work
+    from rice_core.probe import Work
 
 PERCENT = (0.0, 100.0)
 BEST = 5
@@ -67,7 +67,7 @@ def pooling_of(probe: str, kind: str, layers: int) -> Pooling:
     return Pooling(kind, layers)  # type: ignore[arg-type]
 
 
-def labelled(work: Work, encoder: Encoder, split: SplitName, pooling: Pooling) -> Labelled:
+def labelled(work: Work, encoder: Encoder, split: str, pooling: Pooling) -> Labelled:
     """The items of a split that have a label, as unit vectors.
 
     Raises:

@@ -44,7 +44,7 @@ class LinearSeg(LightProbe):
 
     name: ClassVar[str] = "linear-seg"
     summary: ClassVar[str] = "linear segmentation of patch tokens (mIoU)"
-    data: ClassVar[frozenset[str]] = frozenset({"regions"})
+    data: ClassVar[frozenset[str]] = frozenset({"dense-labels"})
     instruments: ClassVar[tuple[str, ...]] = ("torch", "scipy")
 
     def __post_init__(self) -> None:
@@ -65,7 +65,10 @@ class LinearSeg(LightProbe):
         ids, cells_N3K, panels = self._judge_cells(head, encoder, work)
         judged_N = cells_N3K[:, 2].any(1)
         for image in ids[~judged_N]:
-            work.skip(str(image), "lies in crowd regions as a whole, so nothing of it can be judged")
+            work.skip(
+                str(image),
+                "is ignored as a whole (crowd regions, or what its label map leaves open), so nothing of it can be judged",
+            )
         scores, metrics = judge(tuple(ids[judged_N].tolist()), cells_N3K[judged_N], seed)
         ignored = len(ids) * self.grid**2 - int(cells_N3K[:, 2].sum())
         return Outcome(
@@ -191,10 +194,10 @@ def categories(labels: Labels | None) -> Labels:
     """The pixel labels of an image or a batch with background as 0, the first category as 1, and IGNORED.
 
     Raises:
-        NotApplicable: the data set has no regions.
+        NotApplicable: the data set has neither regions nor label maps.
     """
     if labels is None:
-        raise NotApplicable("segmentation needs boxes or masks, and this data set has none")
+        raise NotApplicable("segmentation needs boxes, masks or label maps, and this data set has none")
     return labels + 1  # of IGNORE this makes IGNORED
 
 
@@ -249,8 +252,8 @@ def _left_out(n: int, of: int, what: str, done: str) -> tuple[str, ...]:
     if not n:
         return ()
     return (
-        f"{n} of {of} {what} hold more pixels of a crowd region than of any category, so they are not {done}: a crowd is "
-        "neither object nor background. Smaller objects and crowds lie on top of larger ones.",
+        f"{n} of {of} {what} hold more pixels of a crowd region, or left open by a label map, than of any category, so they are "
+        f"not {done}: those are neither object nor background. Smaller objects and crowds lie on top of larger ones.",
     )
 
 

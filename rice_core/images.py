@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -81,6 +82,24 @@ def rgb_image(image: Image.Image) -> Image.Image:
     """
     _decode(image)
     return _upright(rgb_pixels(image), image)
+
+
+def load_values(path: Path) -> npt.NDArray[np.int64]:
+    """The whole numbers that a file of one channel holds, H x W, as they lie: of a palette its indices, not its colours.
+
+    Raises:
+        ImageError: as `load_image`, or several channels, or no whole numbers.
+    """
+    try:
+        with path.open("rb") as file:
+            image = _open(file, MAX_PIXELS)
+            _decode(image)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or type(error).__name__}") from error
+    values = np.asarray(image)
+    if values.ndim != 2 or values.dtype.kind not in "biu":
+        raise ImageError(f"holds no whole number a pixel (its mode is {image.mode})")
+    return values.astype(np.int64)
 
 
 def _open(file: BinaryIO, most_pixels: int) -> Image.Image:

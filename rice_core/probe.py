@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, overload, runtime_checkable
 
 from rice_core.changes import Change
 from rice_core.errors import NotApplicable, UserError
@@ -27,9 +27,9 @@ if TYPE_CHECKING:  # `list` reads probes without numpy, which is a third of its 
     from rice_core.budget import Budget, Passes
     from rice_core.bundle import Bundle
     from rice_core.datasets import Dataset, Sample
+    from rice_core.datasets.nouns import Kind
     from rice_core.stage import E, Ready, Stage
 
-SplitName = Literal["train", "val"]
 View = Literal["items", "dense"]
 
 
@@ -81,7 +81,7 @@ class DenseBatch:
     dense_NCHW: npt.NDArray[np.float32]
     labels_NHW: npt.NDArray[np.int64] | None
     """Category of each *input pixel* (encoder resolution), else `features.BACKGROUND` or `IGNORE`; None where the data set
-    has no regions."""
+    has neither regions nor label maps."""
     pixels_NHW3: npt.NDArray[np.uint8]
     """The images the encoder saw, before normalisation."""
     targets_NHW: npt.NDArray[np.float32] | None = None
@@ -136,11 +136,18 @@ class Work(Protocol):
     exports: Path
     """For files that other tools read (results in a benchmark's own format): no part of the record, and free to be deleted."""
 
-    def samples(self, split: str) -> tuple[Sample, ...]:
-        """The images of a split, for a probe that owns their geometry.
+    @overload
+    def samples(self, split: str) -> Sequence[Sample]: ...
+
+    @overload
+    def samples(self, split: str, kind: type[Kind]) -> Sequence[Kind]:
+        """The images of a split, for a probe that owns their geometry, or its items of another kind.
+
+        Args:
+            kind: `Sample`, `Video`, `Conversation` or `Expression`.
 
         Raises:
-            NotApplicable: there are none.
+            NotApplicable: there are none; the sentence names the splits that are there.
         """
 
     def annotations(self, split: str) -> Path | None:
@@ -269,7 +276,7 @@ class Probe(Protocol):
     needs: ClassVar[frozenset[str]]
     """Of the encoder: "dense", "cls", "levels", "grad", "multires"."""
     data: ClassVar[frozenset[str]]
-    """Of the data set: "labels" (items with a class), "regions" (boxes or masks), "suite" (several data sets)."""
+    """Of the data set: "labels" (items with a class), "regions" (boxes or masks); the others are told at `datasets.Dataset.provides`."""
 
     @property
     def spec(self) -> ProbeSpec:

@@ -255,7 +255,8 @@ class DatasetSpec(Frozen):
     """
 
     name: str = Field(min_length=1)
-    layout: Literal["coco", "class-folders", "photos"]
+    layout: str = Field(min_length=1)
+    """What its reader calls it: ours are "coco", "class-folders" and "photos", and other packages bring others."""
     fingerprint: str
 
 

@@ -7,6 +7,7 @@
     stages/<stage id>/          trainings that several cells share (rice_core.stage): stage.json and the files it names
     unfinished/<id>-.../        state of a long measurement or of a stage; gone when its record or stage.json is written
     exports/<cell id>/          files for other tools, such as results in COCO's format; never read here
+    digests/                    sha256 of the images read before, by size and times (rice_core.datasets.known_files)
     known/, worlds/             digests of checkpoints read before (rice_core.measure.known), what was drawn (rice_core.world)
     quarantine/                 what was damaged, kept for a look
 

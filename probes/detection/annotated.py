@@ -7,8 +7,8 @@ from typing import Any
 
 from probes.detection.truth import FREQUENCIES, Category, Style, Thing, TruthImage
 from rice_core.datasets.entries import Key, size_of
-from rice_core.datasets.nouns import Sample
-from rice_core.datasets.regions import BadEntry, is_crowd, read_region, rle_counts
+from rice_core.datasets.nouns import Region, Sample
+from rice_core.datasets.regions import BadEntry, rle_counts
 from rice_core.images import MAX_PIXELS
 
 
@@ -21,7 +21,7 @@ def style_of(images: list[Any], categories: tuple[Category, ...]) -> Style:
 def own_sample(key: Key, entry: dict[str, Any]) -> Sample:
     # LVIS v1 has an address in place of a file name.
     name = str(entry.get("file_name") or entry.get("coco_url") or key)
-    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=annotated_size(entry), key=key)
+    return Sample(id=name, path=Path(name.replace("\0", "")), size_hw=size_of(entry), key=key)
 
 
 def category_of(key: Key, entry: dict[str, Any]) -> Category:
@@ -34,20 +34,9 @@ def category_of(key: Key, entry: dict[str, Any]) -> Category:
     )
 
 
-def annotated_size(entry: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of an image entry; None where it says neither.
-
-    Raises:
-        BadEntry: it says something that is no size.
-    """
-    return None if entry.get("height") is None and entry.get("width") is None else size_of(entry)
-
-
-def thing_of(entry: dict[str, Any], label: int, size_hw: tuple[int, int] | None) -> Thing:
-    crowd = is_crowd(entry)
-    region = read_region(entry, label, size_hw)
+def thing_of(region: Region, crowd: bool) -> Thing:
     x, y, w, h = region.box_xywh
-    return Thing((x, y, x + w, y + h), label, region.segmentation, crowd)
+    return Thing((x, y, x + w, y + h), region.label, region.segmentation, crowd)
 
 
 def area_of(entry: dict[str, Any], thing: Thing, size_hw: tuple[int, int] | None) -> float:
@@ -70,6 +59,11 @@ def _mask_area(segmentation: Any, size_hw: tuple[int, int] | None) -> float | No
     if size_hw is None:
         return None
     return float(mask.area(mask.merge(mask.frPyObjects(segmentation, *size_hw))))
+
+
+def raw_category(category: Category) -> dict[str, Any]:
+    frequency = {"frequency": category.frequency} if category.frequency else {}
+    return {"id": category.id, "name": category.name} | frequency
 
 
 def raw_image(image: TruthImage, style: Style) -> dict[str, Any]:

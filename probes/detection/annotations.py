@@ -7,16 +7,16 @@ numbers come out on the official files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from probes.detection.annotated import annotated_size, area_of, category_of, own_sample, raw_image, style_of, thing_of
+from probes.detection.annotated import area_of, category_of, own_sample, raw_category, raw_image, style_of, thing_of
 from probes.detection.truth import Category, GroundTruth, Style, Thing, TruthImage
-from rice_core.datasets.entries import Key, as_key, in_order, parse_coco
-from rice_core.datasets.nouns import Sample
-from rice_core.datasets.regions import CROWDS_ALONE, BadEntry
+from rice_core.datasets.entries import CocoFile, Key, as_key, in_order, parse_coco, size_of
+from rice_core.datasets.nouns import Region, Sample
+from rice_core.datasets.regions import CROWDS_ALONE
 from rice_core.digest import bytes_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.record import Skipped
@@ -33,7 +33,7 @@ def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str
         UserError: the file cannot be read or is not in COCO format, or no image asked for has an object.
     """
     body, sha256 = _load(path, name)
-    truth = _File(body, name).truth(None if samples is None else list(samples))
+    truth = _Truth(body, name).truth(None if samples is None else list(samples))
     return replace(truth, sha256=sha256)
 
 
@@ -58,32 +58,36 @@ def _load(path: Path, name: str) -> tuple[dict[str, Any], str]:
     return parse_coco(data, name), bytes_digest(data)
 
 
-class _File:
-    """One annotation file while it is read."""
+class _Truth:
+    """What is true, while a file is read."""
 
     def __init__(self, body: dict[str, Any], name: str) -> None:
         self.body, self.name = body, name
         self.skipped: list[Skipped] = []
+        self.file = CocoFile(body, name, self.skipped)
         self.notes: list[str] = []
-        # Images that cannot be used: their annotations need no second mention.
-        self.left_out: set[Key] = set()
+        self.entries: dict[Key, dict[str, Any]] = {}
+        """Of the images that can be used."""
+        self.things: dict[Key, list[Thing]] = {}
+        self.raw: list[dict[str, Any]] = []
+        """The same as evaluators read them."""
 
     def truth(self, samples: list[Sample] | None) -> GroundTruth:
-        entries = self._images()
+        entries = self.entries = self.file.images(_sized)
         asked = self._asked(entries, samples)
-        categories, raw_categories = self._categories()
+        categories = self._categories()
         labels = {category.id: label for label, category in enumerate(categories)}
-        things, raw_things = self._things(labels, entries, asked)
-        if not any(not thing.crowd for of_image in things.values() for thing in of_image):
-            raise UserError(self._no_object(len(asked), len(raw_things)))
+        self.file.regions(entries, labels, size_of, self._add, asked=asked.__contains__)
+        if not any(not thing.crowd for of_image in self.things.values() for thing in of_image):
+            raise UserError(self._no_object(len(asked), len(self.raw)))
         style = style_of(self.body["images"], categories)
-        self._note_crowds(raw_things, style)
+        self._note_crowds(style)
         images = tuple(
             TruthImage(
                 key=key,
                 sample=sample,
-                size_hw=annotated_size(entries[key]),
-                things=tuple(things.get(key, ())),
+                size_hw=size_of(entries[key]),
+                things=tuple(self.things.get(key, ())),
                 negative=self._known(entries[key], "neg_category_ids", labels, style),
                 not_exhaustive=self._known(entries[key], "not_exhaustive_category_ids", labels, style),
             )
@@ -96,10 +100,10 @@ class _File:
             images=images,
             body={
                 "images": [raw_image(image, style) for image in images],
-                "annotations": raw_things,
-                "categories": raw_categories,
+                "annotations": self.raw,
+                "categories": [raw_category(category) for category in categories],
             },
-            has_masks=self._has_masks(raw_things, images),
+            has_masks=self._has_masks(images),
             skipped=tuple(self.skipped),
             notes=tuple(self.notes),
         )
@@ -110,24 +114,6 @@ class _File:
             return f"{none}, only {crowds} {'crowd' if crowds == 1 else 'crowds'} (iscrowd 1); {CROWDS_ALONE}."
         first = f" The first reason: {self.skipped[0].item} {self.skipped[0].reason}." if self.skipped else ""
         return f"{none}; give a split with annotations, or raise the limit.{first}"
-
-    def _images(self) -> dict[Key, dict[str, Any]]:
-        """Sound entries by key."""
-        images: dict[Key, dict[str, Any]] = {}
-        for item, entry in self._entries("images", "image"):
-            key = as_key(entry.get("id"))
-            try:
-                if key is None:
-                    raise BadEntry("has no usable id")
-                if key in images:
-                    raise BadEntry("has the id of an earlier image")
-                annotated_size(entry)
-                images[key] = entry
-            except BadEntry as reason:
-                if key is not None:
-                    self.left_out.add(key)
-                self._skip(item, reason)
-        return images
 
     def _asked(self, entries: dict[Key, dict[str, Any]], samples: list[Sample] | None) -> dict[Key, Sample]:
         if samples is None:
@@ -140,25 +126,15 @@ class _File:
                 self.skipped.append(Skipped(item=sample.id, reason=f"has no usable entry in {self.name}"))
         return asked
 
-    def _categories(self) -> tuple[tuple[Category, ...], list[dict[str, Any]]]:
-        found: dict[Key, dict[str, Any]] = {}
-        for item, entry in self._entries("categories", "category"):
-            key, name = as_key(entry.get("id")), entry.get("name")
-            if key is None or not isinstance(name, str) or not name.strip():
-                self._skip(item, "has no usable id or name")
-            elif key in found:
-                self._skip(item, "has the id of an earlier category")
-            else:
-                found[key] = entry
+    def _categories(self) -> tuple[Category, ...]:
+        found = self.file.categories()
         if self._placeholder(found):
             placeholder = found.pop(0)
             self.notes.append(
                 f"Category 0 of {self.name}, {placeholder['name']!r:.60}, is Roboflow's placeholder above the others; no "
                 "annotation uses it, and it is left out."
             )
-        categories = tuple(category_of(key, found[key]) for key in sorted(found, key=in_order))
-        raw = [{"id": c.id, "name": c.name} | ({"frequency": c.frequency} if c.frequency else {}) for c in categories]
-        return categories, raw
+        return tuple(category_of(key, entry) for key, entry in found.items())
 
     def _placeholder(self, found: dict[Key, dict[str, Any]]) -> bool:
         """Roboflow exports begin with the project's name as category 0, under "none" and above the real ones."""
@@ -171,56 +147,33 @@ class _File:
             and not any(isinstance(a, dict) and as_key(a.get("category_id")) == 0 for a in self.body["annotations"])
         )
 
-    def _things(
-        self, labels: dict[Key, int], entries: dict[Key, dict[str, Any]], asked: dict[Key, Sample]
-    ) -> tuple[dict[Key, list[Thing]], list[dict[str, Any]]]:
-        """Objects of the images asked for, and the same as evaluators read them; annotations of other images are passed over."""
-        things: dict[Key, list[Thing]] = {}
-        raw: list[dict[str, Any]] = []
-        seen: set[Key] = set()
-        for item, entry in self._entries("annotations", "annotation"):
-            key, image, category = (as_key(entry.get(field)) for field in ("id", "image_id", "category_id"))
-            try:
-                if key is not None and key in seen:
-                    raise BadEntry("has the id of an earlier annotation")
-                if key is not None:
-                    seen.add(key)
-                if image is None or image not in entries:
-                    if image is None or image not in self.left_out:
-                        raise BadEntry(f"belongs to no image of the file (image_id {entry.get('image_id')!r:.40})")
-                    continue
-                if image not in asked:
-                    continue
-                if category is None or category not in labels:
-                    raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
-                size_hw = annotated_size(entries[image])
-                thing = thing_of(entry, labels[category], size_hw)
-                kept = {
-                    "id": len(raw) + 1,  # 0 means "unmatched" to evaluators, and some files start there
-                    "image_id": image,
-                    "category_id": category,
-                    "bbox": entry["bbox"],
-                    "area": area_of(entry, thing, size_hw),
-                    "iscrowd": int(thing.crowd),
-                }
-                raw.append(kept if thing.segmentation is None else kept | {"segmentation": thing.segmentation})
-                things.setdefault(image, []).append(thing)
-            except BadEntry as reason:
-                self._skip(item, reason)
-        return things, raw
+    def _add(self, _: str, entry: dict[str, Any], image: Key, region: Region, crowd: bool) -> None:
+        thing = thing_of(region, crowd)
+        kept = {
+            "id": len(self.raw) + 1,  # 0 means "unmatched" to evaluators, and some files start there
+            "image_id": image,
+            "category_id": as_key(entry["category_id"]),
+            "bbox": entry["bbox"],
+            "area": area_of(entry, thing, size_of(self.entries[image])),
+            "iscrowd": int(crowd),
+        }
+        self.raw.append(kept if thing.segmentation is None else kept | {"segmentation": thing.segmentation})
+        self.things.setdefault(image, []).append(thing)
 
-    def _note_crowds(self, raw: Sequence[Mapping[str, Any]], style: Style) -> None:
-        crowds = sum(entry["iscrowd"] for entry in raw)
+    def _note_crowds(self, style: Style) -> None:
+        crowds = sum(entry["iscrowd"] for entry in self.raw)
         if crowds and style == "coco":  # the lvis package knows no crowds, and judges them as objects
             self.notes.append(
-                f"{crowds} of {len(raw)} regions of {self.name} are crowds (iscrowd 1), no objects: detections that lie in one are "
+                f"{crowds} of {len(self.raw)} regions of {self.name} are crowds (iscrowd 1), no objects: detections that lie in one are "
                 "neither right nor wrong."
             )
 
-    def _has_masks(self, raw: Sequence[Mapping[str, Any]], images: Sequence[TruthImage]) -> bool:
-        without = sum("segmentation" not in entry for entry in raw)
-        if 0 < without < len(raw):
-            self.notes.append(f"{without} of {len(raw)} objects of {self.name} have no mask, so masks are not judged.")
+    def _has_masks(self, images: Sequence[TruthImage]) -> bool:
+        without = sum("segmentation" not in entry for entry in self.raw)
+        if 0 < without < len(self.raw):
+            self.notes.append(
+                f"{without} of {len(self.raw)} objects of {self.name} have no mask, so masks are not judged."
+            )
         unsized = sum(image.size_hw is None for image in images)
         if unsized and without == 0:
             self.notes.append(
@@ -235,16 +188,11 @@ class _File:
         keys = [as_key(key) for key in value] if isinstance(value, list) else [None]
         known = tuple(key for key in keys if key is not None and key in labels)
         if len(known) < len(keys):
-            self._skip(f"image {entry.get('id')!s:.60}", f"has {field} that are no categories of the file")
+            self.file.skip(f"image {entry.get('id')!s:.60}", f"has {field} that are no categories of the file")
         return known
 
-    def _entries(self, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(how to call it, entry); what is no object is listed."""
-        for place, entry in enumerate(self.body[key]):
-            if isinstance(entry, dict):
-                yield f"{noun} {entry.get('id', f'at place {place}')!s:.60}", entry
-            else:
-                self._skip(f"{noun} at place {place}", "is no JSON object")
 
-    def _skip(self, item: str, reason: object) -> None:
-        self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason)))
+def _sized(_: Key, entry: dict[str, Any]) -> dict[str, Any]:
+    """An image entry whose size, where it states one, is one."""
+    size_of(entry)
+    return entry

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from probes.detection.truth import GroundTruth
     from rice_core.datasets import Dataset
     from rice_core.features import Encoder
-    from rice_core.probe import Read, SplitName, Work
+    from rice_core.probe import Read, Work
     from rice_core.stage import Stage
 
 
@@ -138,7 +138,7 @@ class CocoFormatDetection:
         learnt = found_in(encoder, train, val, stage, work.stage(stage), self.settings(), seed=seed, work=work)
         return outcome_of(work, encoder, val, learnt, self.settings(), name=self.name, seed=seed)
 
-    def _truth(self, work: Work, split: SplitName) -> GroundTruth:
+    def _truth(self, work: Work, split: str) -> GroundTruth:
         from probes.detection.annotations import read_ground_truth
 
         path = _annotations(work.annotations(split))

@@ -47,7 +47,7 @@ DataOption = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="Folder for every probe that can use it, or PROBE=FOLDER; may be given again. A folder is COCO format, Roboflow exports, folder per class, or photos; FOLDER@coco, @lvis, @class-folders or @photos where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
+        help="Folder for every probe that can use it, or PROBE=FOLDER; may be given again. A folder is COCO format, Roboflow exports, folder per class, ADE20K, PASCAL VOC or Cityscapes with label maps, or photos; FOLDER@LAYOUT (coco, lvis, class-folders, ade20k, voc, cityscapes, photos) where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]

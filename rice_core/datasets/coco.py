@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rice_core.datasets.coco_files import annotation_files, image_folder
-from rice_core.datasets.entries import as_key, in_order, parse_coco, size_of
+from rice_core.datasets.entries import CocoFile, Key, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
-from rice_core.datasets.regions import BadEntry, is_crowd, read_region
+from rice_core.datasets.regions import BadEntry
 from rice_core.datasets.splits import Judge, by_id, divide, judged, role
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
@@ -56,9 +56,9 @@ def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: J
         relative = path.relative_to(folder).as_posix()
         data, sources[part] = path.read_bytes(), path
         digests[relative] = bytes_digest(data)
-        reader = _File(parse_coco(data, relative), relative, classes, skipped)
+        file = CocoFile(parse_coco(data, relative), relative, skipped)
         places = Places(folder, split, only=image_folder(path))
-        splits[part] = by_id(reader.samples(places))
+        splits[part] = by_id(_Images(file, places, classes).samples())
     if not any(splits.values()):
         first = f" The first reason: {skipped[0].item}: {skipped[0].reason}." if skipped else ""
         raise UserError(
@@ -98,98 +98,42 @@ def _by_role(
     return kept if len(kept) == 2 else {"all": next(iter(kept.values()))}
 
 
-class _File:
-    """One annotation file while it is read. `classes` (name -> index) grows over the files of a folder."""
+class _Images:
+    """The images of one file, with their regions. `classes` (name -> index) grows over the files of a folder."""
 
-    def __init__(self, body: dict[str, Any], name: str, classes: dict[str, int], skipped: list[Skipped]) -> None:
-        self.body, self.name, self.classes, self.skipped = body, name, classes, skipped
+    def __init__(self, file: CocoFile, places: Places, classes: dict[str, int]) -> None:
+        self.file, self.places, self.classes = file, places, classes
+        self._ids: set[str] = set()
+        self._regions: dict[tuple[Key, bool], list[Region]] = {}
+        """By image and whether they are crowds."""
+        self._crowds: list[str] = []
 
-    def samples(self, places: Places) -> list[Sample]:
-        categories = self._categories()
-        images: dict[Any, Sample] = {}
-        seen: set[str] = set()
-        # Annotations of an image that was itself left out need no second mention.
-        left_out: set[Any] = set()
-        for item, entry in self._entries("images", "image"):
-            key = as_key(entry.get("id"))
-            try:
-                if key is None:
-                    raise BadEntry("has no usable id")
-                if key in images:
-                    raise BadEntry("has the id of an earlier image")
-                sample = _image(entry, places)
-                if sample.id in seen:
-                    raise BadEntry(f"names {sample.id}, as an earlier image does")
-                seen.add(sample.id)
-                images[key] = sample
-            except BadEntry as reason:
-                left_out.add(key)
-                self._skip(item, reason)
-        regions = self._regions(categories, images, left_out)
+    def samples(self) -> list[Sample]:
+        names = {key: entry["name"].strip() for key, entry in self.file.categories().items()}
+        labels = {key: self.classes.setdefault(name, len(self.classes)) for key, name in names.items()}
+        images = self.file.images(self._sample)
+        self.file.regions(images, labels, lambda sample: sample.size_hw, self._add)
+        if self._crowds:
+            n = len(self._crowds)
+            noun = "crowd region" if n == 1 else "crowd regions"
+            self.file.skip(f"{n} {noun} (iscrowd 1; {self._crowds[0]} the first)", CROWDS, n)
         return [
-            replace(
-                s, regions=tuple(regions.get((key, False), ())), crowds=tuple(regions.get((key, True), ())), key=key
-            )
-            for key, s in images.items()
+            replace(sample, regions=self._of(key, False), crowds=self._of(key, True)) for key, sample in images.items()
         ]
 
-    def _categories(self) -> dict[Any, int]:
-        labels: dict[Any, int] = {}
-        entries = list(self._entries("categories", "category"))
-        for item, entry in sorted(entries, key=lambda pair: in_order(pair[1].get("id"))):
-            key, name = as_key(entry.get("id")), entry.get("name")
-            if key is None or not isinstance(name, str) or not name.strip():
-                self._skip(item, "has no usable id or name")
-            elif key in labels:
-                self._skip(item, "has the id of an earlier category")
-            else:
-                labels[key] = self.classes.setdefault(name.strip(), len(self.classes))
-        return labels
+    def _of(self, key: Key, crowd: bool) -> tuple[Region, ...]:
+        return tuple(self._regions.get((key, crowd), ()))
 
-    def _regions(
-        self, categories: dict[Any, int], images: dict[Any, Sample], left_out: set[Any]
-    ) -> dict[tuple[Any, bool], list[Region]]:
-        """By image and whether they are crowds."""
-        regions: dict[tuple[Any, bool], list[Region]] = {}
-        crowds: list[str] = []
-        seen: set[Any] = set()
-        for item, entry in self._entries("annotations", "annotation"):
-            key, image = as_key(entry.get("id")), as_key(entry.get("image_id"))
-            try:
-                if key is not None and key in seen:
-                    raise BadEntry("has the id of an earlier annotation")
-                seen.add(key)
-                if image not in images:
-                    if image is None or image not in left_out:
-                        raise BadEntry(f"belongs to no image of the file (image_id {entry.get('image_id')!r:.40})")
-                    continue
-                if (category := as_key(entry.get("category_id"))) not in categories:
-                    raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
-                crowd = is_crowd(entry)
-                region = read_region(entry, categories[category], images[image].size_hw)
-                regions.setdefault((image, crowd), []).append(region)
-                if crowd:
-                    crowds.append(item)
-            except BadEntry as reason:
-                self._skip(item, reason)
-        if crowds:
-            noun = "crowd region" if len(crowds) == 1 else "crowd regions"
-            self._skip(f"{len(crowds)} {noun} (iscrowd 1; {crowds[0]} the first)", CROWDS, len(crowds))
-        return regions
+    def _sample(self, key: Key, entry: dict[str, Any]) -> Sample:
+        size = size_of(entry)
+        path = self.places.find(entry)
+        sample = Sample(id=path.relative_to(self.places.folder).as_posix(), path=path, size_hw=size, key=key)
+        if sample.id in self._ids:
+            raise BadEntry(f"names {sample.id}, as an earlier image does")
+        self._ids.add(sample.id)
+        return sample
 
-    def _entries(self, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(how to call it, entry); what is no object is listed."""
-        for place, entry in enumerate(self.body[key]):
-            if isinstance(entry, dict):
-                yield f"{noun} {entry.get('id', f'at place {place}')!s:.60}", entry
-            else:
-                self._skip(f"{noun} at place {place}", "is no JSON object")
-
-    def _skip(self, item: str, reason: object, times: int = 1) -> None:
-        self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason), times=times))
-
-
-def _image(entry: dict[str, Any], places: Places) -> Sample:
-    size = None if entry.get("height") is None and entry.get("width") is None else size_of(entry)
-    path = places.find(entry)
-    return Sample(id=path.relative_to(places.folder).as_posix(), path=path, size_hw=size)
+    def _add(self, item: str, entry: dict[str, Any], image: Key, region: Region, crowd: bool) -> None:
+        self._regions.setdefault((image, crowd), []).append(region)
+        if crowd:
+            self._crowds.append(item)

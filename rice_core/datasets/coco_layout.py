@@ -37,13 +37,12 @@ class CocoFormat:
 
 @dataclass(frozen=True)
 class LvisFormat:
-    """LVIS's files, also where COCO's are there."""
+    """LVIS's files, also where COCO's are there. They annotate COCO's images: this is read where it is asked for, FOLDER@lvis."""
 
     layout: str = "lvis"
 
     def recognises(self, folder: Path) -> Sighting | None:
-        files = annotation_files(folder, lvis=True)
-        return Sighting("sure", ", ".join(_names(folder, files))) if files else None
+        return None
 
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
         files = annotation_files(folder, lvis=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rice_core.datasets.nouns import Dataset
+from rice_core.datasets.nouns import NOUNS, Dataset
 from rice_core.left_out import left_out
 
 _NAMES = 5
@@ -13,8 +13,9 @@ _NAMES = 5
 def describe(dataset: Dataset) -> Iterator[str]:
     """Layout, images a split, the number and the first names of the classes, what is to be known, and what was left out."""
     spec = dataset.spec
-    sizes = ", ".join(f"{len(samples)} {split}" for split, samples in dataset.splits.items())
-    yield f"data set {spec.name} ({spec.layout}): {sizes} images, {len(dataset.classes)} classes"
+    sizes = ", ".join(f"{len(items)} {split}" for split, items in dataset.splits.items())
+    noun = next((NOUNS[type(items[0])] for items in dataset.splits.values() if items), "images")
+    yield f"data set {spec.name} ({spec.layout}): {sizes} {noun}, {len(dataset.classes)} classes"
     if dataset.saw:
         yield f"  read as {spec.layout}: {dataset.saw}"
     if dataset.classes:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rice_core.datasets.nouns import Dataset, Region, Sample
+from rice_core.datasets.known_files import KnownFiles
+from rice_core.datasets.nouns import Conversation, Dataset, Expression, Item, Region, Sample, Video
 from rice_core.digest import canonical_json, file_digest, json_digest
 
 UNREADABLE = "unreadable"
 
 
 def fingerprint(
-    layout: str, classes: tuple[str, ...], splits: Mapping[str, tuple[Sample, ...]], annotations: Mapping[str, str]
+    layout: str, classes: tuple[str, ...], splits: Mapping[str, Sequence[Item]], annotations: Mapping[str, str]
 ) -> str:
     """20 hex digits over names, splits and annotations.
 
@@ -23,45 +25,77 @@ def fingerprint(
     image sizes with them; elsewhere an image's size in bytes stands for it. So the miniature world, whose PNG bytes
     depend on the zlib at hand, is one data set everywhere.
     """
-    names: dict[str, list[list[Any]]] = {
-        split: [[s.id, s.label, None if annotations else s.path.stat().st_size] for s in samples]
-        for split, samples in splits.items()
-    }
+    names = {split: [_listed(item, sized=not annotations) for item in items] for split, items in splits.items()}
     return json_digest([layout, classes, names, dict(annotations)])[:20]
 
 
-def file_digests(dataset: Dataset, *, threads: int = 8) -> dict[str, str]:
-    """sha256 of the bytes of every image by sample id; `unreadable` where the file cannot be opened."""
-    samples = [sample for split in dataset.splits.values() for sample in split]
+def _listed(item: Item, *, sized: bool) -> list[Any]:
+    if not isinstance(item, Sample):
+        return [item.id]
+    return [item.id, item.label, *([path.stat().st_size for path in item.files] if sized else [None])]
+
+
+def file_digests(dataset: Dataset, *, known: KnownFiles | None = None, threads: int = 8) -> dict[str, str]:
+    """sha256 of the bytes of every item by its id, `unreadable` where a file cannot be opened; of several files, over theirs.
+
+    Args:
+        known: what was read before; None reads every file.
+    """
+    items = [item for split in dataset.splits.values() for item in split]
+    read = partial(item_digest, read=file_digest if known is None else known.digest)
     with ThreadPoolExecutor(threads) as pool:  # hashlib lets go of the interpreter lock
-        return dict(zip((s.id for s in samples), pool.map(_digest, (s.path for s in samples)), strict=True))
+        return dict(zip((item.id for item in items), pool.map(read, items), strict=True))
 
 
 def data_digest(dataset: Dataset, files: Mapping[str, str] | None = None) -> str:
-    """sha256 over the bytes of the images, their labels, regions and crowds, split by split.
+    """sha256 over the bytes of the items and all that is known of them, split by split.
 
     Args:
         files: `file_digests(dataset)`, where it is at hand already.
     """
     files = file_digests(dataset) if files is None else files
     digest = hashlib.sha256(canonical_json(dataset.classes).encode())
-    for split, samples in sorted(dataset.splits.items()):
-        for sample in samples:
-            line = [split, sample.id, files[sample.id], sample.label, sample.size_hw, _plain(sample.regions)]
-            if sample.crowds:  # without any, the digest of a data set is what it always was
-                line.append(_plain(sample.crowds))
-            if sample.target:
-                line.append(_digest(sample.target))
-            digest.update(canonical_json(line).encode())
+    for split, items in sorted(dataset.splits.items()):
+        for item in items:
+            digest.update(canonical_json([split, item.id, files[item.id], *_told(item)]).encode())
     return digest.hexdigest()
+
+
+def _told(item: Item) -> list[Any]:
+    """What is known of an item beside its files' bytes."""
+    match item:
+        case Sample():
+            told: list[Any] = [item.label, item.size_hw, _plain(item.regions)]
+            if item.crowds or item.label_map:  # without any, the digest of a data set is what it always was
+                told.append(_plain(item.crowds))
+            if item.label_map:
+                told.append(sorted(item.label_map.meaning.items()))
+            if item.target:  # no part of what features depend on, so not among the item's files
+                told.append(_digest(item.target, file_digest))
+            return told
+        case Video():
+            names = [frame.name for frame in item.frames]
+            return [names, item.boxes, dict(item.flags), dict(item.attributes)]
+        case Conversation():
+            turns = [[turn.speaker, turn.text] for turn in item.turns]
+            return [turns, item.answers, item.cluster, dict(item.attributes)]
+        case Expression():
+            mask = _plain((item.mask,)) if isinstance(item.mask, Region) else None
+            return [item.text, mask, item.cluster, item.size_hw]
 
 
 def _plain(regions: tuple[Region, ...]) -> list[list[Any]]:
     return [[region.box_xywh, region.label, region.segmentation] for region in regions]
 
 
-def _digest(path: Path) -> str:
+def item_digest(item: Item, read: Callable[[Path], str] = file_digest) -> str:
+    """sha256 of the bytes of an item's file, `unreadable` where it cannot be opened; of several, over theirs."""
+    digests = [_digest(path, read) for path in item.files]
+    return digests[0] if len(digests) == 1 else json_digest(digests)
+
+
+def _digest(path: Path, read: Callable[[Path], str]) -> str:
     try:
-        return file_digest(path)
+        return read(path)
     except OSError:
         return UNREADABLE

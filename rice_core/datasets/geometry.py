@@ -9,20 +9,28 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from rice_core.datasets.nouns import Region, Sample
+from rice_core.datasets.nouns import LabelMap, Region, Sample
 from rice_core.datasets.regions import rle_counts
 from rice_core.features import BACKGROUND, IGNORE
+from rice_core.images import ImageError, load_values
 
 
 def label_map(sample: Sample, size_hw: tuple[int, int], image_hw: tuple[int, int]) -> npt.NDArray[np.int64]:
     """The category of each pixel after squashing the image to `size_hw`, else BACKGROUND, or IGNORE in a crowd region.
 
-    Smaller regions lie on top, of equal ones the objects. A pixel takes what lies under its centre. Masks are drawn at the
+    Where the sample has a label map, that says it. Else smaller regions lie on top, of equal ones the objects. A pixel takes what lies under its centre. Masks are drawn at the
     image's size first, so they are COCO's own.
 
     Args:
         image_hw: the decoded image's height and width, which the regions' coordinates belong to.
+
+    Raises:
+        ImageError: the label map cannot be used; see `read_label_map`.
     """
+    if sample.label_map is not None:
+        labels_HW = read_label_map(sample.label_map, image_hw)
+        rows, columns = (_nearest(n, size) for n, size in zip(size_hw, image_hw, strict=True))
+        return labels_HW[np.ix_(rows, columns)]
     labels_hw = np.full(size_hw, BACKGROUND, dtype=np.int64)
     painted: list[tuple[float, npt.NDArray[np.bool_], int]] = []
     crowds = ((crowd, IGNORE) for crowd in sample.crowds)
@@ -37,6 +45,28 @@ def label_map(sample: Sample, size_hw: tuple[int, int], image_hw: tuple[int, int
     for _, mask_hw, label in sorted(painted, key=lambda paint: -paint[0]):
         labels_hw[mask_hw] = label
     return labels_hw
+
+
+def read_label_map(label_map: LabelMap, image_hw: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """The category of each pixel of the image, H x W, else BACKGROUND or IGNORE.
+
+    Raises:
+        ImageError: the file cannot be read, is not of the image's size, or holds a value without meaning; the reason.
+    """
+    name = label_map.path.name
+    try:
+        values_HW = load_values(label_map.path)
+    except ImageError as error:
+        raise ImageError(f"has a label map ({name}) that {error}") from error
+    if values_HW.shape != image_hw:
+        (height, width), (high, wide) = values_HW.shape, image_hw
+        raise ImageError(f"has a label map ({name}) of {width}x{height} pixels, and is {wide}x{high}")
+    met, place_HW = np.unique(values_HW, return_inverse=True)
+    if unknown := [value for value in met.tolist() if value not in label_map.meaning]:
+        raise ImageError(f"has a label map ({name}) with the value {unknown[0]}, which is no class of its layout")
+    return np.array([label_map.meaning[value] for value in met.tolist()], dtype=np.int64)[
+        place_HW.reshape(values_HW.shape)
+    ]
 
 
 def coverage(region: Region, grid_hw: tuple[int, int], image_hw: tuple[int, int]) -> npt.NDArray[np.float32]:

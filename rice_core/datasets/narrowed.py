@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from rice_core.datasets.digests import fingerprint
-from rice_core.datasets.nouns import Dataset
+from rice_core.datasets.nouns import Dataset, Item
 from rice_core.digest import file_digest
 
 
@@ -18,9 +19,12 @@ def only(dataset: Dataset, *splits: str, labelled: bool = True) -> Dataset:
         labelled: False leaves out classes and regions as our readers have them, for a training that reads the annotation file
             itself: the file counts by its bytes, and a class that only another split has makes no difference.
     """
-    kept = {split: dataset.splits[split] for split in splits if split in dataset.splits}
+    kept: dict[str, Sequence[Item]] = {split: dataset.splits[split] for split in splits if split in dataset.splits}
     if not labelled:
-        bare = {split: tuple(replace(s, label=None, regions=(), crowds=()) for s in kept[split]) for split in kept}
+        bare: dict[str, Sequence[Item]] = {
+            split: tuple(replace(s, label=None, regions=(), crowds=()) for s in dataset.samples(split))
+            for split in kept
+        }
         dataset, kept = replace(dataset, classes=(), provides=frozenset()), bare
     files = {split: path for split, path in dataset.annotations.items() if split in kept}
     mark = fingerprint(dataset.spec.layout, dataset.classes, kept, {s: _digest(path) for s, path in files.items()})

@@ -1,21 +1,28 @@
-"""Region, Sample, Dataset: what a data set on disk is read into."""
+"""Dataset and what it is made of: images with their regions, videos, conversations, referring expressions.
+
+An item has an `id` (relative, without any machine's prefix), a `cluster` (what it shares with others: errors are clustered
+by it) and `files` (whose bytes are part of the data's digest).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, cast
 
 from rice_core.record import Skipped
 from rice_core.spec import DatasetSpec
+
+Xywh = tuple[float, float, float, float]
+"""Left, top, width, height in pixels of the upright image (after EXIF rotation)."""
 
 
 @dataclass(frozen=True)
 class Region:
     """One annotated object. Coordinates are pixels of the upright image (after EXIF rotation)."""
 
-    box_xywh: tuple[float, float, float, float]
+    box_xywh: Xywh
     label: int
     """Index into the data set's classes."""
     segmentation: Any = None
@@ -23,8 +30,17 @@ class Region:
 
 
 @dataclass(frozen=True)
+class LabelMap:
+    """A file that says of each pixel of an image what it shows."""
+
+    path: Path
+    meaning: Mapping[int, int]
+    """Value in the file -> index into the data set's classes, or `features.BACKGROUND` or `IGNORE`. No other value may occur."""
+
+
+@dataclass(frozen=True)
 class Sample:
-    """One image and what is known about it. `id` is the relative path without any machine's prefix."""
+    """One image and what is known about it."""
 
     id: str
     path: Path
@@ -38,17 +54,115 @@ class Sample:
     """A .npy file of H x W numbers, one a pixel of the image (depth, say); not finite where nothing is known."""
     key: int | str | None = None
     """The image's id in its annotation file; None where there is none."""
+    label_map: LabelMap | None = None
+
+    @property
+    def cluster(self) -> str:
+        return self.id
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,) if self.label_map is None else (self.path, self.label_map.path)
+
+
+FRAMES_READ = 16
+"""Frames of a video whose bytes are part of the data's digest."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames, and where one object is in them."""
+
+    id: str
+    frames: Sequence[Path]
+    """`listed.Frames` lists them when they are first asked for: data sets have millions."""
+    boxes: tuple[Xywh | None, ...]
+    """Of the first frames, as many as there is truth for (of test sets often the first alone); None where it is absent."""
+    flags: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Further numbers a frame, such as `absence`, `cover`, `full_occlusion`, `out_of_view`."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Of the whole video, such as the object's class or a sentence that names it."""
+
+    @property
+    def cluster(self) -> str:
+        return self.id
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """At most FRAMES_READ frames, spread evenly, the first and the last among them."""
+        last, n = len(self.frames) - 1, min(FRAMES_READ, len(self.frames))
+        return tuple(self.frames[round(k * last / max(1, n - 1))] for k in range(n))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one of the two says."""
+
+    speaker: Literal["system", "user", "assistant"]
+    text: str
+    """`<image>` stands where an image is shown, the first one first."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns about images: what a language model is trained on, or a question that it is asked."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    images: tuple[Path, ...] = ()
+    answers: tuple[str, ...] = ()
+    """All that count as right after the last turn; empty where the turns hold the answer."""
+    cluster: str = ""
+    """What its images are called (a document, say): many questions are asked about one."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.images
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Words that name one object of an image, and its mask."""
+
+    id: str
+    image: Path
+    text: str
+    mask: Region | Path
+    """Polygons or run lengths, or a file of the image's size whose pixels are not 0 in the object."""
+    cluster: str = ""
+    """What its image is called: most have several expressions."""
+    size_hw: tuple[int, int] | None = None
+    """As annotated."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.image, self.mask) if isinstance(self.mask, Path) else (self.image,)
+
+
+Item = Sample | Video | Conversation | Expression
+Kind = TypeVar("Kind", bound=Item)
+NOUNS: Mapping[type, str] = {
+    Sample: "images",
+    Video: "videos",
+    Conversation: "conversations",
+    Expression: "expressions",
+}
+"""Of many."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples by split ("train", "val"), in a fixed order that depends on the ids alone."""
+    """Items by split, in a fixed order that depends on the ids alone. All of a split are of one kind."""
 
     spec: DatasetSpec
     classes: tuple[str, ...]
-    splits: Mapping[str, tuple[Sample, ...]]
+    splits: Mapping[str, Sequence[Item]]
+    """By names that the reader chooses: "train" and "val" are what most probes read; "testA" or "train_full" are as good."""
     provides: frozenset[str]
-    """Of "labels" (items with a class), "regions" (boxes or masks) "suite" (several data sets) and "targets" (a number for each pixel)."""
+    """Of "labels" (items with a class), "regions" (boxes or masks), "dense-labels" (a class for each pixel, from regions
+    or a label map), "targets" (a number for each pixel), "suite" (several data sets), "videos", "conversations" and
+    "expressions"."""
     skipped: tuple[Skipped, ...] = ()
     """What the reader left out, with reasons."""
     annotations: Mapping[str, Path] = field(default_factory=dict)
@@ -61,3 +175,8 @@ class Dataset:
     """What of the folder says that this is its layout, and where `val` comes from: for people."""
     notes: tuple[str, ...] = ()
     """What has to be known to read a number over it: sentences that go into its records."""
+
+    def samples(self, split: str) -> Sequence[Sample]:
+        """The images of a split; none where there is no such split, or it holds something else."""
+        items = self.splits.get(split, ())
+        return cast(Sequence[Sample], items) if items and isinstance(items[0], Sample) else ()

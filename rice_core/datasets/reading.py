@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from rice_core.datasets.class_folders import ClassFolders
-from rice_core.datasets.coco_layout import CocoFormat, LvisFormat
-from rice_core.datasets.layout import Reader
-from rice_core.datasets.nouns import Dataset
-from rice_core.datasets.photos import Photos
+from rice_core.datasets.layout import Reader, Sighting
+from rice_core.datasets.nouns import FRAMES_READ, Dataset
 from rice_core.datasets.splits import Judge, class_notes
 from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
 
-READERS: Mapping[str, Reader] = {
-    reader.layout: reader for reader in (CocoFormat(), LvisFormat(), ClassFolders(), Photos())
-}
-"""By the name that is written after a folder, as in FOLDER@photos."""
-# LVIS's annotations lie beside COCO's, of the same images: they are read where they are asked for.
-_LOOKING = tuple(reader for name, reader in READERS.items() if name != "lvis")
+_LAST = {"class-folders": 1, "photos": 2}
+"""Those that see something in nearly any folder: the doubt of a layout of its own says more, and photographs are what is left."""
+_FRAMES = f"of each video the names of all frames count for the data's digest, and the bytes of {FRAMES_READ} at most, spread evenly"
 
 
 def open_dataset(folder: Path, *, name: str = "", layout: str | None = None, judge: Judge = "val") -> Dataset:
-    """Read a folder in one of the layouts of this package's docstring.
+    """Read a folder in one of the installed layouts.
 
     A set with one split is divided: every fifth image by the order of the hashed ids is `val`, class by class where whole
     images are labelled. Photographs without labels are all `val`. COCO crowd regions are left out. A `test` split stands
@@ -32,7 +27,7 @@ def open_dataset(folder: Path, *, name: str = "", layout: str | None = None, jud
 
     Args:
         name: how the data set is called in records; the folder's name by default.
-        layout: one of READERS, which then reads the folder whatever it looks like.
+        layout: one of `layouts()`, which then reads the folder whatever it looks like.
         judge: the split that becomes `val`. "test" refuses a set without train and test split.
 
     Raises:
@@ -41,18 +36,53 @@ def open_dataset(folder: Path, *, name: str = "", layout: str | None = None, jud
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the folder that holds the images, or annotations/ beside them.")
-    reader = choose(folder, _LOOKING) if layout is None else READERS[layout]
+    broken: list[str] = []
+    reader = choose(folder, _installed(broken), broken) if layout is None else load_reader(layouts()[layout])
     dataset = reader.open(folder, name=as_text(name or folder.resolve().name or "data"), judge=judge)
-    return dataclasses.replace(dataset, notes=class_notes(dataset.classes, dataset.splits))
+    _check_ids(dataset, reader)
+    notes = (*dataset.notes, *class_notes(dataset), *([_FRAMES] if "videos" in dataset.provides else []))
+    # Regions say what each pixel shows.
+    provides = dataset.provides | ({"dense-labels"} if "regions" in dataset.provides else set())
+    saw = "; ".join(filter(None, [dataset.saw, *broken]))
+    return dataclasses.replace(dataset, provides=provides, notes=notes, saw=saw)
 
 
-def choose(folder: Path, readers: tuple[Reader, ...]) -> Reader:
+def layouts() -> dict[str, EntryPoint]:
+    """The installed layouts by the name that is written after a folder, as in FOLDER@photos; nothing is imported.
+
+    Raises:
+        UserError: not even our own are installed.
+    """
+    found = sorted(entry_points(group="ricebench.layouts"), key=lambda point: (_LAST.get(point.name, 0), point.name))
+    if not found:
+        raise UserError('no layout is installed; run "pip install -e ." again in the project\'s folder.')
+    return {point.name: point for point in found}
+
+
+def load_reader(point: EntryPoint) -> Reader:
+    """The reader of an installed layout.
+
+    Raises:
+        UserError: what is installed under its name cannot be imported or made.
+    """
+    try:
+        reader: Reader = point.load()()
+    except Exception as error:  # a package of others may fail in any way
+        raise UserError(f"the layout {point.name} ({point.value}) cannot be loaded: {_said(error)}.") from error
+    return reader
+
+
+def choose(folder: Path, readers: Iterable[Reader], broken: list[str] | None = None) -> Reader:
     """The one reader that is sure of a folder; else, where none has a doubt, the last resort.
+
+    Args:
+        broken: sentences about readers that fail; without it their errors are raised.
 
     Raises:
         UserError: several are sure, or what was seen speaks against every layout.
     """
-    seen = [(reader, sighting) for reader in readers if (sighting := reader.recognises(folder))]
+    readers = tuple(readers)
+    seen = [(reader, sighting) for reader in readers if (sighting := _look(reader, folder, broken))]
     sure = [(reader, sighting) for reader, sighting in seen if sighting.how == "sure"]
     if len(sure) > 1:
         both = " and ".join(f"{reader.layout} ({sighting.words})" for reader, sighting in sure)
@@ -60,5 +90,42 @@ def choose(folder: Path, readers: tuple[Reader, ...]) -> Reader:
     if sure:
         return sure[0][0]
     if doubt := next((sighting for _, sighting in seen if sighting.how == "doubtful"), None):
-        raise UserError(f"{folder} {doubt.words}.")
+        raise UserError("; ".join([f"{folder} {doubt.words}", *(broken or [])]) + ".")
     return seen[0][0] if seen else readers[-1]
+
+
+def _installed(broken: list[str]) -> Sequence[Reader]:
+    """All readers that can be loaded; of the others a sentence each goes into `broken`: they cost nobody a data set."""
+    found = []
+    for point in layouts().values():
+        try:
+            found.append(load_reader(point))
+        except UserError as error:
+            broken.append(str(error).rstrip("."))
+    return found
+
+
+def _look(reader: Reader, folder: Path, broken: list[str] | None) -> Sighting | None:
+    try:
+        return reader.recognises(folder)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # a package of others may fail in any way
+        if broken is None:
+            raise
+        broken.append(f"the layout {reader.layout} fails on this folder: {_said(error)}")
+        return None
+
+
+def _check_ids(dataset: Dataset, reader: Reader) -> None:
+    seen: set[str] = set()
+    for item in (item for items in dataset.splits.values() for item in items):
+        if item.id in seen:  # its files would stand in for the other's in every digest and cache
+            raise UserError(
+                f"the layout {reader.layout} gives two items the id {item.id}; its reader has to tell them apart."
+            )
+        seen.add(item.id)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from rice_core.datasets.nouns import Dataset, Sample
+from rice_core.datasets.nouns import Dataset, Item, Sample
 from rice_core.errors import UserError
 
 Judge = Literal["val", "test"]
 """Which of a data set's own splits becomes `val`, the one that probes are judged on."""
 T = TypeVar("T")
+AnyItem = TypeVar("AnyItem", bound=Item)
 
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "dev", "eval", "evaluation")
@@ -68,7 +69,7 @@ def divide(samples: Iterable[Sample]) -> dict[str, tuple[Sample, ...]]:
 
 
 def limit(dataset: Dataset, n: int) -> Dataset:
-    """At most `n` images of each split, the first by hashed ids; classes of images take turns, so that few cover many.
+    """At most `n` items of each split, the first by hashed ids; classes of images take turns, so that few cover many.
 
     Of a suite it is each part that is limited. The spec is left as it is: a cell carries its limit itself.
     """
@@ -78,37 +79,39 @@ def limit(dataset: Dataset, n: int) -> Dataset:
             split: {f"{name}/{s.id}" for name, part in parts.items() for s in part.splits.get(split, ())}
             for split in dataset.splits
         }
-        few = {split: tuple(s for s in samples if s.id in kept[split]) for split, samples in dataset.splits.items()}
+        few = {split: tuple(s for s in items if s.id in kept[split]) for split, items in dataset.splits.items()}
         return dataclasses.replace(dataset, splits=few, parts=parts)
-    splits = {name: by_id(_in_turns(samples)[:n]) for name, samples in dataset.splits.items()}
+    splits = {name: by_id(_in_turns(items)[:n]) for name, items in dataset.splits.items()}
     return dataclasses.replace(dataset, splits=splits)
 
 
-def by_id(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+def by_id(items: Iterable[AnyItem]) -> tuple[AnyItem, ...]:
     """The order of every split."""
-    return tuple(sorted(samples, key=lambda sample: sample.id))
+    return tuple(sorted(items, key=lambda item: item.id))
 
 
-def _in_turns(samples: Sequence[Sample]) -> list[Sample]:
+def _in_turns(items: Sequence[Item]) -> list[Item]:
     of_class: defaultdict[int | None, int] = defaultdict(int)
-    turns: list[tuple[int, str, Sample]] = []
-    for sample in sorted(samples, key=_hashed):
+    turns: list[tuple[int, str, Item]] = []
+    for item in sorted(items, key=_hashed):
+        label = item.label if isinstance(item, Sample) else None
         # Without image labels everything has turn 0 and the hash alone decides.
-        turns.append((of_class[sample.label] if sample.label is not None else 0, _hashed(sample), sample))
-        of_class[sample.label] += 1
-    return [sample for *_, sample in sorted(turns, key=lambda turn: turn[:2])]
+        turns.append((of_class[label] if label is not None else 0, _hashed(item), item))
+        of_class[label] += 1
+    return [item for *_, item in sorted(turns, key=lambda turn: turn[:2])]
 
 
-def _hashed(sample: Sample) -> str:
-    return hashlib.sha256(sample.id.encode()).hexdigest()
+def _hashed(item: Item) -> str:
+    return hashlib.sha256(item.id.encode()).hexdigest()
 
 
-def class_notes(classes: Sequence[str], splits: Mapping[str, Sequence[Sample]]) -> tuple[str, ...]:
+def class_notes(dataset: Dataset) -> tuple[str, ...]:
     """That there are classes in val of which train has nothing, and whether another spelling of them is there."""
-    met = {split: {label for sample in samples for label in _labels(sample)} for split, samples in splits.items()}
-    if not met.get("train"):
+    classes = dataset.classes
+    met = {split: {k for sample in dataset.samples(split) for k in _labels(sample)} for split in ("train", "val")}
+    if not met["train"]:
         return ()
-    missing = [classes[label] for label in sorted(met.get("val", set()) - met["train"])]
+    missing = [classes[label] for label in sorted(met["val"] - met["train"])]
     folded = {classes[label].casefold(): classes[label] for label in met["train"]}
     notes = [
         f"{name} in val is written {folded[name.casefold()]} in train" for name in missing if name.casefold() in folded

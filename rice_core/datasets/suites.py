@@ -90,8 +90,9 @@ def joined(suite: Suite) -> Dataset:
     skipped = list(suite.skipped)
     for part, dataset in suite.parts.items():
         skipped += [skip.model_copy(update={"item": f"{part}/{skip.item}"}) for skip in dataset.skipped]
-        for split, samples in dataset.splits.items():
-            splits.setdefault(split, []).extend(replace(sample, id=f"{part}/{sample.id}") for sample in samples)
+        for split in dataset.splits:
+            images = (replace(sample, id=f"{part}/{sample.id}") for sample in dataset.samples(split))
+            splits.setdefault(split, []).extend(images)
     return Dataset(
         spec=spec,
         classes=(),

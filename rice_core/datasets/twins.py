@@ -19,8 +19,8 @@ def with_twin_notes(dataset: Dataset, files: Mapping[str, str]) -> Dataset:
         files: `file_digests(dataset)`.
     """
     alike: defaultdict[tuple[str, str], list[tuple[str, Sample]]] = defaultdict(list)
-    for split, samples in dataset.splits.items():
-        for sample in samples:
+    for split in dataset.splits:
+        for sample in dataset.samples(split):
             if files[sample.id] != UNREADABLE:
                 # The data sets of a suite are trained and judged apart.
                 part = sample.id.split("/")[0] if dataset.parts else ""

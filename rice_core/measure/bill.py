@@ -113,8 +113,7 @@ def _cost(encoder: EncoderSpec, reads: list[tuple[Read, Dataset]], live: list[Pa
     if not reads and not live:
         return "nothing to extract"
     images = {
-        (dataset.spec, read): min(len(dataset.splits.get(read.split, ())), read.most or 1 << 62)
-        for read, dataset in reads
+        (dataset.spec, read): min(len(dataset.samples(read.split)), read.most or 1 << 62) for read, dataset in reads
     }
     # Both views of a split and all its layers come from one pass; every change, and every way of pooling but the plain mean,
     # takes one of its own.

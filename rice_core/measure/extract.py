@@ -22,7 +22,7 @@ from PIL import Image
 from rice_core.budget import Budget
 from rice_core.bundle import Arrays, Bundle
 from rice_core.changes import Box, Change
-from rice_core.datasets import Dataset, Sample
+from rice_core.datasets import Dataset, Sample, read_label_map
 from rice_core.datasets.seen import coverage_seen, labels_seen
 from rice_core.digest import json_digest
 from rice_core.errors import UserError
@@ -172,8 +172,8 @@ class Extractor:
             found += [replace(each, view="items") for each in found]
         return tuple(dict.fromkeys(found))
 
-    def _samples(self, split: str, start: int) -> tuple[Sample, ...]:
-        return self._dataset.splits[split][start : start + SHARD_IMAGES]
+    def _samples(self, split: str, start: int) -> Sequence[Sample]:
+        return self._dataset.samples(split)[start : start + SHARD_IMAGES]
 
     def _key(self, read: Read, start: int) -> str:
         samples = self._samples(read.split, start)
@@ -250,6 +250,8 @@ class Extractor:
             raise ImageError(
                 f"is {image_hw[1]}x{image_hw[0]} pixels, annotated as {sample.size_hw[1]}x{sample.size_hw[0]}"
             )
+        if sample.label_map is not None:  # one that cannot be used costs its image, not the data set
+            read_label_map(sample.label_map, image_hw)
         box = None
         if change:
             changed = Change.parse(change)
@@ -326,8 +328,8 @@ class Extractor:
         return {"x_NC": x_NC.astype(np.float32), "row_N": _rows(row), "region_N": _rows(region)}
 
     def _truth(self, sample: Sample, ready: _Ready, geometry: Geometry) -> Truth:
-        regions = geometry == "squash" and "regions" in self._dataset.provides
-        return Truth(labels_seen(sample, self._size_hw, ready.image_hw, ready.box) if regions else None, sample.label)
+        told = geometry == "squash" and "dense-labels" in self._dataset.provides
+        return Truth(labels_seen(sample, self._size_hw, ready.image_hw, ready.box) if told else None, sample.label)
 
 
 def _seen(rows: list[int], ready: list[_Ready]) -> Arrays:

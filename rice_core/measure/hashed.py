@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rice_core.datasets import Dataset, data_digest, file_digests
+from rice_core.datasets.known_files import KnownFiles
 from rice_core.datasets.twins import with_twin_notes
 
 
@@ -17,19 +18,20 @@ class Hashed:
     dataset: Dataset
     """With notes of what only the bytes tell: that some images are there twice."""
     files: dict[str, str]
-    """sha256 of each image file by sample id."""
+    """`file_digests`: by item id."""
     digest: str
     """Of the whole set."""
 
     @property
-    def by_path(self) -> dict[Path, str]:
-        """`files` by path."""
-        return {sample.path: self.files[sample.id] for split in self.dataset.splits.values() for sample in split}
+    def by_files(self) -> dict[tuple[Path, ...], str]:
+        """`files` by their paths."""
+        return {item.files: self.files[item.id] for split in self.dataset.splits.values() for item in split}
 
 
-def hashed(dataset: Dataset, say: Callable[[str], None]) -> Hashed:
-    """Read every file; `say` is told the notes that come of it."""
-    files = file_digests(dataset)
+def hashed(dataset: Dataset, known: KnownFiles, say: Callable[[str], None]) -> Hashed:
+    """Read every file that is not known; `say` is told the notes that come of it."""
+    files = file_digests(dataset, known=known)
+    known.save()
     noted = with_twin_notes(dataset, files)
     for note in noted.notes[len(dataset.notes) :]:
         say(f"note: {note}")

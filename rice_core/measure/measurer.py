@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_co
     from rice_core.progress import Progress
     from rice_core.store import Store
 
-_WORDS = {"suite": "several data sets (a folder of Roboflow exports)"}
+_WORDS = {"suite": "several data sets (a folder of Roboflow exports)", "dense-labels": "boxes, masks or label maps"}
 
 
 class Measurer:
@@ -183,7 +183,7 @@ class Measurer:
 
 def _crowds_alone(dataset: Dataset) -> str:
     """What to add where every region of a data set is a crowd, which is hardly ever meant."""
-    samples = [sample for split in dataset.splits.values() for sample in split]
+    samples = [sample for split in dataset.splits for sample in dataset.samples(split)]
     crowds = sum(len(sample.crowds) for sample in samples)
     if not crowds or any(sample.regions for sample in samples):
         return ""

@@ -13,6 +13,7 @@ from rice_core.digest import json_digest
 from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
 from rice_core.measure.config import RunConfig, build_probes
+from rice_core.measure.data import open_data
 from rice_core.measure.roles import address, addressed
 from rice_core.probe import Probe
 from rice_core.record import Cell
@@ -109,7 +110,7 @@ def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[str
     for folder in folders:
         if _place(folder) in opened:
             continue
-        dataset = open_data(folder, store, limit=limit)
+        dataset = open_data(folder, store.place("worlds"), limit=limit)
         first, same = known.setdefault(dataset.spec, (folder, dataset))
         if same.splits != dataset.splits:
             raise UserError(
@@ -123,16 +124,3 @@ def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[str
 def _place(folder: str) -> str:
     """One spelling for all of a folder's (`photos`, `./photos`); a layout behind an @ stays."""
     return str(at_home(folder).absolute())
-
-
-def open_data(text: str, store: Store, *, limit: int | None) -> Dataset:
-    """The data set that a folder or a miniature world's name stands for; worlds are drawn into the store.
-
-    Raises:
-        UserError: the folder is not there or holds no layout that can be read.
-    """
-    from rice_core.datasets import limit as limited
-    from rice_core.world import mini
-
-    dataset = mini.open_data(text, store.place("worlds"))
-    return dataset if limit is None else limited(dataset, limit)

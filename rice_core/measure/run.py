@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rice_core.datasets.known_files import KnownFiles
+from rice_core.digest import json_digest
 from rice_core.errors import UserError, did_you_mean
 from rice_core.features import Encoder
 from rice_core.measure.adopt import adopt
@@ -112,9 +114,12 @@ class Runner:
                 f"--rerun {self._settings.rerun} matches no cell of this run; {near}write a pattern of encoder/probe, as in '*/knn'."
             )
         self._store.sweep()
-        data = {spec: hashed(dataset, self._progress.say) for spec, dataset in plan.datasets.items()}
+        data = {
+            spec: hashed(dataset, self._known_files(spec), self._progress.say)
+            for spec, dataset in plan.datasets.items()
+        }
         self._shelf = Shelf(
-            self._store, {path: digest for each in data.values() for path, digest in each.by_path.items()}
+            self._store, {key: digest for each in data.values() for key, digest in each.by_files.items()}
         )
         job = _Job(plan, data, Summary())
         self._progress.begin(len(cells), "cells")
@@ -130,6 +135,9 @@ class Runner:
             if left := self._encoder(job, spec, left):
                 waiting.append((spec, left))
         return job.summary
+
+    def _known_files(self, spec: DatasetSpec) -> KnownFiles:
+        return KnownFiles(self._store.place("digests", f"{json_digest(spec.model_dump())}.json"))
 
     def _encoder(self, job: _Job, spec: EncoderSpec, cells: Cells) -> Cells:
         """Finish these cells of an encoder, but those that another run has claimed, which are returned."""

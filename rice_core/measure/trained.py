@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from rice_core.datasets import Dataset, data_digest
-from rice_core.datasets.digests import UNREADABLE
+from rice_core.datasets.digests import item_digest
+from rice_core.datasets.nouns import Item
 from rice_core.digest import file_digest, json_digest
 from rice_core.disk.files import is_plain, write_atomically
 from rice_core.disk.sealed import Damaged, Unsealed, seal_json, unseal_json
@@ -36,10 +37,10 @@ class Shelf:
     """The finished trainings of a store.
 
     Args:
-        files: sha256 of image files that have been read in this run, by path.
+        files: digests of items that have been read in this run, by their files.
     """
 
-    def __init__(self, store: Store, files: Mapping[Path, str] | None = None) -> None:
+    def __init__(self, store: Store, files: Mapping[tuple[Path, ...], str] | None = None) -> None:
         self._store = store
         self._files = dict(files or {})
         self._data: dict[DatasetSpec, str] = {}
@@ -135,17 +136,14 @@ class Shelf:
 
     def _digest(self, dataset: Dataset) -> str:
         if dataset.spec not in self._data:
-            samples = [sample for split in dataset.splits.values() for sample in split]
-            self._data[dataset.spec] = data_digest(dataset, {each.id: self._file(each.path) for each in samples})
+            items = [item for split in dataset.splits.values() for item in split]
+            self._data[dataset.spec] = data_digest(dataset, {item.id: self._file(item) for item in items})
         return self._data[dataset.spec]
 
-    def _file(self, path: Path) -> str:
-        if path not in self._files:
-            try:
-                self._files[path] = file_digest(path)
-            except OSError:
-                self._files[path] = UNREADABLE
-        return self._files[path]
+    def _file(self, item: Item) -> str:
+        if item.files not in self._files:
+            self._files[item.files] = item_digest(item)
+        return self._files[item.files]
 
 
 def read_trained(path: Path) -> Trained:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from rice_core.datasets.known_files import read_known
 from rice_core.digest import file_digest
 from rice_core.disk.problems import Problem, damaged, foreign, printable, unreadable
 from rice_core.disk.sealed import Damaged, Unsealed, key_of, read_arrays, unseal_json
@@ -38,6 +39,7 @@ _NAMES = {
     "artifacts": (_CELL, rf"{_CELL}/{_SHA}-[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}"),
     "cache": (r"[0-9a-f]{2}", r"([0-9a-f]{2})/\1[0-9a-f]{62}\.safetensors"),
     "known": ("", r"[0-9a-f]{64}\.json"),
+    "digests": ("", r"[0-9a-f]{64}\.json"),
     "worlds": (r"[^/]+-seed\d+(-\d+){3}(/.+)?", r"[^/]+-seed\d+(-\d+){3}/.+"),
     "stages": (rf"{_CELL}(/.+)?", rf"{_CELL}/.+"),
     "unfinished": (rf"{_CELL}-[0-9a-f]{{10}}(/.+)?", rf"{_CELL}-[0-9a-f]{{10}}/.+"),
@@ -46,7 +48,8 @@ _NAMES = {
 """The folders and the files that the store has below each of its folders; everything else is foreign."""
 _KINDS = (
     *("records", "metrics computed anew from scores", "files of scores", "artifacts", "feature shards"),
-    *("identities of checkpoints", "worlds", "trained stages", "files of unfinished trainings", "exports"),
+    *("identities of checkpoints", "digests of data files", "worlds", "trained stages"),
+    *("files of unfinished trainings", "exports"),
 )
 """What is counted, in the order in which it is said."""
 _STEP = re.compile(r"step-\d{8}")
@@ -93,6 +96,7 @@ class _Reading:
         cache = FeatureCache(self.store)
         self._each(own["cache"], "feature shards", lambda path: cache.read(path.stem))
         self._each(own["known"], "identities of checkpoints", read_identity)
+        self._each(own["digests"], "digests of data files", read_known)
         self._worlds(own["worlds"])
         self._stages(own["stages"])
         self._each(own["unfinished"], "files of unfinished trainings", read_state)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from PIL import Image
 from rice_core.budget import Budget, budget_of
 from rice_core.changes import Change
 from rice_core.datasets import Dataset, Sample
+from rice_core.datasets.nouns import NOUNS, Kind
 from rice_core.datasets.seen import labels_seen, target_seen
 from rice_core.digest import canonical_json, json_digest
 from rice_core.encoders.private import private
@@ -77,11 +78,24 @@ class CellWork:
         self._store = store
         self._progress = progress
 
-    def samples(self, split: str) -> tuple[Sample, ...]:
-        samples = self._dataset.splits.get(split, ())
-        if not samples:
-            raise NotApplicable(f"the data set {self._dataset.spec.name} has no images in its split {split!r}")
-        return samples
+    @overload
+    def samples(self, split: str) -> Sequence[Sample]: ...
+
+    @overload
+    def samples(self, split: str, kind: type[Kind]) -> Sequence[Kind]: ...
+
+    def samples(self, split: str, kind: type[Any] = Sample) -> Sequence[Any]:
+        items = self._dataset.splits.get(split, ())
+        if items and isinstance(items[0], kind):
+            return items
+        there = [
+            f"{name} ({len(each)} {NOUNS[type(each[0])]})"
+            for name, each in sorted(self._dataset.splits.items())
+            if each
+        ]
+        raise NotApplicable(
+            f"the data set {self._dataset.spec.name} has no {NOUNS[kind]} in its split {split!r}, only {', '.join(there) or 'empty ones'}"
+        )
 
     def annotations(self, split: str) -> Path | None:
         return self._dataset.annotations.get(split)
@@ -162,8 +176,8 @@ class CellWork:
         height, width = (int(side) for side in shard.arrays["image_N2"][i])
         size_hw = shard.arrays["pixels_NHW3"].shape[1:3]
         box = Change.parse(read.change).box((height, width)) if read.change else None
-        regions = "regions" in self._dataset.provides
-        labels_HW = labels_seen(sample, size_hw, (height, width), box) if regions else None
+        told = "dense-labels" in self._dataset.provides
+        labels_HW = labels_seen(sample, size_hw, (height, width), box) if told else None
         if "targets" not in self._dataset.provides:
             return labels_HW, None, None
         try:

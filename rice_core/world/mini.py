@@ -7,11 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rice_core.disk.paths import at_home
-from rice_core.errors import UserError, did_you_mean
-
 if TYPE_CHECKING:
-    from rice_core.datasets import Dataset, Judge, Suite
     from rice_core.progress import Progress
 
 
@@ -111,57 +107,3 @@ def world_called(name: str) -> World | None:
         return None
     seed, train, val, size = (int(match[number]) for number in ("seed", "train", "val", "size"))
     return replace(preset, seed=seed, train=train, val=val, size=size)
-
-
-def open_data(text: str, worlds: Path) -> Dataset:
-    """The data set that a name of WORLDS, drawn below `worlds`, or a folder stands for.
-
-    FOLDER@LAYOUT reads a folder as one of the layouts of `datasets.READERS`, whatever it looks like; a folder that is
-    called so itself comes first. A folder of several Roboflow exports is a suite, judged on its test splits.
-
-    Raises:
-        UserError: the folder is not there, holds no layout that can be read, or leaves a doubt which.
-    """
-    from rice_core.datasets import READERS, joined, open_dataset
-
-    if is_suite(text):
-        return joined(open_suite_data(text, worlds))
-    if (world := _world(text)) is not None:
-        return open_dataset(draw(world, worlds), name=text)
-    folder = at_home(text)
-    before, _, layout = text.rpartition("@")
-    if folder.is_dir() or not before or not (named := at_home(before)).is_dir():
-        if not folder.exists() and (near := did_you_mean(text, WORLDS)):
-            raise UserError(f"There is no folder {text} and no data set of that name; {near.rstrip()}")
-        return open_dataset(folder)
-    if layout not in READERS:
-        near = did_you_mean(layout, READERS)
-        raise UserError(f"{layout!r} is no layout of {before}; {near}write one of {', '.join(READERS)} after the @.")
-    # LVIS's annotations make another data set of the same folder; the other layouts are what the folder is.
-    name = named.resolve().name
-    return open_dataset(named, name=f"{name}@lvis" if layout == "lvis" else name, layout=layout)
-
-
-def is_suite(text: str) -> bool:
-    """Whether a name of WORLDS or a folder stands for several data sets, for `open_suite_data`."""
-    from rice_core import datasets
-
-    world = _world(text)
-    return datasets.is_suite(at_home(text)) if world is None else world.layout == "rf100"
-
-
-def open_suite_data(text: str, worlds: Path, *, judge: Judge = "test") -> Suite:
-    """The suite that a name of WORLDS, drawn below `worlds`, or a folder stands for; see `datasets.open_suite`.
-
-    Raises:
-        UserError: the folder is not there or holds fewer than two data sets that can be read.
-    """
-    from rice_core.datasets import open_suite
-
-    world = _world(text)
-    folder = at_home(text) if world is None else draw(world, worlds)
-    return open_suite(folder, name=text if world else "", judge=judge)
-
-
-def _world(text: str) -> World | None:
-    return None if Path(text).is_dir() else WORLDS.get(text)

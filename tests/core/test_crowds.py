@@ -121,7 +121,7 @@ def test_a_set_of_crowds_alone_says_so_and_what_to_do(small_world: Path, tmp_pat
 def test_a_set_without_any_region_is_told_nothing_of_crowds(small_world: Path, tmp_path: Path) -> None:
     dataset = changed(small_world, tmp_path / "bare", lambda annotations: annotations.clear())
     record = run(dataset, tmp_path / "store", SEG)["linear-seg"]
-    assert record.error == "linear-seg needs regions, which the data set mini does not have"
+    assert record.error == "linear-seg needs boxes, masks or label maps, which the data set mini does not have"
 
 
 def test_the_case_of_cvats_brush(tmp_path: Path) -> None:

@@ -210,7 +210,10 @@ class OfTrain(Tokens):
 
 def test_a_probe_that_needs_train_is_not_applicable(four: Path, tmp_path: Path) -> None:
     record = record_of(four, tmp_path / "store", OfTrain(recipe="mini"))
-    assert (record.status, record.error) == ("not_applicable", "the data set x has no images in its split 'train'")
+    assert (record.status, record.error) == (
+        "not_applicable",
+        "the data set x has no images in its split 'train', only val (4 images)",
+    )
 
 
 # -- the lines themselves ----------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def export(store: Store, record: Record, results: bytes, **about: str) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """One of each kind, all sound: 2 records, scores, an artifact, a shard, an identity, a world, 2 states, a checkpoint of 2 files, an export."""
+    """One of each kind, all sound: 2 records, scores, an artifact, a shard, an identity, digests, a world, 2 states, a checkpoint of 2 files, an export."""
     store = Store(tmp_path / "store")
     artifact = store.put_artifact(record_of().cell.id, "figure.json", b"{}")
     store.put(record_of(accuracy=0.2, ap=3.0).model_copy(update={"artifacts": (artifact,)}), SCORES)
@@ -65,6 +65,9 @@ def store(tmp_path: Path) -> Store:
     KnownEncoders(store.root / "known").put(
         EncoderSpec.parse("synthetic:noise"), Identity(weights="a", architecture="b")
     )
+    digests = store.root / "digests" / f"{KEY}.json"
+    digests.parent.mkdir()
+    digests.write_bytes(seal_json(KEY, {"0" * 20: [1, 2, 3, "4" * 64]}))
     draw(TINY, store.place("worlds"))
     folder = store.unfinished(record_of(2).cell.id, "0123456789")
     (folder / "part").mkdir(parents=True)
@@ -99,6 +102,7 @@ def test_a_sound_store_is_counted_by_kind_and_left_as_it_is(store: Store) -> Non
         "metrics computed anew from scores": 2,
         "feature shards": 1,
         "identities of checkpoints": 1,
+        "digests of data files": 1,
         "worlds": 1,
         "trained stages": 0,
         "files of unfinished trainings": 4,
@@ -116,6 +120,7 @@ def test_a_sound_store_is_counted_by_kind_and_left_as_it_is(store: Store) -> Non
         ("artifacts/*/*.json", "artifacts"),
         ("cache/*/*.safetensors", "feature shards"),
         ("known/*.json", "identities of checkpoints"),
+        ("digests/*.json", "digests of data files"),
         ("unfinished/*/part/head.safetensors", "files of unfinished trainings"),
         ("unfinished/*/checkpoints/step-*/*.safetensors", "files of unfinished trainings"),
         ("unfinished/*/part.json", "files of unfinished trainings"),
@@ -353,7 +358,7 @@ def test_verify_says_what_is_sound(store: Store, capsys: pytest.CaptureFixture[s
     assert stop.value.code == 0
     assert capsys.readouterr().out.splitlines() == [
         "Sound: 2 records, 2 metrics computed anew from scores, 1 files of scores, 1 artifacts, 1 feature shards, "
-        "1 identities of checkpoints, 1 worlds, 4 files of unfinished trainings, 1 exports.",
+        "1 identities of checkpoints, 1 digests of data files, 1 worlds, 4 files of unfinished trainings, 1 exports.",
         "Not verified: 1 metrics that have no column of scores to compute them from.",
     ]
 

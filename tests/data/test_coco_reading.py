@@ -75,7 +75,7 @@ def test_the_places_where_annotations_and_images_are(
     assert dataset.skipped == ()
     assert [s.id for s in dataset.splits["train"]] == [f"{images[0]}/{k}.png" for k in range(3)]
     assert [s.id for s in dataset.splits["val"]] == [f"{images[1]}/{k}.png" for k in range(50, 53)]
-    assert dataset.provides == {"labels", "regions"}
+    assert dataset.provides == {"labels", "regions", "dense-labels"}
 
 
 def test_classes_go_by_category_id_and_are_joined_by_name(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_an_export_is_read_as_coco(tmp_path: Path, annotations: str, images: str
     dataset = open_dataset(export(tmp_path, annotations, images, prefix=prefix))
     assert dataset.spec.layout == "coco"
     assert dataset.skipped == ()
-    assert dataset.provides == {"labels", "regions"}
+    assert dataset.provides == {"labels", "regions", "dense-labels"}
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 8, "val": 2}
     place = "" if images == "." else f"{images}/"
     assert read(dataset) == {f"{place}{name}": (("cat", "dog")[k % 2], 10 + k) for k, name in enumerate(NAMES)}

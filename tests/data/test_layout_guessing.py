@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from rice_core.datasets import READERS, Dataset, open_dataset
+from rice_core.datasets import Dataset, open_dataset
 from rice_core.datasets.frames import are_videos, numbered
 from rice_core.datasets.layout import Sighting
+from rice_core.datasets.photos import Photos
 from rice_core.datasets.reading import choose
 from rice_core.datasets.splits import Judge
 from rice_core.errors import UserError
-from rice_core.world.mini import open_data
+from rice_core.measure.data import open_data
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -426,7 +427,7 @@ def test_a_coco_file_of_another_name_is_read_where_asked_for(tmp_path: Path, pla
     assert place in message
     assert f"{tmp_path}@coco" in message
     dataset = open_data(f"{tmp_path}@coco", tmp_path)
-    assert dataset.provides == {"labels", "regions"}
+    assert dataset.provides == {"labels", "regions", "dense-labels"}
     assert sum(map(len, dataset.splits.values())) == 5
     (tmp_path / place).write_text(json.dumps({"images": [], "note": "no annotations here"}))
     assert open_dataset(tmp_path).spec.layout == "photos"
@@ -441,7 +442,7 @@ def test_annotations_say_what_images_in_folders_are(tmp_path: Path) -> None:
         (tmp_path / f"annotations/instances_{split}.json").write_text(body(*names))
     classes(tmp_path / "training", "north", "south", each=2)  # a second train folder, were folders what counts
     assert open_dataset(tmp_path).classes == ("x",)
-    assert READERS["photos"].recognises(tmp_path) is None
+    assert Photos().recognises(tmp_path) is None
 
 
 def test_coco_files_beside_those_that_are_read_are_listed(tmp_path: Path) -> None:
@@ -484,7 +485,7 @@ def test_the_sure_one_reads_and_two_sure_ones_are_asked_about(tmp_path: Path) ->
 
 def test_a_layout_that_is_none(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
-    with pytest.raises(UserError, match=r"'phtos' is no layout .*coco, lvis, class-folders, photos"):
+    with pytest.raises(UserError, match=r"'phtos' is no layout .*coco, lvis, voc, class-folders, photos"):
         open_data(f"{tmp_path}@phtos", tmp_path)
     with pytest.raises(UserError, match="is no folder"):
         open_data(f"{tmp_path}/none@photos", tmp_path)

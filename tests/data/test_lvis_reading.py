@@ -12,7 +12,7 @@ from PIL import Image
 from rice_core.datasets import open_dataset
 from rice_core.datasets.coco_files import annotation_files
 from rice_core.errors import UserError
-from rice_core.world.mini import open_data
+from rice_core.measure.data import open_data
 
 HOST = "http://images.cocodataset.org"
 

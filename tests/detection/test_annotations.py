@@ -252,7 +252,7 @@ JUNK = st.one_of(
 def test_whatever_one_entry_holds_the_others_are_read_and_judged(data: st.DataObject, tmp_path: Path) -> None:
     made = copy.deepcopy(data.draw(st.sampled_from([body(), lvis()])))
     field = data.draw(st.sampled_from(["images", "annotations", "categories"]))
-    # The last one: it may take the id of an earlier one, which is then the one that stays. The first category is not used.
+    # The last one: it may take the id of an earlier one, which is then the one that stays, or be a second object of its image. The first category is not used.
     place = 0 if field == "categories" else -1
     entry = made[field][place]
     if data.draw(st.booleans()):
@@ -261,6 +261,6 @@ def test_whatever_one_entry_holds_the_others_are_read_and_judged(data: st.DataOb
         made[field][place] = data.draw(JUNK)
     truth = read(tmp_path, made)
     whole = {image.key: image.things for image in truth.images}
-    assert whole[0] == read(tmp_path, body()).images[0].things or field == "categories"
+    assert whole[0][:1] == read(tmp_path, body()).images[0].things or field == "categories"
     scored = score(truth, [], masks=truth.has_masks, resamples=0)
     assert scored.box.ap["AP"] == 0

@@ -28,6 +28,7 @@ from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.measure.bill import bill
 from rice_core.measure.closure import closure
+from rice_core.measure.data import open_data
 from rice_core.measure.follow import follow
 from rice_core.measure.plan import Plan
 from rice_core.measure.provenance import stage_modules
@@ -41,7 +42,6 @@ from rice_core.store import Store
 from rice_core.world.layouts.coco import write_coco
 from rice_core.world.layouts.lvis import write_lvis
 from rice_core.world.layouts.rf100 import write_rf100
-from rice_core.world.mini import open_data
 
 
 @pytest.fixture(scope="module")

@@ -241,7 +241,7 @@ def test_what_is_ignored_has_its_own_colour():
 
 
 def test_says_when_it_cannot_say_anything(toy_encoder, toy_work):
-    with pytest.raises(NotApplicable, match="boxes or masks"):
+    with pytest.raises(NotApplicable, match="boxes, masks or label maps"):
         run(toy_encoder(), toy_work(without=("regions",)))
     with pytest.raises(NotApplicable, match="train split, and it has 0"):
         run(toy_encoder(), toy_work(sizes={"train": 0, "val": 9}))

@@ -30,7 +30,7 @@ def test_the_reader_gives_back_what_was_drawn(world: Path) -> None:
     assert dataset.skipped == ()
     assert dataset.spec.layout == "coco"
     assert dataset.classes == CATEGORIES
-    assert dataset.provides == {"labels", "regions"}
+    assert dataset.provides == {"labels", "regions", "dense-labels"}
     for split, start, n in (("train", 0, 12), ("val", VAL_START, 6)):
         assert len(dataset.splits[split]) == n
         for index, sample in enumerate(dataset.splits[split], start=start):

@@ -19,7 +19,8 @@ from rice_core.disk.files import held, write_atomically
 from rice_core.errors import UserError
 from rice_core.measure.claims import Claims
 from rice_core.measure.config import build_probes
-from rice_core.measure.plan import Plan, open_data
+from rice_core.measure.data import open_data
+from rice_core.measure.plan import Plan
 from rice_core.measure.run import Runner, Settings
 from rice_core.measure.summary import Summary
 from rice_core.progress import Progress
@@ -152,7 +153,7 @@ def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
         UserError: a training failed, or a probe or data set is not known.
     """
     judges = {name: build_probes(tuple(map(ProbeRequest.parse, probes))) for name, probes in study.probes.items()}
-    judged = {name: open_data(name, workshop.store, limit=None) for name in judges}
+    judged = {name: open_data(name, workshop.store.place("worlds")) for name in judges}
     pairs = tuple((probe, judged[name]) for name, probes in judges.items() for probe in probes)
     jobs = [(arm, seed) for seed in study.seeds for arm in study.arms]
     data: dict[tuple[int, CurateSettings | None], Path] = {

@@ -1,0 +1,51 @@
+"""What `--data` means: the name of a world, which is drawn, or a folder in one of the installed layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rice_core.disk.paths import at_home
+from rice_core.errors import UserError, did_you_mean
+from rice_core.world.mini import WORLDS, draw
+
+if TYPE_CHECKING:
+    from rice_core.datasets import Dataset
+
+
+def open_data(text: str, worlds: Path, *, limit: int | None = None) -> Dataset:
+    """The data set that a name of WORLDS, drawn below `worlds`, or a folder stands for.
+
+    FOLDER@LAYOUT reads a folder as one of the installed layouts, whatever it looks like; a folder that is called so
+    itself comes first. A folder of several Roboflow exports is a suite, judged on its test splits.
+
+    Args:
+        limit: images of each split at most.
+
+    Raises:
+        UserError: the folder is not there, holds no layout that can be read, or leaves a doubt which.
+    """
+    from rice_core import datasets
+
+    dataset = _opened(text, worlds)
+    return dataset if limit is None else datasets.limit(dataset, limit)
+
+
+def _opened(text: str, worlds: Path) -> Dataset:
+    from rice_core.datasets import is_suite, joined, layouts, open_dataset, open_suite
+
+    world = None if Path(text).is_dir() else WORLDS.get(text)
+    folder, name = (at_home(text), "") if world is None else (draw(world, worlds), text)
+    if is_suite(folder):
+        return joined(open_suite(folder, name=name))
+    before, _, layout = text.rpartition("@")
+    if folder.is_dir() or not before or not (named := at_home(before)).is_dir():
+        if not folder.exists() and (near := did_you_mean(text, WORLDS)):
+            raise UserError(f"There is no folder {text} and no data set of that name; {near.rstrip()}")
+        return open_dataset(folder, name=name)
+    if layout not in (known := layouts()):
+        near = did_you_mean(layout, known)
+        raise UserError(f"{layout!r} is no layout of {before}; {near}write one of {', '.join(known)} after the @.")
+    # LVIS's annotations make another data set of the same folder; the other layouts are what the folder is.
+    name = named.resolve().name
+    return open_dataset(named, name=f"{name}@lvis" if layout == "lvis" else name, layout=layout)
