@@ -30,7 +30,7 @@ bench: $(READY)
 
 # Pages from docs/ and the docstrings, in build/site; strict, so that a link to nothing fails. The variable silences an advertisement.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Ten minutes on one GPU, without a network: it takes the Python that is there, with its torch, and installs nothing.
 # GPU_OUT is where the JSON and the table go, benchmarks/results/gpu unless it is given.

@@ -216,7 +216,7 @@ def probe(
     Args:
         reads: what the function will ask of `work`: `dense(...)`, `items(...)`.
         metric: what the mean of the values is called; its error is clustered by image.
-        version, needs, data, instruments: as in `rice_core.probe.Probe`.
+        version: as in `rice_core.probe.Probe`, as are the others.
 
     Raises:
         UserError: a parameter that has no annotation, no default, or is not keyword-only; or `reads` names one that is not there.

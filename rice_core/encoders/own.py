@@ -47,8 +47,10 @@ def wrap(
     classes, with all that they import, are what its numbers are made from.
 
     Args:
-        size: pixels, height first. patch: the side of the square that a token is of.
-        mean, std: of pixels in [0, 1], that the module was trained with.
+        size: pixels, height first.
+        patch: the side of the square that a token is of.
+        mean: of pixels in [0, 1], that the module was trained with.
+        std: likewise.
         name: what tables call it, and cells: another module of that name replaces its numbers.
         prefix: tokens before the patch grid. class_token: whether the first of them is one.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import tomllib
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter
 from reports.beside.mapping import parse
 from rice_core.catalogue import Entry
 from rice_core.cli import main
+from rice_core.datasets import open_dataset
 from rice_core.errors import UserError
 from rice_core.record import Metric
 from rice_core.store import Store
@@ -29,7 +31,7 @@ Ask = Callable[..., tuple[int, str, str]]
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
     """The package of the page is installed; gives (exit code, stdout, stderr) of a command in an empty folder."""
     for title, body in BLOCKS.items():
-        if title.endswith(".py"):
+        if title.startswith("extras/"):
             path = tmp_path / "site" / title
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(body)
@@ -80,6 +82,15 @@ def test_a_column_and_a_row_of_a_table_are_ones() -> None:
     assert "hf:google/siglip-base-patch16-512?res=512" in {spec.shorthand for spec in mapping.specs(row)}
     with pytest.raises(UserError, match="no such column"):
         parse(BLOCKS["beside.yaml"].replace("coco_det:", "coco_dot:"))
+
+
+def test_a_module_is_an_encoder(ask: Ask, small_set: Path) -> None:
+    exec(BLOCKS["measure.py"].replace("FOLDER", str(small_set)), {})
+    (record,) = Store(Path("ricebench-runs")).records()
+    assert record.cell.encoder.title == "patches"
+    assert record.evidence is not None
+    assert (record.evidence.dim, record.evidence.patch) == (192, 8)
+    assert "patches" in ask("table")[1]
 
 
 def test_a_probe_is_listed_and_its_controls_land_where_they_must(ask: Ask, small_set: Path) -> None:
@@ -135,6 +146,27 @@ def test_a_stage_is_trained_once_however_often_it_is_judged(ask: Ask, small_set:
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     assert "colour-head" in ask("status")[1]
     assert ask("verify")[0] == 0
+
+
+def test_a_layout_reads_its_folder_and_says_what_it_left_out(ask: Ask, small_set: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    images = sorted((small_set / "train").glob("*.png"))[:20]
+    for image in images:
+        (folder / image.name).write_bytes(image.read_bytes())
+    with (folder / "labels.csv").open("w", newline="") as file:
+        rows = [(image.name, ("even", "odd")[k % 2]) for k, image in enumerate(images)]
+        csv.writer(file).writerows([("file", "class"), *rows, ("gone.png", "even")])
+    dataset = open_dataset(folder)
+    assert (dataset.spec.layout, dataset.classes) == ("listed", ("even", "odd"))
+    assert {split: len(items) for split, items in dataset.splits.items()} == {"train": 16, "val": 4}
+    assert [(each.item, each.reason) for each in dataset.skipped] == [("gone.png", "is not there")]
+    code, out, err = ask("plan", "-e", "noise", "-p", "centroid", "--data", str(folder))
+    assert code == 0, err
+    assert "labels.csv" in out
+    (folder / "labels.csv").write_text("file,class\ngone.png,even\n")
+    with pytest.raises(UserError, match="put the images beside it"):
+        open_dataset(folder)
 
 
 def test_a_scorer_judges_and_checks(ask: Ask) -> None:
