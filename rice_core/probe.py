@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # `list` reads probes without numpy, which is a third of its 
     import numpy.typing as npt
 
     from rice_core.budget import Budget, Passes
-    from rice_core.bundle import Bundle
     from rice_core.datasets import Dataset, Sample
     from rice_core.datasets.nouns import Kind
     from rice_core.stage import E, Ready, Stage
@@ -213,26 +212,6 @@ class Work(Protocol):
 
         Raises:
             UserError: it failed, was killed or took too long; one sentence.
-        """
-
-    def budget(self) -> Budget:
-        """What is known of the encoder's speed, and how much `keep` may take."""
-
-    def has(self, about: Mapping[str, Any]) -> bool:
-        """Whether there is something for `find`; it is not looked into."""
-
-    def find(self, about: Mapping[str, Any]) -> Path | None:
-        """The safetensors file, verified, of features kept under `about` for these weights, data and code; None where there is none.
-
-        Args:
-            about: all else that they depend on, as JSON. Every array of the file can be read by rows (`get_slice`).
-        """
-
-    def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
-        """Put features into the cache, for `find`.
-
-        Raises:
-            StoreError: the disk is full.
         """
 
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:

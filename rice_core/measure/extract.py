@@ -10,45 +10,27 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 
-from rice_core.budget import Budget
 from rice_core.bundle import Arrays, Bundle
-from rice_core.changes import Box, Change
-from rice_core.datasets import Dataset, Sample, read_label_map
-from rice_core.datasets.seen import coverage_seen, labels_seen
+from rice_core.datasets import Dataset, Sample
+from rice_core.datasets.seen import labels_seen
 from rice_core.digest import json_digest
 from rice_core.errors import UserError
 from rice_core.features import Encoder, Informed, Layered, Truth
-from rice_core.images import ImageError, load_image
+from rice_core.images import ImageError
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.compact import compact, concatenated
+from rice_core.measure.decoded import Decoded, decoded, pooled, seen
 from rice_core.pooling import MEAN, blocks_of, class_vectors, side_by_side
 from rice_core.probe import Read, View
 
 Geometry = Literal["squash", "native"]
 SHARD_IMAGES = 64
 Reads = tuple[Read, ...]
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """One decoded image, ready for the encoder."""
-
-    model_3HW: torch.Tensor
-    """uint8 pixels under `squash`, model space under `native`."""
-    image_hw: tuple[int, int]
-    cover_RHW: npt.NDArray[np.float32] | None
-    """Share of each patch cell that a region covers; None without regions."""
-    box: Box | None = None
-    """What is to be seen of the image, where that is not all of it."""
 
 
 class Extractor:
@@ -80,13 +62,13 @@ class Extractor:
         """Spent on them, decoding included."""
         self.encoder = encoder
         self._dataset = dataset
-        self._cache = cache
+        self.cache = cache
         self._files = files
         self._code = code
         self._batch = batch
         self._pool = ThreadPoolExecutor(max_workers=max(1, workers))
         self._reads = tuple(self._numbered(read) for read in reads if self._reaches(read.layer))
-        self._pending: dict[tuple[str, Geometry, str, int], list[Future[_Ready]]] = {}
+        self._pending: dict[tuple[str, Geometry, str, int], list[Future[Decoded]]] = {}
         resolution = encoder.spec.resolution
         if resolution is None:
             raise ValueError("an encoder must fill in spec.resolution")
@@ -99,25 +81,6 @@ class Extractor:
     def geometry(self, view: View) -> Geometry:
         """Regions and dense views keep the whole image; whole-image items are cropped as the model was trained."""
         return "squash" if view == "dense" or "regions" in self._dataset.provides else "native"
-
-    def space(self) -> Budget:
-        """What `keep` may take."""
-        return self._cache.space()
-
-    def has(self, about: Mapping[str, Any]) -> bool:
-        """Whether there is something for `find`, sound or not."""
-        return self._cache.has(self._key_of(about))
-
-    def find(self, about: Mapping[str, Any]) -> Path | None:
-        """Where arrays that a probe made itself are kept, verified. `about` says what they depend on beside the encoder."""
-        key = self._key_of(about)
-        return self._cache.path(key) if self._cache.get(key) is not None else None
-
-    def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
-        """Keep such arrays."""
-        key = self._key_of(about)
-        self._cache.put(key, shard)
-        return self._cache.path(key)
 
     def starts(self, split: str, most: int | None = None) -> range:
         """First image of each shard."""
@@ -136,14 +99,14 @@ class Extractor:
             StoreError: the disk is full.
         """
         read = replace(self._numbered(read), most=None)
-        found = self._cache.get(self._key(read, start))
+        found = self.cache.get(self._key(read, start))
         if found is not None:
             return found
         began = time.perf_counter()
         shards = self._compute(start, self._together(read, start))
         self.seconds += time.perf_counter() - began
         for each, shard in shards.items():
-            self._cache.put(self._key(each, start), shard)
+            self.cache.put(self._key(each, start), shard)
         return shards[read]
 
     def _numbered(self, read: Read) -> Read:
@@ -195,9 +158,10 @@ class Extractor:
         if isinstance(self.encoder, Informed):
             body["labels"] = [sample.label for sample in samples]
             body["crowds"] = [[[c.box_xywh, _plain(c.segmentation)] for c in sample.crowds] for sample in samples]
-        return self._key_of(body)
+        return self.key_of(body)
 
-    def _key_of(self, about: Mapping[str, Any]) -> str:
+    def key_of(self, about: Mapping[str, Any]) -> str:
+        """The key of what this encoder, with all that it asks for, makes of something."""
         spec = self.encoder.spec
         body: dict[str, Any] = {
             "weights": self.encoder.weights_digest(),
@@ -219,7 +183,7 @@ class Extractor:
             self._decode(reads[0], start + SHARD_IMAGES)  # the next shard, while this one is in the encoder
         del self._pending[self._decoded(reads[0], start)]
         rows: list[int] = []
-        ready: list[_Ready] = []
+        ready: list[Decoded] = []
         skipped: list[dict[str, str]] = []
         parts: list[dict[Read, Arrays]] = []
         for row, (sample, future) in enumerate(zip(samples, futures, strict=True)):
@@ -236,36 +200,16 @@ class Extractor:
     def _decoded(self, read: Read, start: int) -> tuple[str, Geometry, str, int]:
         return read.split, self.geometry(read.view), read.change, start
 
-    def _decode(self, read: Read, start: int) -> list[Future[_Ready]]:
+    def _decode(self, read: Read, start: int) -> list[Future[Decoded]]:
         key = self._decoded(read, start)
         if key not in self._pending:
             samples = self._samples(read.split, start)
-            self._pending[key] = [self._pool.submit(self._prepare, s, key[1], read.change) for s in samples]
+            self._pending[key] = [
+                self._pool.submit(decoded, s, self.encoder, read.change, squash=key[1] == "squash") for s in samples
+            ]
         return self._pending[key]
 
-    def _prepare(self, sample: Sample, geometry: Geometry, change: str) -> _Ready:
-        image = load_image(sample.path)
-        image_hw = (image.height, image.width)
-        if sample.size_hw is not None and sample.size_hw != image_hw:
-            raise ImageError(
-                f"is {image_hw[1]}x{image_hw[0]} pixels, annotated as {sample.size_hw[1]}x{sample.size_hw[0]}"
-            )
-        if sample.label_map is not None:  # one that cannot be used costs its image, not the data set
-            read_label_map(sample.label_map, image_hw)
-        box = None
-        if change:
-            changed = Change.parse(change)
-            image, box = changed(image, sample.id), changed.box(image_hw)
-        h, w = self._size_hw
-        if geometry == "native":
-            return _Ready(self.encoder.preprocess([image])[0], image_hw, None, box)
-        pixels = np.asarray(image.resize((w, h), Image.Resampling.BICUBIC))
-        grid = (h // self.encoder.patch, w // self.encoder.patch)
-        covers = [coverage_seen(region, grid, image_hw, box) for region in sample.regions]
-        cover_RHW = np.stack(covers) if covers else None
-        return _Ready(torch.from_numpy(pixels.copy()).permute(2, 0, 1), image_hw, cover_RHW, box)
-
-    def _forward(self, of: Sequence[Sample], rows: list[int], ready: list[_Ready], reads: Reads) -> dict[Read, Arrays]:
+    def _forward(self, of: Sequence[Sample], rows: list[int], ready: list[Decoded], reads: Reads) -> dict[Read, Arrays]:
         batch, geometry = [of[row] for row in rows], self.geometry(reads[0].view)
         model_B3HW = torch.stack([each.model_3HW for each in ready]).to(self.encoder.device)
         if geometry == "squash":
@@ -285,9 +229,9 @@ class Extractor:
             for read in reads:
                 dense_BCHW, cls_BC = encoded[read.layer]
                 if read.view == "dense":
-                    out[read] = {"dense_NCHW": compact(dense_BCHW.cpu().numpy()), **_seen(rows, ready)}
+                    out[read] = {"dense_NCHW": compact(dense_BCHW.cpu().numpy()), **seen(rows, ready)}
                     continue
-                out[read] = self._pool_items(dense_BCHW, rows, ready)
+                out[read] = pooled(dense_BCHW, rows, ready, regions="regions" in self._dataset.provides)
                 if cls_BC is not None:  # of whole images alone, one row each
                     out[read]["x_NC"] = cls_BC.cpu().numpy()
         self.images += len(rows)
@@ -307,40 +251,9 @@ class Extractor:
         levels = self.encoder.levels(model_B3HW, layers)
         return {layer: (level.float(), None) for layer, level in zip(layers, levels, strict=True)}
 
-    def _pool_items(self, dense_BCHW: torch.Tensor, rows: list[int], ready: list[_Ready]) -> Arrays:
-        """Coverage-weighted mean of the patch tokens of each region; the plain mean where the data set has no regions."""
-        x, row, region = [], [], []
-        for b, (position, each) in enumerate(zip(rows, ready, strict=True)):
-            dense_CHW = dense_BCHW[b]
-            if "regions" not in self._dataset.provides:
-                x.append(dense_CHW.mean((1, 2))[None])
-                row.append(position)
-                region.append(0)
-            elif each.cover_RHW is not None:
-                weight_RHW = torch.from_numpy(each.cover_RHW).to(dense_CHW.device)
-                total_R = weight_RHW.sum((1, 2))
-                x.append(torch.einsum("rhw,chw->rc", weight_RHW, dense_CHW) / total_R.clamp_min(1e-12)[:, None])
-                # A region that covers nothing (degenerate after clipping) keeps a row of zeros, marked by -1 - k.
-                keep = (total_R > 0).tolist()
-                row.extend([position] * len(keep))
-                region.extend(k if kept else -1 - k for k, kept in enumerate(keep))
-        x_NC = torch.cat(x).cpu().numpy() if x else np.zeros((0, dense_BCHW.shape[1]), np.float32)
-        return {"x_NC": x_NC.astype(np.float32), "row_N": _rows(row), "region_N": _rows(region)}
-
-    def _truth(self, sample: Sample, ready: _Ready, geometry: Geometry) -> Truth:
+    def _truth(self, sample: Sample, ready: Decoded, geometry: Geometry) -> Truth:
         told = geometry == "squash" and "dense-labels" in self._dataset.provides
         return Truth(labels_seen(sample, self._size_hw, ready.image_hw, ready.box) if told else None, sample.label)
-
-
-def _seen(rows: list[int], ready: list[_Ready]) -> Arrays:
-    """The pictures as they were encoded, with what is needed to lay the truth over them."""
-    pixels = torch.stack([each.model_3HW for each in ready]).permute(0, 2, 3, 1).numpy()
-    hw = np.array([each.image_hw for each in ready], dtype=np.int32)
-    return {"pixels_NHW3": pixels, "image_N2": hw, "row_N": _rows(rows)}
-
-
-def _rows(values: list[int]) -> npt.NDArray[np.int32]:
-    return np.array(values, dtype=np.int32)
 
 
 def _plain(segmentation: Any) -> Any:

@@ -59,16 +59,19 @@ class TrainingWork:
         return self._progress.track(sequence, what)
 
     def budget(self) -> Budget:
-        return budget_of(self._encoder, self._store.records(), self._features.space())
+        return budget_of(self._encoder, self._store.records(), self._features.cache.space())
 
     def has(self, about: Mapping[str, Any]) -> bool:
-        return self._features.has(self._about(about))
+        return self._features.cache.has(self._key(about))
 
     def find(self, about: Mapping[str, Any]) -> Path | None:
-        return self._features.find(self._about(about))
+        key = self._key(about)
+        return self._features.cache.path(key) if self._features.cache.get(key) is not None else None
 
     def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
-        return self._features.keep(self._about(about), shard)
+        key = self._key(about)
+        self._features.cache.put(key, shard)
+        return self._features.cache.path(key)
 
     def private(self, encoder: E) -> E:
         return private(encoder)
@@ -82,5 +85,5 @@ class TrainingWork:
             raise ValueError("a rank that only helps with a training has no cached features")
         return self._extractor
 
-    def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        return {"about": dict(about), "made_from": self._made_from}
+    def _key(self, about: Mapping[str, Any]) -> str:
+        return self._features.key_of({"about": dict(about), "made_from": self._made_from})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -13,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from rice_core.budget import Budget, budget_of
 from rice_core.changes import Change
 from rice_core.datasets import Dataset, Sample
 from rice_core.datasets.nouns import NOUNS, Kind
@@ -26,7 +24,7 @@ from rice_core.images import ImageError
 from rice_core.measure.child import run_child
 from rice_core.pooling import MEAN, Pooling, check_poolable
 from rice_core.probe import DenseBatch, DenseImage, Items, Read
-from rice_core.record import Artifact, Cell, Record, Skipped, Told, UsedStage
+from rice_core.record import Artifact, Cell, Skipped, Told, UsedStage
 from rice_core.stage import E, Ready, Stage, chain
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
@@ -70,7 +68,6 @@ class CellWork:
         self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
         """Images and regions that were left out, by item."""
-        self._made_from = list(made_from)
         self._cell = cell
         self._dataset = dataset
         self._features = extractor
@@ -206,18 +203,6 @@ class CellWork:
     def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
         return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=self._progress.say)
 
-    def budget(self) -> Budget:
-        return budget_of(self._cell.encoder, self._records, self._features.space())
-
-    def has(self, about: Mapping[str, Any]) -> bool:
-        return self._features.has(self._about(about))
-
-    def find(self, about: Mapping[str, Any]) -> Path | None:
-        return self._features.find(self._about(about))
-
-    def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
-        return self._features.keep(self._about(about), shard)
-
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
         return self._progress.track(sequence, what)
 
@@ -237,15 +222,6 @@ class CellWork:
         buffer = io.BytesIO()
         Image.fromarray(pixels_HW3).save(buffer, format="WEBP", quality=90)
         return self._store.put_artifact(self._cell.id, name, buffer.getvalue(), **told)
-
-    @cached_property
-    def _records(self) -> list[Record]:
-        """Read once: a suite asks for its budget a hundred times."""
-        return self._store.records()
-
-    def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        # What a probe makes depends on its own code, and on as much of the data as it pleases.
-        return {"about": dict(about), "made_from": self._made_from}
 
     def _note(self, notes: dict[str, Any]) -> None:
         for entry in notes.get("skipped", ()):

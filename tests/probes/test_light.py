@@ -50,7 +50,7 @@ class Images:
 
 def test_a_function_is_a_probe() -> None:
     assert (length.name, length.version, length.summary) == ("length", 1, "Mean length of tokens.")
-    assert (length.needs, length.data, length.trains) == (frozenset({"dense"}), frozenset({"labels"}), False)
+    assert (length.needs, length.data) == (frozenset({"dense"}), frozenset({"labels"}))
     assert length.__module__ == __name__
     assert length(images=2).spec.params == {"images": 2, "scale": 1.0}
     assert length(images=2).spec == length(images=2, scale=1).spec
