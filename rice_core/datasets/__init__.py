@@ -1,11 +1,11 @@
 """Data sets on disk, in layouts that are found by looking at the folder. Ours are:
 
-coco           annotations/instances_<split>*.json with images in <split>*/ or images/<split>*/ or images/; also LVIS's
-               files, and what Roboflow, FiftyOne and Label Studio export (coco_files)
-class-folders  <class>/*.jpg, or train/<class>/*.jpg and val/<class>/*.jpg
-ade20k, voc, cityscapes
-               a label map beside each picture (segmentation)
-photos         images in the folder or below it, without labels and so without splits
+    coco           annotations/instances_<split>*.json with images in <split>*/ or images/<split>*/ or images/; also LVIS's
+                   files, and what Roboflow, FiftyOne and Label Studio export (coco_files)
+    class-folders  <class>/*.jpg, or train/<class>/*.jpg and val/<class>/*.jpg
+    ade20k, voc, cityscapes
+                   a label map beside each picture (segmentation)
+    photos         images in the folder or below it, without labels and so without splits
 
 Each layout has a reader (layout.Reader), installed by an entry point of the group `ricebench.layouts` as those of other
 packages are; it says what it recognises. What looks like something else (doubts) is refused.

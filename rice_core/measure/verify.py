@@ -5,33 +5,29 @@ Nothing is removed, and nothing is moved but damaged files of our own. A folder 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from rice_core.datasets.known_files import read_known
-from rice_core.digest import file_digest
 from rice_core.disk.problems import Problem, damaged, foreign, printable, unreadable
-from rice_core.disk.sealed import Damaged, Unsealed, key_of, read_arrays, unseal_json
+from rice_core.disk.sealed import Damaged, Unsealed
 from rice_core.disk.temporaries import is_temporary
 from rice_core.measure.cache import FeatureCache
+from rice_core.measure.faults import ABOUT, fault_of_export, fault_of_world, faults_of_stage, read_state
 from rice_core.measure.known import read_identity
-from rice_core.measure.trained import read_trained
 from rice_core.progress import Progress
 from rice_core.record import Record, Scores
-from rice_core.stage import STAGE_JSON
 from rice_core.store import Store, read_checked
 
 _ROUNDING = 1e-9
 """Relative: what two orders of one sum may differ by."""
-_ABOUT = ".about.json"
 _CELL, _SHA = "[0-9a-f]{20}", "[0-9a-f]{16}"
 _NAMES = {
     "records": ("", rf"{_CELL}\.json"),
@@ -52,8 +48,6 @@ _KINDS = (
     *("files of unfinished trainings", "exports"),
 )
 """What is counted, in the order in which it is said."""
-_STEP = re.compile(r"step-\d{8}")
-"""A checkpoint: its files are sealed together (rice_core.train.checkpoint)."""
 _REST = "files that no record names (the next measurement of their cell removes them)"
 _OLDER = "files that carry no key, as earlier versions wrote them (made anew when they are wanted)"
 _UNCOUNTED = "metrics that have no column of scores to compute them from"
@@ -181,7 +175,7 @@ class _Reading:
         for path in paths:
             worlds.setdefault(root / path.relative_to(root).parts[0], set()).add(path)
         for world, files in self.progress.track(sorted(worlds.items()), "worlds"):
-            reason = _fault_of_world(world, files)
+            reason = fault_of_world(world, files)
             if reason is None:
                 self.found.sound["worlds"] += 1
                 continue
@@ -207,89 +201,16 @@ class _Reading:
         root = self.store.root / "exports"
         for path in self.progress.track(sorted(paths), "exports"):
             cell = path.relative_to(root).parts[0]
-            if path.name.endswith(_ABOUT):
+            if path.name.endswith(ABOUT):
                 continue
             if cell not in records:
                 self.found.notes["exports of cells that have no record"] += 1
                 continue
-            reason = _fault_of_export(path, records[cell])
+            reason = fault_of_export(path, records[cell])
             if reason is None:
                 self.found.sound["exports"] += 1
             else:
                 self.found.problems.append(damaged(self.store.root, path, reason))
-
-
-def read_state(path: Path) -> object:
-    """What a file of an unfinished measurement holds, where it is one that carries a seal.
-
-    Raises:
-        Damaged: it is torn, changed, or another measurement's. Unsealed: it carries none. OSError: it cannot be read.
-    """
-    if _STEP.fullmatch(path.parent.name):
-        from rice_core.train.checkpoint import check_file  # torch, which few stores ask for
-
-        return check_file(path)
-    if path.suffix == ".json":
-        return unseal_json(key_of(path), path.read_bytes())
-    if path.suffix == ".safetensors":
-        return read_arrays(key_of(path), path)
-    raise Unsealed
-
-
-def faults_of_stage(folder: Path, files: set[Path]) -> Iterator[tuple[Path, str]]:
-    """What is wrong with a stage's folder, file by file."""
-    path = folder / STAGE_JSON
-    try:
-        listed = {folder / name: sha256 for name, sha256 in read_trained(path).files.items()}
-    except Damaged as damage:
-        yield path, str(damage)
-        return
-    except (OSError, Unsealed):
-        yield path, "cannot be read" if path in files else "is not there"
-        return
-    for extra in sorted(files - listed.keys() - {path}):
-        yield extra, "its stage.json does not name it"
-    for named, sha256 in listed.items():
-        if named not in files:
-            yield named, "is not there"
-        elif file_digest(named) != sha256:
-            yield named, "its bytes do not match its stage's checksum"
-
-
-def _fault_of_world(folder: Path, files: set[Path]) -> str | None:
-    from rice_core.world.layouts.folder import MANIFEST, read_manifest
-    from rice_core.world.mini import world_called
-
-    manifest, called = read_manifest(folder), world_called(folder.name)
-    if manifest is None:
-        return f"its {MANIFEST} cannot be read"
-    asked = {"layout": "coco"} | manifest.request
-    if called is not None and any(asked[key] != value for key, value in vars(called).items() if key in asked):
-        return "it holds another world than its name says"
-    listed = {folder / name: digest for name, digest in manifest.files.items()}
-    extra = sorted(files - listed.keys() - {folder / MANIFEST})
-    if extra:
-        return f"{printable(extra[0].relative_to(folder))} was not drawn"
-    for path, digest in listed.items():
-        if path not in files:
-            return f"{printable(path.relative_to(folder))} is missing"
-        if file_digest(path) != digest:
-            return f"{printable(path.relative_to(folder))} does not match its digest"
-    return None
-
-
-def _fault_of_export(path: Path, record: Record) -> str | None:
-    """What a file beside it says (NAME.about.json beside NAME.json): its digest, and of which cell and weights it is."""
-    try:
-        about = json.loads(path.with_name(path.stem + _ABOUT).read_bytes())
-        digest, weights, cell = about.get("results"), about.get("weights"), about.get("cell", record.cell.id)
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return "nothing beside it says what it was made from"
-    if digest != file_digest(path):
-        return "it does not match the digest beside it"
-    if cell != record.cell.id or (record.evidence is not None and weights not in (None, record.evidence.weights)):
-        return "it holds the results of another cell"
-    return None
 
 
 def _listed(folder: Path) -> list[os.DirEntry[str] | OSError]:
