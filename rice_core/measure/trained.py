@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from rice_core.datasets import Dataset, data_digest
-from rice_core.datasets.digests import item_digest
-from rice_core.datasets.nouns import Item
 from rice_core.digest import file_digest, json_digest
 from rice_core.disk.files import is_plain, write_atomically
 from rice_core.disk.sealed import Damaged, Unsealed, seal_json, unseal_json
@@ -25,6 +22,8 @@ from rice_core.spec import DatasetSpec
 from rice_core.stage import STAGE_JSON, Stage, StageRequest, Trained
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
+    from rice_core.datasets import Dataset
+    from rice_core.datasets.nouns import Item
     from rice_core.measure.claims import Claims
     from rice_core.store import Store
 
@@ -135,12 +134,17 @@ class Shelf:
         return self._sound[path][1]
 
     def _digest(self, dataset: Dataset) -> str:
+        # Not above: `status` looks at stages without numpy.
+        from rice_core.datasets import data_digest
+
         if dataset.spec not in self._data:
             items = [item for split in dataset.splits.values() for item in split]
             self._data[dataset.spec] = data_digest(dataset, {item.id: self._file(item) for item in items})
         return self._data[dataset.spec]
 
     def _file(self, item: Item) -> str:
+        from rice_core.datasets.digests import item_digest
+
         if item.files not in self._files:
             self._files[item.files] = item_digest(item)
         return self._files[item.files]
