@@ -18,6 +18,7 @@ from rice_core.errors import UserError
 from rice_core.measure import plan as planning
 from rice_core.measure import subject
 from rice_core.measure.config import RunConfig, load_config
+from rice_core.measure.data import open_data
 from rice_core.measure.plan import Plan, plan_of
 from rice_core.measure.roles import address, addressed
 from rice_core.measure.run import Runner, Settings
@@ -93,7 +94,7 @@ def test_one_probe_over_two_data_sets(boxes: str, classes: str, tmp_path: Path) 
     assert [record.cell.dataset.name for record in summary.records] == ["kinds", "coco"]
     assert len({record.cell.id for record in summary.records}) == 2
     accuracy = [record.metric("accuracy") for record in summary.records]
-    objects = planning.open_data(boxes, Store(tmp_path), limit=None).splits["val"]
+    objects = open_data(boxes, tmp_path).splits["val"]
     assert [metric.n for metric in accuracy if metric] == [16, sum(len(sample.regions) for sample in objects)]
     assert [round(metric.chance or 0) for metric in accuracy if metric] == [50, 2]
 
@@ -107,7 +108,7 @@ def test_a_folder_for_all_is_for_the_probes_that_can_use_it(boxes: str, classes:
     # Where it can use none, its records say why, as over a single folder.
     summary = measure(tmp_path, classes)
     assert summary.counts == {"done": 1, "not_applicable": 1}
-    assert "linear-seg needs regions" in (summary.records[1].error or "")
+    assert "linear-seg needs boxes, masks or label maps" in (summary.records[1].error or "")
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,7 @@ class Stub:
 
 
 def test_what_is_more_particular_wins(boxes: str, classes: str, tmp_path: Path) -> None:
-    open_ = {
-        text: planning.open_data(text, Store(tmp_path), limit=None) for text in (boxes, classes, f"{classes}@photos")
-    }
+    open_ = {text: open_data(text, tmp_path) for text in (boxes, classes, f"{classes}@photos")}
     probes = (Stub("one"), Stub("two", "pair"), Stub("three", "pair"))
     words = [boxes, f"pair={classes}", f"three={classes}@photos"]
     pairs = addressed(probes, [(role, open_[folder]) for role, folder in address(words, probes)])
