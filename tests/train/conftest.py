@@ -1,6 +1,0 @@
-"""`from shards import write_shards` in any test of this folder: test files are imported without a package."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
