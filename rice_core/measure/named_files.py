@@ -39,7 +39,8 @@ def named_files(tree: ast.Module, path: Path, module: str, folder_of: Callable[[
         if not isinstance(node, (ast.BinOp, ast.Call)):
             continue
         place = reader.place(node)
-        if place is not None and place.is_file() and place != path:
+        # A worktree has a file where a clone has a folder: it names a place on this machine, and makes no number.
+        if place is not None and place.name != ".git" and place.is_file() and place != path:
             yield place
         match node:
             case ast.Call(func=ast.Attribute(value=value, attr=how), args=args) if how in _LISTS:

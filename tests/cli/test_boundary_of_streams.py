@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -27,9 +28,12 @@ def _failed(capsys, *words):
 
 
 def _path_options():
-    """(command, parameter, what typer is told of it) of all that are a path."""
+    """(command, parameter, what typer is told of it) of all that are a path, those of a group of options too."""
     for command in build_app().registered_commands:
-        for name, hint in get_type_hints(command.callback, include_extras=True).items():
+        hints = get_type_hints(command.callback, include_extras=True)
+        for group in [hint for hint in hints.values() if is_dataclass(hint)]:
+            hints |= get_type_hints(group, include_extras=True)
+        for name, hint in hints.items():
             told = getattr(hint, "__metadata__", (None,))[0]
             if told is not None and Path in (get_args(hint)[0], *get_args(get_args(hint)[0])):
                 yield command.callback.__name__, name, told

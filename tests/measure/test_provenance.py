@@ -247,3 +247,16 @@ def test_a_number_is_tainted_by_the_files_that_it_is_made_of_alone(tmp_path, mon
     assert dirty() is True
     commit.cache_clear()
     provenance._changed.cache_clear()
+
+
+def test_where_a_checkout_keeps_its_history_is_no_part_of_a_number(tmp_path, monkeypatch) -> None:
+    """In a worktree `.git` is a file: the same sources would have another digest than in a clone."""
+    package = tmp_path / "in_a_worktree"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        'from pathlib import Path\nHERE = Path(__file__).parent\nROOT, TABLE = HERE / ".git", HERE / "table.csv"\n'
+    )
+    (package / ".git").write_text("gitdir: elsewhere\n")
+    (package / "table.csv").write_text("1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [path.name for path in closure(["in_a_worktree"]).values()] == ["__init__.py", "table.csv"]
