@@ -87,7 +87,7 @@ def found_in(
         what=f"{' / '.join(filter(None, (encoder.spec.title, part)))}: detecting",
         workers=workers_of(encoder, work.workers),
     )
-    for skip in (*truth.skipped, *val.skipped, *_no_targets(truth), *ready.trained.skipped, *found.skipped):
+    for skip in (*truth.skipped, *val.skipped, *_no_targets(truth), *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
     return Learnt(found, [dict(point) for point in ready.trained.curve], stage.masks, made_by)
 

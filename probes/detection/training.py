@@ -93,7 +93,7 @@ class DetectorTraining(Stage):
         if own.done < self.training.iterations:
             self._learn(encoder, truth, own, seed, work)
         for item, reason in own.learner.skipped.items():
-            work.skip(item, reason)
+            work.skip(f"{self.part}/{item}" if self.part else item, reason)
         if work.ranks.leads:
             weights = {name: p.detach().cpu().contiguous() for name, p in cast(nn.Module, detector).named_parameters()}
             write_atomically(out / WEIGHTS, save(weights))

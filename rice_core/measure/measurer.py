@@ -122,6 +122,8 @@ class Measurer:
             with seeded(cell.seed):
                 outcome = self._run(probe, cell, work)
         except NotApplicable as reason:
+            # It stands until one of the trainings that said so is another.
+            evidence = evidence.model_copy(update={"stages": tuple(work.used.values())})
             return _without_number(cell, "not_applicable", str(reason), evidence, self._skipped(work)), None
         except StoreError:
             raise

@@ -116,7 +116,8 @@ class Stages:
             made_from=made_from,
             files=_files(out),
             curve=tuple({name: float(value) for name, value in point.items()} for point in curve),
-            skipped=tuple(work.skipped.values()),
+            # With what was left out of the training that it goes on from, so that every cell counts both.
+            skipped=tuple(dict.fromkeys((*(before.trained.skipped if before else ()), *work.skipped.values()))),
             seconds=round(time.perf_counter() - began, 3),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )

@@ -195,6 +195,8 @@ class CellWork:
         ready = self._trainings.ready(stage, self._cell.seed, self._later)
         for used in (ready.trained.used, *ready.trained.evidence.stages):
             self.used[used.id] = used
+        for skip in ready.trained.skipped:
+            self.skipped.setdefault(skip.item, skip)
         return ready
 
     def private(self, encoder: E) -> E:

@@ -267,8 +267,27 @@ def test_trained_once_for_all_cells_and_runs_and_written_down(tuning: Tuning, wo
     for record in store.records():
         assert record.evidence is not None
         assert record.evidence.stages == (learn.used, tune.used)
+        assert "one.png" in [skip.item for skip in record.skipped]
     assert not list((tmp_path / "s" / "unfinished").glob("*"))
     assert verify(store, Progress(quiet=True)).sound["trained stages"] == 2
+
+
+def test_what_a_training_made_inapplicable_is_asked_again_where_it_is_trained_again(
+    tuning: Tuning, world: Dataset, tmp_path: Path
+) -> None:
+    judged = "return Outcome(metrics=(Metric("
+    tuning.edit(
+        "probe",
+        judged,
+        f"from rice_core.errors import NotApplicable\n        raise NotApplicable('no')\n        {judged}",
+    )
+    (record,) = run(tuning.plan(world, 1), tmp_path / "s").records
+    assert record.status == "not_applicable"
+    assert run(tuning.plan(world, 1), tmp_path / "s").counts == {"reused": 1}
+    tuning.trained()
+    flip(folder_of(tmp_path / "s", "learn") / "head.safetensors")
+    assert run(tuning.plan(world, 1), tmp_path / "s").counts == {"not_applicable": 1}
+    assert tuning.trained() == ["learn"]
 
 
 def test_another_val_set_is_judged_without_training(tuning: Tuning, world: Dataset, tmp_path: Path) -> None:
