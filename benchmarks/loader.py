@@ -25,7 +25,7 @@ from pycocotools import mask as coco_mask
 from benchmarks.measuring import Lap, keep, machine, median, ratio, timed
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.rice.batch import Batch
-from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
+from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, ResolutionStage, TrainConfig
 from rice_core.rice.loader import PREFETCH, RegionLoader
 from rice_core.rice.regions import MANIFEST, Bank, RegionManifest, Shard, read_region_manifest
 from rice_core.rice.streams import read_shard
@@ -93,7 +93,7 @@ def _measure(folder: Path, side: int) -> dict[str, Any]:
 
 def _loading(folder: Path, manifest: RegionManifest, side: int, workers: int) -> Lap:
     """IMAGES images in the steady state: what was fetched ahead while the processes started is not counted."""
-    stage = Stage(resolution=side, samples=BATCH)
+    stage = ResolutionStage(resolution=side, samples=BATCH)
     config = TrainConfig(
         name="loader",
         model=ModelConfig(vit=ViTConfig()),

@@ -20,7 +20,7 @@ import torch
 from benchmarks.measuring import keep, machine
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.progress import Progress
-from rice_core.rice.config import ModelConfig, Stage, TrainConfig
+from rice_core.rice.config import ModelConfig, ResolutionStage, TrainConfig
 from rice_core.rice.launch import train
 from rice_core.rice.recipes.mini import SCALES, curation, objective, training
 from rice_core.rice.recipes.run import Workshop
@@ -67,7 +67,7 @@ def main() -> None:
 
 def _measure(folder: Path, data: Path, case: Case) -> dict[str, Any]:
     config = replicate(training(MINI, "benchmark", objective("rice")), 0, data)
-    stage = Stage(resolution=case.resolution, samples=case.batch * case.steps)
+    stage = ResolutionStage(resolution=case.resolution, samples=case.batch * case.steps)
     config = config.model_copy(
         update={
             "model": case.model,

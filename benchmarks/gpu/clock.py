@@ -12,7 +12,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Measured:
+class Timing:
     """What a measurement found."""
 
     claims: list[str]

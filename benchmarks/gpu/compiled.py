@@ -7,13 +7,13 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu.clock import Measured, idle, milliseconds
+from benchmarks.gpu.clock import Timing, idle, milliseconds
 from benchmarks.gpu.trainings import TINY, batch_of, configured, learner_of
 from rice_core.rice.batch import Batch
 from rice_core.rice.learner import RegionLearner
 
 
-def measure(device: torch.device, *, tiny: bool) -> Measured:
+def measure(device: torch.device, *, tiny: bool) -> Timing:
     """A step with and without; a tiny run compiles nothing, since that takes a compiler and a minute."""
     if tiny:
         with torch.compiler.set_stance("force_eager"):
@@ -21,7 +21,7 @@ def measure(device: torch.device, *, tiny: bool) -> Measured:
     return _measure(device, tiny=False)
 
 
-def _measure(device: torch.device, *, tiny: bool) -> Measured:
+def _measure(device: torch.device, *, tiny: bool) -> Timing:
     vit, side, images, classes, rounds = (TINY, 32, 4, 100, 1) if tiny else ("B/16", 224, 128, 10_000, 10)
     found, losses = {}, {}
     for name, compile in (("eager", False), ("compiled", True)):
@@ -37,7 +37,7 @@ def _measure(device: torch.device, *, tiny: bool) -> Measured:
     difference = abs(losses["compiled"] - losses["eager"]) / abs(losses["eager"])
     if difference > 0.02:
         raise RuntimeError(f"the first loss is {losses['compiled']} compiled and {losses['eager']} eager")
-    return Measured(
+    return Timing(
         claims=[
             f"a step of {images} images, {vit if isinstance(vit, str) else 'tiny'} at {side} px: "
             f"{found['compiled_ms']:.0f} ms compiled, {found['eager_ms']:.0f} ms eager "

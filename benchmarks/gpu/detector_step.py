@@ -7,14 +7,14 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from benchmarks.gpu.clock import Measured, forget_peak, milliseconds, peak_gib
+from benchmarks.gpu.clock import Timing, forget_peak, milliseconds, peak_gib
 from probes.detection.backend import build_detector
 from probes.detection.nouns import Target
 from probes.detection.recipe import RECIPES, side_of
 from rice_core.model.vit import PRESETS, ViT, ViTConfig
 
 
-def measure(device: torch.device, *, tiny: bool) -> Measured:
+def measure(device: torch.device, *, tiny: bool) -> Timing:
     """Milliseconds of the encoder and of the head's step, and the peak memory of both together."""
     shape, images, sides, rounds = (
         (ViTConfig(width=32, depth=1, heads=2, patch=8, resolution=64), 2, (64, 96), 1)
@@ -29,7 +29,7 @@ def measure(device: torch.device, *, tiny: bool) -> Measured:
             f"{side} px, {images} images: {found['head_ms']:.0f} ms the head's step, {found['encoder_ms']:.0f} ms the encoder, "
             f"{found['detect_ms']:.0f} ms to detect; peak {found['peak_gib']} GiB"
         )
-    return Measured(claims, numbers)
+    return Timing(claims, numbers)
 
 
 def _step(device: torch.device, shape: ViTConfig, images: int, side: int, rounds: int, *, tiny: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.gpu.clock import Measured, milliseconds
+from benchmarks.gpu.clock import Timing, milliseconds
 from benchmarks.gpu.trainings import TINY
 from rice_core.datasets import file_digests, open_dataset
 from rice_core.encoders import load_encoder
@@ -26,7 +26,7 @@ from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 
 
-def measure(device: torch.device, *, tiny: bool) -> Measured:
+def measure(device: torch.device, *, tiny: bool) -> Timing:
     """Images a second of both; decoding by as many threads as there are cores, 16 at most."""
     shape = ViTConfig.model_validate(TINY) if tiny else PRESETS["L/14"]
     images, batch, workers = (16, 8, 2) if tiny else (1024, 64, min(16, os.cpu_count() or 1))
@@ -61,7 +61,7 @@ def measure(device: torch.device, *, tiny: bool) -> Measured:
             extractor.shard(Read("train", "items"), start)
         whole = images / (time.perf_counter() - began)
         extractor.close()
-    return Measured(
+    return Timing(
         claims=[
             f"{whole:.0f} images/s with decoding by {workers} threads, pooling and writing; the forward pass alone "
             f"{bare:.0f}: {whole / bare:.2f} of it (goal 0.9)"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.clock import Measured
+from benchmarks.gpu.clock import Timing
 from benchmarks.gpu.trainings import TINY, configured, write_shards
 from rice_core.rice.launch import train
 from rice_core.train.metrics import MetricsLog
 
 
-def measure(device: torch.device, *, tiny: bool) -> Measured:
+def measure(device: torch.device, *, tiny: bool) -> Timing:
     """Losses, and images a second after the first step."""
     vit, side, images, steps = (TINY, 32, 8, 3) if tiny else ("B/16", 224, 64, 8)
     losses: dict[str, list[float]] = {}
@@ -52,7 +52,7 @@ def measure(device: torch.device, *, tiny: bool) -> Measured:
     }
     if max(far.values()) > 0.02:
         raise RuntimeError(f"losses are not those of a training without a group: {losses}")
-    return Measured(
+    return Timing(
         claims=[
             f"{kind} at one rank: losses within {far[kind]:.1e} of those without a group; "
             f"{speed[kind]:.0f} images/s in the last step, {speed['alone']:.0f} without"

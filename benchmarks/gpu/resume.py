@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.clock import Measured
+from benchmarks.gpu.clock import Timing
 from benchmarks.gpu.trainings import TINY, configured, write_shards
 from rice_core.rice.config import TrainConfig
 from rice_core.rice.launch import train
@@ -25,7 +25,7 @@ from rice_core.rice.regions import RegionManifest
 from rice_core.train.metrics import MetricsLog
 
 
-def measure(device: torch.device, *, tiny: bool) -> Measured:
+def measure(device: torch.device, *, tiny: bool) -> Timing:
     """Whether the losses and the exported weights are the same."""
     vit, side, images, workers = (TINY, 32, 8, 0) if tiny else ("S/16", 224, 64, 2)
     found: dict[str, Any] = {}
@@ -57,7 +57,7 @@ def measure(device: torch.device, *, tiny: bool) -> Measured:
                 "stopped as uninterrupted": runs["stopped"] == runs["alone"],
                 "losses": {run: left[0] for run, left in runs.items()},
             }
-    return Measured(
+    return Timing(
         claims=[
             f"{kind}: stopped {'=' if one['stopped as uninterrupted'] else 'is not'} uninterrupted to the last bit, "
             f"two uninterrupted runs {'are' if one['two runs alike'] else 'are not'} alike"

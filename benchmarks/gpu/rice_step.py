@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.gpu.clock import Measured, forget_peak, milliseconds, peak_gib
+from benchmarks.gpu.clock import Timing, forget_peak, milliseconds, peak_gib
 from benchmarks.gpu.trainings import TINY, batch_of, configured, learner_of
 from rice_core.model.vit import ViT
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import TrainConfig
 
 
-def measure(device: torch.device, *, tiny: bool) -> Measured:
+def measure(device: torch.device, *, tiny: bool) -> Timing:
     """Milliseconds and peak memory of both."""
     vit, side, images, classes, rounds = (TINY, 32, 4, 100, 1) if tiny else ("L/14", 224, 64, 1_000_000, 8)
     config = configured(vit, resolution=side, batch=images, steps=100, precision="fp32" if tiny else "bf16")
@@ -44,7 +44,7 @@ def measure(device: torch.device, *, tiny: bool) -> Measured:
     torch.set_float32_matmul_precision("high")
     tf32_ms = milliseconds(rice, device, rounds=rounds)
     torch.set_float32_matmul_precision(before)
-    return Measured(
+    return Timing(
         claims=[
             f"a step of {images} images, {vit if isinstance(vit, str) else 'tiny'} at {side} px, 10 regions, K = {classes:,}: "
             f"{rice_ms:.0f} ms, plain {plain_ms:.0f} ms, {rice_ms / plain_ms:.2f}x; "

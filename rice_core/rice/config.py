@@ -121,7 +121,7 @@ class OptimizerConfig(Frozen):
     """bfloat16 halves the moments of the centers, which from 10M classes on is what fits 80 GB; rounded stochastically."""
 
 
-class Stage(Frozen):
+class ResolutionStage(Frozen):
     """One resolution."""
 
     resolution: int = Field(ge=1)
@@ -160,7 +160,7 @@ class TrainConfig(Frozen):
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     data: DataConfig
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[ResolutionStage, ...] = Field(min_length=1)
     batch: int = Field(default=32_768, ge=1)
     """Images an optimizer step, over all ranks and accumulation."""
     accumulate: int = Field(default=1, ge=1)

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from rice_core.errors import UserError
 from rice_core.record import Record
 from rice_core.rice.batch import Batch
-from rice_core.rice.config import ProbeHook, Stage, TrainConfig
+from rice_core.rice.config import ProbeHook, ResolutionStage, TrainConfig
 from rice_core.rice.validate import Validator
 from rice_core.train.metrics import HELD_OUT, MetricsLog
 
@@ -49,7 +49,7 @@ class ValidationHook(Hook):  # type: ignore[misc]
         if not own.ranks.any(measured):
             self._measure(runner, runner.max_iters, self._config.stages[-1])
 
-    def _measure(self, runner: SafeRunner, steps: int, stage: Stage) -> None:
+    def _measure(self, runner: SafeRunner, steps: int, stage: ResolutionStage) -> None:
         own = self._validator
         if own is None:
             return

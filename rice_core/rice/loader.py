@@ -23,7 +23,7 @@ from rice_core.ranks import Ranks
 from rice_core.record import Skipped
 from rice_core.rice.batch import Batch
 from rice_core.rice.captions import caption_tokenizer
-from rice_core.rice.config import Stage, TrainConfig
+from rice_core.rice.config import ResolutionStage, TrainConfig
 from rice_core.rice.regions import RegionManifest
 from rice_core.rice.samples import Example, Preparer
 from rice_core.rice.streams import START, Drawn, Position, Stream, check_shards
@@ -51,7 +51,7 @@ class RegionLoader:
         config: TrainConfig,
         manifest: RegionManifest,
         *,
-        stage: Stage,
+        stage: ResolutionStage,
         ranks: Ranks | None = None,
         workers: int = 0,
         start: Mapping[int, Position] | None = None,

@@ -11,7 +11,7 @@ from rice_core.digest import file_digest
 from rice_core.errors import UserError
 from rice_core.ranks import Ranks
 from rice_core.rice.batch import Batch
-from rice_core.rice.config import Stage, TrainConfig
+from rice_core.rice.config import ResolutionStage, TrainConfig
 from rice_core.rice.learner import RegionLearner
 from rice_core.rice.loader import RegionLoader
 from rice_core.rice.regions import CENTERS, IMAGE_CENTERS, MANIFEST, RegionManifest, read_region_manifest
@@ -56,14 +56,14 @@ class Validator:
         with self._open(config.stages[0], workers=0) as parts:
             next(parts)
 
-    def __call__(self, stage: Stage) -> dict[str, float]:
+    def __call__(self, stage: ResolutionStage) -> dict[str, float]:
         """Loss and statistics by name, averaged over batches, at the stage's resolution. Every rank has to call it."""
         batches = self._manifest.samples // self._config.batch
         with self._open(stage, self._workers) as parts:
             return self._learner.measure(islice(parts, batches * self._config.accumulate))
 
     @contextlib.contextmanager
-    def _open(self, stage: Stage, workers: int) -> Iterator[Iterator[Batch]]:
+    def _open(self, stage: ResolutionStage, workers: int) -> Iterator[Iterator[Batch]]:
         loader = RegionLoader(self._config, self._manifest, stage=stage, ranks=self._ranks, workers=workers)
         with contextlib.closing(iter(loader)) as parts:
             yield parts

@@ -21,7 +21,7 @@ from rice_core.errors import UserError
 from rice_core.model.vit import ViTConfig
 from rice_core.ranks import Ranks
 from rice_core.rice.batch import Batch
-from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
+from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, ResolutionStage, TrainConfig
 from rice_core.rice.loader import RegionLoader
 from rice_core.rice.regions import Bank, read_region_manifest
 
@@ -45,7 +45,7 @@ def configured(folder: Path, *, streams: int = 4, batch: int = 8, accumulate: in
         model=ModelConfig(vit=ViTConfig(patch=PATCH, resolution=SIDE)),
         objective=ObjectiveConfig(**{"regions": 4, "tokenizer": "words", "text_tokens": 6} | objective),
         data=DataConfig(path=folder, streams=streams, flip=True),
-        stages=(Stage(resolution=SIDE, samples=batch),),
+        stages=(ResolutionStage(resolution=SIDE, samples=batch),),
         batch=batch,
         accumulate=accumulate,
     )

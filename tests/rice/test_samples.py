@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from rice_core.datasets.geometry import cell_shares
 from rice_core.model.vit import ViTConfig
 from rice_core.rice import samples
-from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, Stage, TrainConfig
+from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, ResolutionStage, TrainConfig
 from rice_core.rice.crops import ASPECTS, Crop, random_crop
 from rice_core.rice.samples import OBJECT, OCR, Example, Preparer
 from rice_core.rice.streams import Damaged, RawSample
@@ -32,7 +32,7 @@ def preparer(crop: tuple[float, float] = (0.3, 1.0), flip: bool = True, **object
         model=ModelConfig(vit=ViTConfig(patch=PATCH, resolution=SIDE)),
         objective=ObjectiveConfig(**objective),
         data=DataConfig(path=Path("unread"), streams=1, crop_scale=crop, flip=flip),
-        stages=(Stage(resolution=SIDE, samples=1),),
+        stages=(ResolutionStage(resolution=SIDE, samples=1),),
         batch=1,
     )
     return Preparer(config, {"object": 100, "ocr": 100, "image": 100}, SIDE)

@@ -20,7 +20,7 @@ from rice_core.rice.config import (
     ObjectiveConfig,
     ObjectiveName,
     OptimizerConfig,
-    Stage,
+    ResolutionStage,
     TrainConfig,
 )
 from rice_core.rice.curate.settings import CurateSettings
@@ -111,7 +111,7 @@ def training(
         model=ModelConfig(vit=scale.vit, region_layers=scale.vit.depth, start="whitened"),
         objective=objective,
         data=DataConfig(path=NO_DATA, streams=8, crop_scale=(1.0, 1.0), overlap=0.15),
-        stages=(Stage(resolution=resolution, samples=scale.batch * (steps or scale.steps)),),
+        stages=(ResolutionStage(resolution=resolution, samples=scale.batch * (steps or scale.steps)),),
         batch=scale.batch,
         optimizer=OptimizerConfig(rate=rate, weight_decay=0.05, warm_up=max(1, scale.steps // 12)),
         # The world is light: these put its pixels near zero mean and unit variance.
