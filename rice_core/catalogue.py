@@ -18,7 +18,7 @@ from rice_core.errors import UnknownModel, UserError, did_you_mean
 from rice_core.spec import SOURCES, EncoderSpec, Frozen
 
 
-class Entry(Frozen):
+class CatalogueRow(Frozen):
     """One row. None is not known; it is never guessed."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -50,10 +50,10 @@ class Entry(Frozen):
 
 
 @cache
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[CatalogueRow, ...]:
     """All rows, in the file's order."""
     text = (files("rice_core") / "catalogue.yaml").read_text(encoding="utf-8")
-    return TypeAdapter(tuple[Entry, ...]).validate_python(tuple(yaml.safe_load(text)))
+    return TypeAdapter(tuple[CatalogueRow, ...]).validate_python(tuple(yaml.safe_load(text)))
 
 
 def resolve(text: str) -> EncoderSpec:

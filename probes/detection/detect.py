@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from pycocotools import mask as coco_mask
 
-from probes.detection.examples import Example
+from probes.detection.examples import ViewExample
 from probes.detection.loader import whole_batches
 from probes.detection.masks import paste
 from probes.detection.nouns import Detections, Detector
@@ -24,7 +24,7 @@ from rice_core.record import Skipped
 
 
 @dataclass(frozen=True)
-class Found:
+class SplitResults:
     """What was found in a split."""
 
     results: list[dict[str, Any]]
@@ -44,7 +44,7 @@ def detect_all(
     progress: Callable[[Sequence[int], str], Iterator[int]],
     what: str,
     workers: int = 0,
-) -> Found:
+) -> SplitResults:
     """Detect in every image, each resized to fit `side` (rounded to the encoder's patch).
 
     Args:
@@ -72,10 +72,10 @@ def detect_all(
             found = detector.detect(tokens_BCTU, views.sizes_hw)
         for example, detections in zip(views.examples, found, strict=True):
             results += list(_rows(example, detections, categories))
-    return Found(results, tuple(skipped))
+    return SplitResults(results, tuple(skipped))
 
 
-def _rows(example: Example, found: Detections, categories: Sequence[Category]) -> Iterator[dict[str, Any]]:
+def _rows(example: ViewExample, found: Detections, categories: Sequence[Category]) -> Iterator[dict[str, Any]]:
     boxes_D4 = example.placing.back(found.boxes_D4.float().cpu().numpy())
     scores_D, labels_D = found.scores_D.float().cpu().tolist(), found.labels_D.cpu().tolist()
     masks = _run_lengths(found, boxes_D4, example.placing.image_hw)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from probes.detection.matches import Flags, Floats, Found, Ints, Matches, match
+from probes.detection.matches import Flags, Floats, Ints, Matches, RankedDetections, match
 from probes.detection.official import DETECTIONS, LIMITS, CountedRows, Kind, evaluated
 from probes.detection.resample import bootstrap, groups_of, image_values
 from probes.detection.truth import FREQUENCIES, GroundTruth, Style
@@ -48,7 +48,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Evaluation:
     style: Style
     samples: tuple[str, ...]
     """Ids of the images, as `matches` counts them."""
@@ -92,7 +92,7 @@ def score(
     masks: bool,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Scored:
+) -> Evaluation:
     """Judge results by the rules of the data set's style.
 
     Args:
@@ -108,7 +108,7 @@ def score(
     rows, groups = CountedRows(truth, results), _groups(truth)
     box = _judge(truth, rows, groups, "box", resamples, seed)
     mask = _judge(truth, rows, groups, "mask", resamples, seed) if masks else None
-    return Scored(truth.style, tuple(image.sample.id for image in truth.images), groups, box, mask)
+    return Evaluation(truth.style, tuple(image.sample.id for image in truth.images), groups, box, mask)
 
 
 def _judge(
@@ -117,7 +117,7 @@ def _judge(
     objects = _objects(truth, rows)
     area_D = _areas(rows.rows, kind)
     chosen, unjudged_D = _chosen(truth, rows, area_D, {(o["image_id"], o["category_id"]) for o in objects})
-    found = Found(rows.image_D[chosen], rows.category_D[chosen], rows.score_D[chosen], unjudged_D)
+    found = RankedDetections(rows.image_D[chosen], rows.category_D[chosen], rows.score_D[chosen], unjudged_D)
     detections = [_detection(rows, row, float(area_D[row]), kind) for row in chosen.tolist()]
     precision_TRKA, recall_TKAM, ious = evaluated(truth, rows, objects, detections, kind)
     matches = match(found, _crowds(objects), ious, THRESHOLDS.tolist(), len(truth.categories))

@@ -22,7 +22,7 @@ from rice_core.record import Skipped
 
 
 @dataclass(frozen=True)
-class Example:
+class ViewExample:
     """One view."""
 
     image: TruthImage
@@ -38,7 +38,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Views(Dataset["Example | UserError"]):
+class Views(Dataset["ViewExample | UserError"]):
     """Training views by (place, image)."""
 
     images: tuple[TruthImage, ...]
@@ -49,7 +49,7 @@ class Views(Dataset["Example | UserError"]):
     seed: int
     kept: KeptViews | None
 
-    def __getitem__(self, index: tuple[int, int]) -> Example | UserError:
+    def __getitem__(self, index: tuple[int, int]) -> ViewExample | UserError:
         place, chosen = index
         rng = np.random.default_rng([self.seed, VIEW, place])
         view = None if self.config.views is None else int(rng.integers(self.config.views))
@@ -74,7 +74,7 @@ class Views(Dataset["Example | UserError"]):
         first = f"{skipped[0].item} {skipped[0].reason}" if skipped else "there are none"
         return UserError(f"no training image can be read; the first: {first}.")
 
-    def _kept_example(self, kept: KeptViews, number: int, view: int, skipped: tuple[Skipped, ...]) -> Example:
+    def _kept_example(self, kept: KeptViews, number: int, view: int, skipped: tuple[Skipped, ...]) -> ViewExample:
         """Nothing is decoded; the truth alone is drawn again.
 
         Raises:
@@ -84,13 +84,13 @@ class Views(Dataset["Example | UserError"]):
             raise ImageError(kept.reasons[number])
         truth = self.images[number]
         placing = view_of(number, view, kept.sizes[number], self.side, self.config)
-        return Example(
+        return ViewExample(
             truth, placing, None, kept.read(number, view), _target(truth, placing, masks=self.masks), None, skipped
         )
 
 
 @dataclass(frozen=True)
-class Pool(Dataset["Example | Skipped"]):
+class Pool(Dataset["ViewExample | Skipped"]):
     """The views of some images, view by view."""
 
     images: tuple[TruthImage, ...]
@@ -102,7 +102,7 @@ class Pool(Dataset["Example | Skipped"]):
     def __len__(self) -> int:
         return len(self.chosen) * (self.config.views or 0)
 
-    def __getitem__(self, index: int) -> Example | Skipped:
+    def __getitem__(self, index: int) -> ViewExample | Skipped:
         nth, view = divmod(index, self.config.views or 1)
         number = self.chosen[nth]
         truth = self.images[number]
@@ -115,7 +115,7 @@ class Pool(Dataset["Example | Skipped"]):
 
 
 @dataclass(frozen=True)
-class Whole(Dataset["Example | Skipped"]):
+class Whole(Dataset["ViewExample | Skipped"]):
     images: tuple[TruthImage, ...]
     side: int
     told: bool
@@ -123,7 +123,7 @@ class Whole(Dataset["Example | Skipped"]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Example | Skipped:
+    def __getitem__(self, index: int) -> ViewExample | Skipped:
         truth = self.images[index]
         try:
             image = _read(truth)
@@ -142,9 +142,11 @@ def _read(truth: TruthImage) -> Image.Image:
 
 def _example(
     truth: TruthImage, placing: Placing, image: Image.Image, masks: bool, told: bool, skipped: tuple[Skipped, ...]
-) -> Example:
+) -> ViewExample:
     known = Truth(label_view(truth.things, placing), None) if told else None
-    return Example(truth, placing, placing.pixels(image), None, _target(truth, placing, masks=masks), known, skipped)
+    return ViewExample(
+        truth, placing, placing.pixels(image), None, _target(truth, placing, masks=masks), known, skipped
+    )
 
 
 def _target(truth: TruthImage, placing: Placing, *, masks: bool) -> Target:

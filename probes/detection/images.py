@@ -99,7 +99,7 @@ def whole(image_hw: tuple[int, int], side: int) -> Placing:
 
 
 @dataclass(frozen=True)
-class Shown:
+class VisibleObjects:
     """The objects that a view still shows."""
 
     boxes_N4: Boxes
@@ -107,14 +107,14 @@ class Shown:
     masks_NSS: Masks | None
 
 
-def shown(truth: TruthImage, placing: Placing, *, masks: bool) -> Shown:
+def shown(truth: TruthImage, placing: Placing, *, masks: bool) -> VisibleObjects:
     """Crowds are no objects. With masks, an object without one is its box, and the box is drawn anew around the mask."""
     things = [thing for thing in truth.things if not thing.crowd]
     boxes_N4 = placing.boxes(np.array([thing.box_xyxy for thing in things], dtype=np.float32).reshape(-1, 4))
     kept = ((boxes_N4[:, 2:] - boxes_N4[:, :2]) >= MIN_SIDE).all(axis=1)
     if not masks:
         labels = [thing.label for thing, keep in zip(things, kept, strict=True) if keep]
-        return Shown(boxes_N4[kept], np.array(labels, dtype=np.int64), None)
+        return VisibleObjects(boxes_N4[kept], np.array(labels, dtype=np.int64), None)
     found: list[tuple[Boxes, int, Masks]] = []
     for thing, box_4, keep in zip(things, boxes_N4, kept, strict=True):
         if keep and (mask_SS := placing.mask(thing_mask(thing, placing.image_hw))).any():
@@ -122,7 +122,7 @@ def shown(truth: TruthImage, placing: Placing, *, masks: bool) -> Shown:
             found.append((tight_4, thing.label, mask_SS))
     boxes = [box for box, _, _ in found]
     S = placing.side
-    return Shown(
+    return VisibleObjects(
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
         np.array([label for _, label, _ in found], dtype=np.int64),
         np.stack([mask for _, _, mask in found]) if found else np.zeros((0, S, S), dtype=np.bool_),

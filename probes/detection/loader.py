@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from probes.detection.examples import Example, Pool, Views, Whole
+from probes.detection.examples import Pool, ViewExample, Views, Whole
 from probes.detection.recipe import TrainingConfig
 from probes.detection.truth import TruthImage
 from probes.detection.views import ORDER, REPEAT, KeptViews, Packed
@@ -32,7 +32,7 @@ PREFETCH = 2
 class ViewBatch:
     """B views and what is known about them."""
 
-    examples: tuple[Example, ...]
+    examples: tuple[ViewExample, ...]
     skipped: tuple[Skipped, ...] = ()
 
     @property
@@ -170,10 +170,10 @@ def _loader(views: Dataset[Any], batch: int, workers: int, order: Shuffled | Non
     )
 
 
-def _collated(found: list[Example | Skipped | UserError]) -> ViewBatch | UserError:
+def _collated(found: list[ViewExample | Skipped | UserError]) -> ViewBatch | UserError:
     for each in found:
         if isinstance(each, UserError):
             return each
-    examples = tuple(each for each in found if isinstance(each, Example))
+    examples = tuple(each for each in found if isinstance(each, ViewExample))
     skipped = [each for each in found if isinstance(each, Skipped)]
     return ViewBatch(examples, (*skipped, *(skip for example in examples for skip in example.skipped)))

@@ -39,7 +39,7 @@ class Matches:
 
 
 @dataclass(frozen=True)
-class Found:
+class RankedDetections:
     """Detections in the order of evaluation: by image, category, score (best first); no more of a pair than count."""
 
     image_D: Ints
@@ -50,7 +50,7 @@ class Found:
 
 
 def match(
-    found: Found,
+    found: RankedDetections,
     crowds: Mapping[tuple[int, int], Flags],
     ious: Mapping[tuple[int, int], Floats],
     thresholds_T: Sequence[float],

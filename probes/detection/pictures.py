@@ -27,7 +27,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnBox:
     """One box: left, top, right, bottom in pixels of the image."""
 
     box: Box
@@ -64,7 +64,7 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def f1(truth: Sequence[Drawn], found: Sequence[Drawn]) -> float:
+def f1(truth: Sequence[DrawnBox], found: Sequence[DrawnBox]) -> float:
     """Of the boxes of one image, in [0, 1]: matched greedily by score, the same category, IoU of at least .5."""
     free = list(truth)
     right = 0
@@ -82,22 +82,22 @@ def _iou(one: Box, other: Box) -> float:
     return float(coco_mask.iou(boxes[0], boxes[1], [0])[0, 0])
 
 
-def _by_image(results: Sequence[Mapping[str, Any]], categories: Sequence[Category]) -> dict[Key, list[Drawn]]:
+def _by_image(results: Sequence[Mapping[str, Any]], categories: Sequence[Category]) -> dict[Key, list[DrawnBox]]:
     labels = {category.id: label for label, category in enumerate(categories)}
-    found: dict[Key, list[Drawn]] = {}
+    found: dict[Key, list[DrawnBox]] = {}
     for row in results:
         if row["score"] > SCORE and row["category_id"] in labels:
             x, y, w, h = row["bbox"]
-            drawn = Drawn((x, y, x + w, y + h), labels[row["category_id"]], row["score"])
+            drawn = DrawnBox((x, y, x + w, y + h), labels[row["category_id"]], row["score"])
             found.setdefault(row["image_id"], []).append(drawn)
     return found
 
 
-def _truth(image: TruthImage) -> list[Drawn]:
-    return [Drawn(thing.box_xyxy, thing.label) for thing in image.things if not thing.crowd]
+def _truth(image: TruthImage) -> list[DrawnBox]:
+    return [DrawnBox(thing.box_xyxy, thing.label) for thing in image.things if not thing.crowd]
 
 
-def _tile(image: TruthImage, things: Sequence[Drawn], categories: Sequence[Category]) -> Image.Image:
+def _tile(image: TruthImage, things: Sequence[DrawnBox], categories: Sequence[Category]) -> Image.Image:
     tile = Image.new("RGB", (SIDE, SIDE), (235, 235, 235))
     try:
         picture = load_image(image.sample.path)

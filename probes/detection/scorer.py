@@ -12,7 +12,7 @@ from rice_core.errors import UserError
 from rice_core.scorer import Checked, Rated, Scorecard
 
 if TYPE_CHECKING:
-    from probes.detection.evaluate import Scored
+    from probes.detection.evaluate import Evaluation
     from probes.detection.results import Results
     from probes.detection.truth import GroundTruth
 
@@ -69,7 +69,7 @@ def _checked(truth: GroundTruth, read: Results, results: Path, data: Path) -> Ch
     return Checked(facts, len(read.entries), (*truth.skipped, *read.skipped), (*truth.notes, *read.notes))
 
 
-def _rows(scored: Scored, truth: GroundTruth) -> Iterator[Rated]:
+def _rows(scored: Evaluation, truth: GroundTruth) -> Iterator[Rated]:
     """AP and AR over all, of n images, and AP by category, of n objects."""
     objects = truth.objects
     for kind, judged in scored.kinds.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
-from probes.detection.detect import Found, detect_all
+from probes.detection.detect import SplitResults, detect_all
 from probes.detection.recipe import Recipe
 from probes.detection.training import DetectorTraining, load_weights, workers_of
 from probes.detection.truth import GroundTruth
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Learnt:
     """What came of it."""
 
-    found: Found
+    found: SplitResults
     curve: list[dict[str, Any]]
     """Of the training: iteration, rate, each loss and their sum, now and then."""
     masks: bool

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rice_core.stage import Trained
 
 
-class Kind(StrEnum):
+class Listable(StrEnum):
     """What `list` lists."""
 
     encoders = "encoders"
@@ -44,9 +44,9 @@ def register(app: typer.Typer) -> None:
     app.command()(cache)
 
 
-def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")] = Kind.all) -> None:
+def list_(what: Annotated[Listable, typer.Argument(help="encoders, probes or all.")] = Listable.all) -> None:
     """List the encoders of the catalogue and the installed probes."""
-    if what is not Kind.probes:
+    if what is not Listable.probes:
         from rice_core.catalogue import entries
 
         echo("encoders (any other by its string: hf:ID_OR_PATH, timm:NAME, open_clip:NAME/TAG, rice:FOLDER)")
@@ -54,7 +54,7 @@ def list_(what: Annotated[Kind, typer.Argument(help="encoders, probes or all.")]
         width = max(len(name) for name, _, _ in rows)
         for name, spec, note in rows:
             echo(f"  {name:<{width}}  {spec}  {note}".rstrip())
-    if what is not Kind.encoders:
+    if what is not Listable.encoders:
         from rice_core.measure.config import probe_entry_points
 
         echo("probes (`ricebench show NAME` for parameters)")

@@ -33,7 +33,7 @@ _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 @dataclass(frozen=True)
-class _Source:
+class _ParsedFile:
     """What one file says, with `files` as far as they are there."""
 
     digest: str
@@ -179,14 +179,14 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _read(path: Path, name: str, _changed: int, _size: int) -> _Source:
+def _read(path: Path, name: str, _changed: int, _size: int) -> _ParsedFile:
     """Parse a file; its time of change and size are part of the key, so that an edited one is read again."""
     data = path.read_bytes()
     tree = ast.parse(data)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     outer, inner = _imports(tree, package, statements=b"import_module" not in data and b"__import__" not in data)
     files = tuple(dict.fromkeys(named_files(tree, path, name, _package_folder))) if may_name_files(data) else ()
-    return _Source(_tree_digest(tree), outer, inner, _exported(tree), files)
+    return _ParsedFile(_tree_digest(tree), outer, inner, _exported(tree), files)
 
 
 def _package_folder(name: str) -> Path | None:

@@ -34,7 +34,7 @@ def named_files(tree: ast.Module, path: Path, module: str, folder_of: Callable[[
     Args:
         path: the module's file. module: its name. folder_of: where a package lies.
     """
-    reader = _Reader(tree, path, module, folder_of)
+    reader = _PathReader(tree, path, module, folder_of)
     for node in ast.walk(tree):
         if not isinstance(node, (ast.BinOp, ast.Call)):
             continue
@@ -55,7 +55,7 @@ def _listed(folder: Path | None, how: str, pattern: str | None, path: Path) -> I
     yield from sorted(each for each in found if each.is_file() and each.suffix not in (".py", ".pyc"))
 
 
-class _Reader:
+class _PathReader:
     """Reads paths and strings off expressions of constants, and of names that are bound to such."""
 
     def __init__(self, tree: ast.Module, path: Path, module: str, folder_of: Callable[[str], Path | None]) -> None:

@@ -59,7 +59,7 @@ class Difficulty:
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object as it is seen."""
 
     category: int
@@ -75,7 +75,7 @@ class Scene:
     """The picture and its truth."""
 
     pixels_HW3: npt.NDArray[np.uint8]
-    things: tuple[Thing, ...]
+    things: tuple[SceneObject, ...]
     words: tuple[Word, ...]
     """Those that can be read, in the order of writing."""
 
@@ -206,13 +206,13 @@ def _paste(
     owner_HW[window][opacity_PP >= 0.5] = number
 
 
-def _seen(owner_HW: npt.NDArray[np.int64], categories: list[int]) -> tuple[Thing, ...]:
-    things: list[Thing] = []
+def _seen(owner_HW: npt.NDArray[np.int64], categories: list[int]) -> tuple[SceneObject, ...]:
+    things: list[SceneObject] = []
     for number, category in enumerate(categories):
         mask_HW = owner_HW == number
         if np.count_nonzero(mask_HW) < FEWEST_PIXELS:
             continue
-        things.append(Thing(category, _box(mask_HW), mask_HW))
+        things.append(SceneObject(category, _box(mask_HW), mask_HW))
     return tuple(things)
 
 

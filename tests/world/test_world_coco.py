@@ -13,7 +13,7 @@ from rice_core.datasets import data_digest, open_dataset, region_mask
 from rice_core.errors import UserError
 from rice_core.images import load_image
 from rice_core.world.captions import write_caption
-from rice_core.world.layouts.coco import VAL_START, Request, write_coco
+from rice_core.world.layouts.coco import VAL_START, CocoRequest, write_coco
 from rice_core.world.layouts.folder import MANIFEST, read_manifest
 from rice_core.world.mini import MINI, draw, training_world
 from rice_core.world.scenes import draw_scene
@@ -163,7 +163,7 @@ def test_another_request_replaces_a_world_but_nothing_else(world: Path, tmp_path
     write_coco(folder, seed=2, train=1, val=1, difficulty=0.5)
     manifest = read_manifest(folder)
     assert manifest is not None
-    assert Request.model_validate(manifest.request) == Request(seed=2, train=1, val=1, size=96, difficulty=0.5)
+    assert CocoRequest.model_validate(manifest.request) == CocoRequest(seed=2, train=1, val=1, size=96, difficulty=0.5)
     assert len(list((folder / "train").iterdir())) == 1
     (tmp_path / "holiday.jpg").write_text("mine")
     with pytest.raises(UserError, match="empty folder"):
@@ -186,7 +186,7 @@ def test_a_faster_process_wins_quietly(tmp_path: Path, monkeypatch: pytest.Monke
 
     put = layout._put_in_place
 
-    def meanwhile(drawn: Path, folder: Path, request: Request) -> None:
+    def meanwhile(drawn: Path, folder: Path, request: CocoRequest) -> None:
         # The other one finishes between the two renames.
         rename = Path.rename
 

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from rice_core.world.scenes import Thing
+from rice_core.world.scenes import SceneObject
 from rice_core.world.words import SYLLABLES, Word
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnScene:
     """A scene whose image is written: what the annotations need of it, and digests. It travels between processes."""
 
     file: str
@@ -35,7 +35,7 @@ class Drawn:
     caption: str
 
 
-def thing_annotation(thing: Thing) -> dict[str, Any]:
+def thing_annotation(thing: SceneObject) -> dict[str, Any]:
     """An object in COCO's form, its mask run-length encoded; categories count from 1."""
     return {
         "category_id": thing.category + 1,
@@ -66,7 +66,7 @@ def run_lengths(mask_HW: npt.NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": list(mask_HW.shape), "counts": encoded["counts"].decode()}
 
 
-def instances(drawn: Sequence[Drawn], *, size: int, names: Sequence[str], info: dict[str, Any]) -> dict[str, Any]:
+def instances(drawn: Sequence[DrawnScene], *, size: int, names: Sequence[str], info: dict[str, Any]) -> dict[str, Any]:
     """`instances_*.json` of COCO."""
     annotations: list[dict[str, Any]] = []
     for scene in drawn:
@@ -82,13 +82,13 @@ def instances(drawn: Sequence[Drawn], *, size: int, names: Sequence[str], info: 
     }
 
 
-def captions(drawn: Sequence[Drawn], *, size: int, info: dict[str, Any]) -> dict[str, Any]:
+def captions(drawn: Sequence[DrawnScene], *, size: int, info: dict[str, Any]) -> dict[str, Any]:
     """`captions_*.json` of COCO."""
     lines = [{"id": k, "image_id": s.index, "caption": s.caption} for k, s in enumerate(drawn, start=1)]
     return {"info": info, "images": _images(drawn, size), "annotations": lines}
 
 
-def text(drawn: Sequence[Drawn], *, size: int, split: str, info: dict[str, Any]) -> dict[str, Any]:
+def text(drawn: Sequence[DrawnScene], *, size: int, split: str, info: dict[str, Any]) -> dict[str, Any]:
     """TextOCR's form: ids are texts, and file names begin with the split."""
     images, words, of_image = {}, {}, {}
     for scene in drawn:
@@ -100,7 +100,7 @@ def text(drawn: Sequence[Drawn], *, size: int, split: str, info: dict[str, Any])
     return {"info": info, "imgs": images, "anns": words, "imgToAnns": of_image}
 
 
-def _images(drawn: Sequence[Drawn], size: int) -> list[dict[str, Any]]:
+def _images(drawn: Sequence[DrawnScene], size: int) -> list[dict[str, Any]]:
     return [{"id": s.index, "file_name": Path(s.file).name, "height": size, "width": size} for s in drawn]
 
 

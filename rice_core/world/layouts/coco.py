@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
-from rice_core.world.layouts.annotations import Drawn, captions, instances, text
+from rice_core.world.layouts.annotations import DrawnScene, captions, instances, text
 from rice_core.world.layouts.folder import Annotate, Job, write_world
 from rice_core.world.scenes import WORLD_VERSION
 from rice_core.world.shapes import Level, categories
@@ -27,7 +27,7 @@ VAL_START = 1_000_000
 """Index of the first val scene, so that val stays the same however many train scenes there are."""
 
 
-class Request(Frozen):
+class CocoRequest(Frozen):
     """What fixes every pixel of the folder."""
 
     seed: int
@@ -67,7 +67,7 @@ def write_coco(
         UserError: the folder holds something that this function did not write.
     """
     dial = 0.0 if difficulty == "easy" else float(difficulty)
-    request = Request(seed=seed, train=train, val=val, size=size, difficulty=dial, level=level, annotate=annotate)
+    request = CocoRequest(seed=seed, train=train, val=val, size=size, difficulty=dial, level=level, annotate=annotate)
     splits = {"train": range(request.train), "val": range(VAL_START, VAL_START + request.val)}
     jobs = [
         Job(f"{split}/{index:07d}.png", seed, index, size, dial, level, annotate)
@@ -75,7 +75,7 @@ def write_coco(
         for index in indices
     ]
 
-    def annotations(drawn: Sequence[Drawn]) -> dict[str, Any]:
+    def annotations(drawn: Sequence[DrawnScene]) -> dict[str, Any]:
         return {
             f"annotations/{kind}_{split}.json": body
             for split in splits
@@ -85,7 +85,7 @@ def write_coco(
     return write_world(folder, request, jobs, annotations, places=splits, workers=workers, progress=progress)
 
 
-def _bodies(request: Request, split: str, drawn: list[Drawn]) -> dict[str, Any]:
+def _bodies(request: CocoRequest, split: str, drawn: list[DrawnScene]) -> dict[str, Any]:
     """What each kind of annotation file says of a split."""
     # The easy level's files say what they said before there were levels: records are keyed by their bytes.
     asked = request.model_dump(exclude_defaults=True) | {"version": request.version}

@@ -28,13 +28,13 @@ from rice_core.progress import Progress
 from rice_core.spec import Frozen
 from rice_core.workers import pool_of
 from rice_core.world.captions import write_caption
-from rice_core.world.layouts.annotations import Drawn, syllable_annotations, thing_annotation
+from rice_core.world.layouts.annotations import DrawnScene, syllable_annotations, thing_annotation
 from rice_core.world.scenes import Difficulty, Scene, draw_scene
 from rice_core.world.shapes import Level
 
 MANIFEST = "manifest.json"
 Annotate = Literal["objects", "syllables"]
-Annotations = Callable[[Sequence[Drawn]], Mapping[str, Any]]
+Annotations = Callable[[Sequence[DrawnScene]], Mapping[str, Any]]
 """The drawn scenes, in order -> the annotation files: name relative to the folder -> what it says."""
 
 
@@ -124,7 +124,7 @@ def _draw(
 ) -> None:
     write = partial(_write_scene, folder)
     with contextlib.ExitStack() as stack:
-        drawn: Iterable[Drawn] = map(write, jobs)
+        drawn: Iterable[DrawnScene] = map(write, jobs)
         if workers > 1 and jobs:
             drawn = stack.enter_context(pool_of(workers)).map(write, jobs, chunksize=16)
         results = [each for _, each in zip(progress.track(jobs, "drawing scenes"), drawn, strict=True)]
@@ -139,13 +139,13 @@ def _draw(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
 
 
-def _write_scene(folder: Path, job: Job) -> Drawn:
+def _write_scene(folder: Path, job: Job) -> DrawnScene:
     """Runs in a worker: draws and writes one image."""
     scene = draw_scene(job.seed, job.index, size=job.size, difficulty=Difficulty.at(job.difficulty), level=job.level)
     data = _encode(scene, Path(job.file).suffix)
     (folder / job.file).write_bytes(data)
     things = syllable_annotations(scene.words) if job.annotate == "syllables" else map(thing_annotation, scene.things)
-    return Drawn(
+    return DrawnScene(
         file=job.file,
         index=job.index,
         sha256=bytes_digest(data),

@@ -23,7 +23,7 @@ import numpy as np
 
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
-from rice_core.world.layouts.annotations import Drawn
+from rice_core.world.layouts.annotations import DrawnScene
 from rice_core.world.layouts.coco import VAL_START
 from rice_core.world.layouts.folder import Job, write_world
 from rice_core.world.scenes import WORLD_VERSION
@@ -37,7 +37,7 @@ _COMMON = (15, 30, 60, 100)
 _SALT = 77
 
 
-class Request(Frozen):
+class LvisRequest(Frozen):
     """What fixes every pixel and every annotation of the folder."""
 
     layout: Literal["lvis"] = "lvis"
@@ -51,7 +51,7 @@ class Request(Frozen):
 
 
 @dataclass(frozen=True)
-class Kind:
+class TailCategory:
     """A category of the long tail."""
 
     name: str
@@ -77,18 +77,18 @@ def write_lvis(
 
     Args and errors are `write_coco`'s. From 600 train scenes on, the easy level has rare, common and frequent categories.
     """
-    request = Request(seed=seed, train=train, val=val, size=size, difficulty=difficulty, level=level)
+    request = LvisRequest(seed=seed, train=train, val=val, size=size, difficulty=difficulty, level=level)
     indices = [*range(train), *range(VAL_START, VAL_START + val)]
     jobs = [Job(_file(index), seed, index, size, difficulty, level) for index in indices]
 
-    def annotations(drawn: Sequence[Drawn]) -> dict[str, Any]:
+    def annotations(drawn: Sequence[DrawnScene]) -> dict[str, Any]:
         return _annotations(request, drawn)
 
     places = ("train2017", "val2017")
     return write_world(folder, request, jobs, annotations, places=places, workers=workers, progress=progress)
 
 
-def tail(level: Level) -> tuple[Kind, ...]:
+def tail(level: Level) -> tuple[TailCategory, ...]:
     """Half of the shapes whatever their texture, the other half by texture, and icons, of which half are rare."""
     of: dict[str, tuple[int, ...]] = defaultdict(tuple)
     names = categories(level)
@@ -100,7 +100,7 @@ def tail(level: Level) -> tuple[Kind, ...]:
     rare, common = cycle(_RARE), cycle(_COMMON)
     icons = [name for name in of if name.startswith("icon-")]
     most = {name: next(rare) if name in icons[::2] else next(common) for name in of if name not in joined}
-    return tuple(Kind(name, numbers, most.get(name)) for name, numbers in of.items())
+    return tuple(TailCategory(name, numbers, most.get(name)) for name, numbers in of.items())
 
 
 def _file(index: int) -> str:
@@ -108,7 +108,7 @@ def _file(index: int) -> str:
     return f"{'val2017' if in_val2017 else 'train2017'}/{index:012d}.png"
 
 
-def _annotations(request: Request, drawn: Sequence[Drawn]) -> dict[str, Any]:
+def _annotations(request: LvisRequest, drawn: Sequence[DrawnScene]) -> dict[str, Any]:
     kinds = tail(request.level)
     train = [scene for scene in drawn if scene.index < VAL_START]
     val = [scene for scene in drawn if scene.index >= VAL_START]
@@ -140,7 +140,7 @@ class _Image:
     absent: tuple[int, ...]
     partly: tuple[int, ...]
 
-    def entry(self, scene: Drawn, size: int) -> dict[str, Any]:
+    def entry(self, scene: DrawnScene, size: int) -> dict[str, Any]:
         return {
             "id": scene.index,
             "license": 1,
@@ -154,7 +154,7 @@ class _Image:
         }
 
 
-def _annotated(scenes: Sequence[Drawn], kinds: Sequence[Kind], seed: int, *, thin: bool) -> list[_Image]:
+def _annotated(scenes: Sequence[DrawnScene], kinds: Sequence[TailCategory], seed: int, *, thin: bool) -> list[_Image]:
     number = {world: k + 1 for k, kind in enumerate(kinds) for world in kind.of}
     # By category: LVIS's id -> scene -> its objects there.
     shown: dict[int, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
@@ -165,7 +165,7 @@ def _annotated(scenes: Sequence[Drawn], kinds: Sequence[Kind], seed: int, *, thi
     return [_image(scene.index, shown, looked, len(kinds), seed) for scene in scenes]
 
 
-def _some(scenes: Mapping[int, Any], kind: Kind, seed: int) -> list[int]:
+def _some(scenes: Mapping[int, Any], kind: TailCategory, seed: int) -> list[int]:
     """The scenes in which a category is annotated, by hashes, so that they do not depend on the order."""
     ordered = sorted(scenes, key=lambda index: hashlib.sha256(f"{seed}/{kind.name}/{index}".encode()).digest())
     return ordered[: kind.most]
@@ -199,7 +199,7 @@ def _image(
     return _Image(tuple(things), tuple(absent), tuple(partly))
 
 
-def _categories(kinds: Sequence[Kind], train: Sequence[_Image]) -> list[dict[str, Any]]:
+def _categories(kinds: Sequence[TailCategory], train: Sequence[_Image]) -> list[dict[str, Any]]:
     """As both files have them: counts are of train, and how frequent a category is goes by them."""
     instances = Counter(thing["category_id"] for image in train for thing in image.things)
     images = Counter(key for image in train for key in {thing["category_id"] for thing in image.things})

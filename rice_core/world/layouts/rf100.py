@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
-from rice_core.world.layouts.annotations import Drawn
+from rice_core.world.layouts.annotations import DrawnScene
 from rice_core.world.layouts.folder import Annotate, Job, write_world
 from rice_core.world.scenes import WORLD_VERSION
 from rice_core.world.shapes import Level, categories
@@ -31,7 +31,7 @@ _SPLIT_APART = 1_000_000
 
 
 @dataclass(frozen=True)
-class Part:
+class WorldPart:
     """One data set. What it does not name is drawn too, and is background there."""
 
     name: str
@@ -45,17 +45,17 @@ class Part:
 
 
 PARTS = (
-    Part("aerial-cows", ("disk", "square", "triangle", "cross", "heart"), scale=0.75, difficulty=0.0),
-    Part("apex-videogame", ("solid", "dots", "checks"), scale=1.25, difficulty=0.1, level="hard"),
-    Part("bccd-ouzjz", ("disk", "ring", "icon"), scale=1.0, difficulty=0.3),
-    Part("aquarium-qlnqy", ("crescent", "heart", "star", "cross"), scale=1.0, difficulty=0.5),
-    Part("tweeter-posts", ("b", "d", "f", "g", "k"), scale=1.5, difficulty=0.0, annotate="syllables"),
-    Part("thermal-cheetah-my4dp", ("oval", "chevron", "icon"), scale=1.25, difficulty=0.4, level="hard"),
-    Part("marbles", ("solid", "stripes"), scale=1.0, difficulty=0.2),
+    WorldPart("aerial-cows", ("disk", "square", "triangle", "cross", "heart"), scale=0.75, difficulty=0.0),
+    WorldPart("apex-videogame", ("solid", "dots", "checks"), scale=1.25, difficulty=0.1, level="hard"),
+    WorldPart("bccd-ouzjz", ("disk", "ring", "icon"), scale=1.0, difficulty=0.3),
+    WorldPart("aquarium-qlnqy", ("crescent", "heart", "star", "cross"), scale=1.0, difficulty=0.5),
+    WorldPart("tweeter-posts", ("b", "d", "f", "g", "k"), scale=1.5, difficulty=0.0, annotate="syllables"),
+    WorldPart("thermal-cheetah-my4dp", ("oval", "chevron", "icon"), scale=1.25, difficulty=0.4, level="hard"),
+    WorldPart("marbles", ("solid", "stripes"), scale=1.0, difficulty=0.2),
 )
 
 
-class Request(Frozen):
+class Rf100Request(Frozen):
     """What fixes every pixel and every annotation of the folder."""
 
     layout: Literal["rf100"] = "rf100"
@@ -87,7 +87,7 @@ def write_rf100(
     Raises:
         UserError: the folder holds something that this function did not write.
     """
-    request = Request(seed=seed, train=train, valid=valid, test=test, size=size)
+    request = Rf100Request(seed=seed, train=train, valid=valid, test=test, size=size)
     counts = {"train": train, "valid": valid, "test": test}
     jobs = [
         _job(request, part, split, (number + 1) * _APART + place * _SPLIT_APART + k)
@@ -96,7 +96,7 @@ def write_rf100(
         for k in range(count)
     ]
 
-    def annotations(drawn: Sequence[Drawn]) -> dict[str, Any]:
+    def annotations(drawn: Sequence[DrawnScene]) -> dict[str, Any]:
         bodies = {}
         for part in PARTS:
             for split in counts:
@@ -107,7 +107,7 @@ def write_rf100(
     return write_world(folder, request, jobs, annotations, workers=workers, progress=progress)
 
 
-def _job(request: Request, part: Part, split: str, index: int) -> Job:
+def _job(request: Rf100Request, part: WorldPart, split: str, index: int) -> Job:
     # Roboflow puts a hash of its own into the name of every image that it exports.
     mark = hashlib.sha256(f"{request.seed}/{part.name}/{index}".encode()).hexdigest()[:32]
     return Job(
@@ -121,7 +121,7 @@ def _job(request: Request, part: Part, split: str, index: int) -> Job:
     )
 
 
-def _body(request: Request, part: Part, scenes: Sequence[Drawn]) -> dict[str, Any]:
+def _body(request: Rf100Request, part: WorldPart, scenes: Sequence[DrawnScene]) -> dict[str, Any]:
     side = round(request.size * part.scale)
     own = [{"id": k, "name": name, "supercategory": part.name} for k, name in enumerate(part.categories, start=1)]
     return {
@@ -143,7 +143,7 @@ def _body(request: Request, part: Part, scenes: Sequence[Drawn]) -> dict[str, An
     }
 
 
-def _things(part: Part, scenes: Sequence[Drawn]) -> list[dict[str, Any]]:
+def _things(part: WorldPart, scenes: Sequence[DrawnScene]) -> list[dict[str, Any]]:
     """Annotations that still lack their ids."""
     ours = _category_ids(part)
     return [
@@ -161,7 +161,7 @@ def _things(part: Part, scenes: Sequence[Drawn]) -> list[dict[str, Any]]:
     ]
 
 
-def _category_ids(part: Part) -> dict[int, int]:
+def _category_ids(part: WorldPart) -> dict[int, int]:
     """The world's category id -> the data set's, of what it names."""
     names = SYLLABLES if part.annotate == "syllables" else categories(part.level)
     words = [{name[0]} if part.annotate == "syllables" else set(name.split("-")) for name in names]

@@ -13,7 +13,7 @@ from PIL import Image
 from rice_core.disk.temporaries import beside, sweep_beside
 from rice_core.errors import UserError
 from rice_core.world.layouts.annotations import run_lengths
-from rice_core.world.scenes import Scene, Thing, draw_scene
+from rice_core.world.scenes import Scene, SceneObject, draw_scene
 from rice_core.world.shapes import Level
 
 
@@ -50,7 +50,7 @@ def _body(scene: Scene, number: int, file_name: str) -> dict[str, Any]:
     return {"image": image, "annotations": masks}
 
 
-def _mask(thing: Thing, number: int, crop: list[float]) -> dict[str, Any]:
+def _mask(thing: SceneObject, number: int, crop: list[float]) -> dict[str, Any]:
     inside_N2 = np.argwhere(thing.mask_HW)
     y, x = map(float, inside_N2[len(inside_N2) // 2])
     return {
