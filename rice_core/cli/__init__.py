@@ -63,15 +63,10 @@ def build_app() -> typer.Typer:
     ) -> None:
         pass
 
-    demo.register(app)
-    plan.register(app)
-    run.register(app)
-    look.register(app)
-    forget.register(app)
-    evaluate.register(app)
-    export.register(app)
-    curate.register(app)
-    train.register(app)
+    looking = (look.list_, look.show, look.status, look.verify, look.doctor, look.cache)
+    rest = (forget.forget, evaluate.evaluate, export.export, curate.curate, train.train)
+    for command in (demo.demo, plan.plan, run.run, *looking, *rest):
+        app.command(command.__name__.rstrip("_"))(command)
     for point in sorted(entry_points(group="ricebench.commands"), key=lambda point: point.name):
         point.load()(app)
     return app

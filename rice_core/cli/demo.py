@@ -11,11 +11,6 @@ from rice_core.cli.options import DEFAULT_STORE, QuietOption, StoreOption, debug
 from rice_core.echo import echo
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(demo)
-
-
 def demo(ctx: typer.Context, store: StoreOption = DEFAULT_STORE, quiet: QuietOption = False) -> None:
     """Draw the miniature world, probe four encoders, print a table and write a report. No GPU, data or hub."""
     from rice_core.measure.config import RunConfig

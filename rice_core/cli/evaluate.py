@@ -28,14 +28,9 @@ class ScoreFormat(StrEnum):
     csv = "csv"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(evaluate)
-
-
 def evaluate(
     results: Annotated[
-        Path, typer.Option("--results", help="What a model found, in its benchmark's own format.", callback=own_path)
+        Path, typer.Option(help="What a model found, in its benchmark's own format.", callback=own_path)
     ],
     kind: Annotated[
         str,
@@ -44,8 +39,7 @@ def evaluate(
         ),
     ] = "",
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="The truth; detection: COCO, LVIS v1 or Roboflow JSON.", callback=own_path),
+        Path | None, typer.Option(help="The truth; detection: COCO, LVIS v1 or Roboflow JSON.", callback=own_path)
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Say what is wrong with the results, and judge nothing.")
@@ -56,8 +50,8 @@ def evaluate(
     format_: Annotated[
         ScoreFormat, typer.Option("--format", "-f", help="How the score is written.")
     ] = ScoreFormat.terminal,
-    annotations: Annotated[Path | None, typer.Option("--annotations", hidden=True, callback=own_path)] = None,
-    style: Annotated[str | None, typer.Option("--style", hidden=True)] = None,
+    annotations: Annotated[Path | None, typer.Option(hidden=True, callback=own_path)] = None,
+    style: Annotated[str | None, typer.Option(hidden=True)] = None,
     no_error: Annotated[bool, typer.Option("--no-error", hidden=True)] = False,
     categories: Annotated[bool, typer.Option("--categories", hidden=True)] = False,
 ) -> None:

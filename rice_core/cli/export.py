@@ -12,15 +12,10 @@ from rice_core.echo import echo
 from rice_core.errors import UserError, did_you_mean
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(export)
-
-
 def export(
     encoder: Annotated[str, typer.Argument(help="rice:FOLDER, or hf: of a checkpoint of RICE's or MLCD's class.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; it must be empty or not there.", callback=own_path)],
-    to: Annotated[str, typer.Option("--to", help="hf: for transformers and hf:OUT. rice: for rice:OUT.")] = "hf",
+    to: Annotated[str, typer.Option(help="hf: for transformers and hf:OUT. rice: for rice:OUT.")] = "hf",
 ) -> None:
     """Write an encoder as a Hugging Face folder that AutoModel loads, or as a folder of ours."""
     from rice_core.catalogue import resolve

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 _MOST_LINES = 20
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(forget)
-
-
 def forget(
     pattern: Annotated[
         str,

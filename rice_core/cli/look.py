@@ -34,16 +34,6 @@ class CacheAction(StrEnum):
     clear = "clear"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("list")(list_)
-    app.command()(show)
-    app.command()(status)
-    app.command()(verify)
-    app.command()(doctor)
-    app.command()(cache)
-
-
 def list_(what: Annotated[Listable, typer.Argument(help="encoders, probes or all.")] = Listable.all) -> None:
     """List the encoders of the catalogue and the installed probes."""
     if what is not Listable.probes:

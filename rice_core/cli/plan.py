@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import typer
-
 from rice_core.cli.options import DEFAULT_STORE, Asked, CacheOption, StoreOption, in_groups
 from rice_core.echo import echo
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(plan)
 
 
 @in_groups

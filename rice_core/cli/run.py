@@ -35,13 +35,11 @@ if TYPE_CHECKING:
 class How:
     """Where and how fast."""
 
-    only: Annotated[str, typer.Option("--only", help="missing, failed or all.")] = "missing"
-    rerun: Annotated[
-        str, typer.Option("--rerun", help='Measure again the cells that match "encoder/probe", as in "*/knn".')
-    ] = ""
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")] = "auto"
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a forward pass.")] = 32
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Decoding threads.")] = 4
+    only: Annotated[str, typer.Option(help="missing, failed or all.")] = "missing"
+    rerun: Annotated[str, typer.Option(help='Measure again the cells that match "encoder/probe", as in "*/knn".')] = ""
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto"
+    batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 32
+    workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = 4
     cache_gb: CacheOption = 50.0
 
     def settings(self, *, debug: bool) -> Settings:
@@ -64,17 +62,13 @@ class Shop:
     """How a recipe trains."""
 
     scale: Annotated[
-        str,
-        typer.Option("--scale", help="Of a recipe: mini, long (until nothing rises; for a GPU), or smoke to try it."),
+        str, typer.Option(help="Of a recipe: mini, long (until nothing rises; for a GPU), or smoke to try it.")
     ] = "mini"
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Trainings of a recipe side by side.")] = 1
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings of a recipe side by side.")] = 1
     base: Annotated[
-        Path | None,
-        typer.Option("--base", help="Training that table:5a to 5d vary, with the paper's values.", callback=own_path),
+        Path | None, typer.Option(help="Training that table:5a to 5d vary, with the paper's values.", callback=own_path)
     ] = None
-    launcher: Annotated[
-        str, typer.Option("--launcher", help='What runs a training, as in "torchrun --nproc-per-node 8".')
-    ] = ""
+    launcher: Annotated[str, typer.Option(help='What runs a training, as in "torchrun --nproc-per-node 8".')] = ""
 
     def words(self) -> tuple[str, ...]:
         """The launcher's command.
@@ -88,11 +82,6 @@ class Shop:
             raise UserError(
                 f"--launcher {self.launcher} cannot be read ({error}); write a command, as in 'torchrun'."
             ) from None
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(run)
 
 
 @in_groups

@@ -10,20 +10,13 @@ import typer
 from rice_core.cli.options import QuietOption, own_path
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(train)
-
-
 def train(
     config: Annotated[
         Path, typer.Argument(help="A YAML or JSON file; docs/training.md lists its settings.", callback=own_path)
     ],
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder for checkpoints, the log and the encoder.", callback=own_path)
-    ],
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1.")] = "auto",
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images, for each rank.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, the log and the encoder.", callback=own_path)],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images, for each rank.")] = 2,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on where the folder's training is, or remove that first.")
     ] = True,

@@ -16,7 +16,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from probes.detection.results import write_results
-from rice_core.cli.evaluate import register
+from rice_core.cli import evaluate as command
 from rice_core.errors import UserError
 
 COLUMNS = ["kind", "metric", "category", "frequency", "value", "unit", "stderr", "low", "high", "n"]
@@ -48,7 +48,7 @@ def evaluate(results: Path, annotations: Path, *flags: str, kind: str = "detecti
 def said(*words: str) -> Result:
     app = typer.Typer()
     app.callback()(lambda: None)
-    register(app)
+    app.command()(command.evaluate)
     return CliRunner().invoke(app, words)
 
 
@@ -158,7 +158,7 @@ def test_files_of_no_use_are_a_mistake(text: str, tmp_path: Path) -> None:
 
 def test_scoring_needs_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys, typer; from rice_core.cli.evaluate import register; app = typer.Typer(); register(app)\n"
+        "import sys, typer; from rice_core.cli.evaluate import evaluate; app = typer.Typer(); app.command()(evaluate)\n"
         "try: app()\n"
         "finally: sys.exit(9 if 'torch' in sys.modules else 0)"
     )
