@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class TokenPairs:
     """Distances of pairs of tokens of one image, each 1 - cosine, in [0, 2]."""
 
     all_P: npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ class Pairs:
         return auroc(self.within_P, self.across_P) if len(self.within_P) and len(self.across_P) else None
 
 
-def token_pairs(x_TC: Floats, label_T: Ints | None, *, most: int, generator: np.random.Generator) -> Pairs:
+def token_pairs(x_TC: Floats, label_T: Ints | None, *, most: int, generator: np.random.Generator) -> TokenPairs:
     """Measure the pairs of one image: all of them, or, where there are more than `most`, those of a sample of tokens.
 
     Pairs are ordered (each counts in both directions), which changes no mean, median or rank. Sampling whole tokens
@@ -60,11 +60,11 @@ def token_pairs(x_TC: Floats, label_T: Ints | None, *, most: int, generator: np.
     other_AT = chosen_A[:, None] != np.arange(T)
     if label_T is None:
         nothing = np.zeros(0, np.float32)
-        return Pairs(distance_AT[other_AT], nothing, nothing, T)
+        return TokenPairs(distance_AT[other_AT], nothing, nothing, T)
     same_AT = label_T[chosen_A, None] == label_T
     object_AT = (label_T[chosen_A, None] >= 0) | (label_T >= 0)
     known_AT = (label_T[chosen_A, None] != IGNORE) & (label_T != IGNORE)
-    return Pairs(
+    return TokenPairs(
         distance_AT[other_AT], distance_AT[other_AT & same_AT & object_AT], distance_AT[~same_AT & known_AT], T
     )
 

@@ -44,7 +44,7 @@ def counts(guess_GG: Labels, truth_GG: Labels, kinds: int) -> npt.NDArray[np.int
 
 
 @dataclass(frozen=True)
-class Panel:
+class SheetPanel:
     """One image of a contact sheet."""
 
     pixels_HW3: Pixels
@@ -52,7 +52,7 @@ class Panel:
     guess_GG: Labels
 
 
-def contact_sheet(panels: Sequence[Panel], kinds: int, *, side: int = 112, gap: int = 4) -> Pixels:
+def contact_sheet(panels: Sequence[SheetPanel], kinds: int, *, side: int = 112, gap: int = 4) -> Pixels:
     """image | truth | guess, two images a row, in the same colours in every sheet of the same categories."""
     colours_K3 = np.vstack([palette(kinds), np.uint8([_VOID])])  # the last row is that of IGNORED, -1
     columns, rows = 2 * 3, -(-len(panels) // 2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from probes.label_maps import IGNORED, Labels, Panel, contact_sheet, counts, majority
+from probes.label_maps import IGNORED, Labels, SheetPanel, contact_sheet, counts, majority
 from probes.logistic import PENALTIES, choose_C, fit_logistic, penalties, standardiser
 from rice_core.errors import NotApplicable, UserError
 from rice_core.light import LightProbe
@@ -94,12 +94,12 @@ class LinearSeg(LightProbe):
 
     def _judge_cells(
         self, head: Head, encoder: Encoder, work: Work
-    ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], list[Panel]]:
+    ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], list[SheetPanel]]:
         """The val images by name, their `counts`, and the first few to show."""
         kinds = len(work.classes) + 1
         ids: list[str] = []
         cells: list[npt.NDArray[np.int64]] = []
-        panels: list[Panel] = []
+        panels: list[SheetPanel] = []
         for batch in work.dense(encoder, "val"):
             labels_NHW = categories(batch.labels_NHW)
             if self.grid > min(labels_NHW.shape[1:]):
@@ -112,7 +112,7 @@ class LinearSeg(LightProbe):
             ids += batch.ids
             cells += [counts(guess, truth, kinds) for guess, truth in zip(guess_NGG, truth_NGG, strict=True)]
             for row in range(min(len(batch.ids), _PICTURES - len(panels))):
-                panels.append(Panel(batch.pixels_NHW3[row], labels_NHW[row], guess_NGG[row]))
+                panels.append(SheetPanel(batch.pixels_NHW3[row], labels_NHW[row], guess_NGG[row]))
         if not cells:
             raise NotApplicable("segmentation needs val images, and none could be read")
         order = np.argsort(np.array(ids))

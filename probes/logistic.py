@@ -28,7 +28,7 @@ def penalties(holdout: float) -> str:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PenaltyChoice:
     """The C of the least cross-entropy on held-out images."""
 
     C: float
@@ -47,7 +47,7 @@ def choose_C(
     *,
     holdout: float,
     seed: int,
-) -> Choice:
+) -> PenaltyChoice:
     """Fit with each C on a part of the images, judge on the held-out ones.
 
     Cross-entropy rather than accuracy: it uses every row, and accuracy of rare classes is a matter of a few hits.
@@ -66,7 +66,7 @@ def choose_C(
     met_K = torch.bincount(y_N[~held_N], minlength=int(y_N.max()) + 1) > 0
     judged_N = held_N & met_K[y_N]
     if met_K.sum() < 2 or not judged_N.any():
-        return Choice(1.0, None, "C is 1: too few train images to hold any out.", 0)
+        return PenaltyChoice(1.0, None, "C is 1: too few train images to hold any out.", 0)
     fit_x, fit_y, held_x, held_y = x_ND[~held_N], y_N[~held_N], x_ND[judged_N], y_N[judged_N]
     least, best, best_DK = math.inf, 0.0, None
     for C in grid:
@@ -75,7 +75,9 @@ def choose_C(
         if missed >= least:
             break  # A weaker penalty only fits the noise better from here on.
         least, best, best_DK = missed, C, weight_DK
-    return Choice(best, best_DK, f"C is {best:g}: best of the grid on {len(held)} held-out train images.", len(held))
+    return PenaltyChoice(
+        best, best_DK, f"C is {best:g}: best of the grid on {len(held)} held-out train images.", len(held)
+    )
 
 
 def standardiser(x_ND: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

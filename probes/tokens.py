@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes import pca, sphere
-from probes.distances import Pairs, token_labels, token_pairs
+from probes.distances import TokenPairs, token_labels, token_pairs
 from rice_core.errors import NotApplicable, UserError
 from rice_core.features import IGNORE
 from rice_core.light import LightProbe
@@ -163,7 +163,7 @@ class _Measured:
     """Tokens in crowd regions: in no pair of the separation."""
 
     @classmethod
-    def of(cls, image_id: str, pairs: Pairs, label_T: npt.NDArray[np.int64] | None) -> _Measured:
+    def of(cls, image_id: str, pairs: TokenPairs, label_T: npt.NDArray[np.int64] | None) -> _Measured:
         level_P = np.round(pairs.all_P * (BINS * FINE / 2)).astype(np.int64)
         within, across = (float(p.mean(dtype=np.float64)) if len(p) else None for p in (pairs.within_P, pairs.across_P))
         counts = np.bincount(level_P, minlength=BINS * FINE + 1)

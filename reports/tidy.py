@@ -11,7 +11,7 @@ from reports.frame import parameters_of
 if TYPE_CHECKING:
     from reports.compare import Comparison, Difference
     from reports.study import Control, Measure, Study
-    from reports.study.lines import Line
+    from reports.study.lines import ArmSummary
     from reports.table import Column
 
 
@@ -158,7 +158,7 @@ def _contrast(comparison: Comparison, found: Difference) -> Contrast:
     )
 
 
-def _arm_number(study: Study, control: Control, measure: Measure, line: Line, column: Column) -> ArmNumber:
+def _arm_number(study: Study, control: Control, measure: Measure, line: ArmSummary, column: Column) -> ArmNumber:
     from reports.study.lines import levels, reference_of
 
     cell, pair, reference = measure.group.entries[0].records[0].cell, line.difference, reference_of(control)

@@ -10,7 +10,7 @@ from collections.abc import Mapping as Lookup
 
 from reports.beside.admit import Admitted
 from reports.beside.mapping import Mapping
-from reports.beside.source import Source, agreement
+from reports.beside.source import ColumnSource, agreement
 from reports.board import PARTIAL, YARDSTICK
 from reports.groups import Entry
 from reports.reference.paper import PaperRow
@@ -26,7 +26,7 @@ _MOST = 8
 def notes(
     mapping: Mapping,
     admitted: Admitted,
-    filled: Sequence[Source],
+    filled: Sequence[ColumnSource],
     pairs: Sequence[Pair],
     paper: Lookup[tuple[str, str], Value],
 ) -> Iterator[str]:
@@ -39,14 +39,16 @@ def notes(
     yield from _missing(mapping, filled, pairs)
 
 
-def absent(mapping: Mapping, admitted: Admitted, filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
+def absent(
+    mapping: Mapping, admitted: Admitted, filled: Sequence[ColumnSource], pairs: Sequence[Pair]
+) -> Iterator[str]:
     """What is there and not shown, with the reasons."""
     yield from _refused(mapping, filled, pairs)
     yield from _left_out(admitted)
 
 
 def _verdicts(
-    mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair], paper: Lookup[tuple[str, str], Value]
+    mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[Pair], paper: Lookup[tuple[str, str], Value]
 ) -> Iterator[str]:
     found = Counter(
         agreement(estimate, printed, source.filling.goal)
@@ -71,8 +73,8 @@ def _verdicts(
     )
 
 
-def _refused(mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
-    refused: dict[str, list[Source]] = {}
+def _refused(mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[Pair]) -> Iterator[str]:
+    refused: dict[str, list[ColumnSource]] = {}
     for source in filled:
         if source.refused:
             refused.setdefault(source.refused, []).append(source)
@@ -103,7 +105,7 @@ def _left_out(admitted: Admitted) -> Iterator[str]:
         )
 
 
-def _marks(filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
+def _marks(filled: Sequence[ColumnSource], pairs: Sequence[Pair]) -> Iterator[str]:
     own = [entry for _, entry in pairs if entry]
     if own:
         yield "Bold: ahead of the runner-up of ours by a paired, clustered 95 % interval that excludes zero."
@@ -113,7 +115,7 @@ def _marks(filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
         yield f"{PARTIAL} Not all seeds gave a number: a mean over the rest, not held against the paper's and never bold."
 
 
-def _data(mapping: Mapping, filled: Sequence[Source]) -> Iterator[str]:
+def _data(mapping: Mapping, filled: Sequence[ColumnSource]) -> Iterator[str]:
     """What is known of the data: its name, its fingerprints and how much of it there is."""
     said: dict[str, None] = {}
     for source in filled:
@@ -129,7 +131,7 @@ def _data(mapping: Mapping, filled: Sequence[Source]) -> Iterator[str]:
         )
 
 
-def _assumptions(filled: Sequence[Source]) -> Iterator[str]:
+def _assumptions(filled: Sequence[ColumnSource]) -> Iterator[str]:
     groups = {source.judge.group.key: source.judge.group for source in filled if source.judge}
     records = [record for group in groups.values() for entry in group.entries for record in entry.records]
     said = {sentence for record in records for sentence in record.assumptions}
@@ -140,7 +142,7 @@ def _assumptions(filled: Sequence[Source]) -> Iterator[str]:
         yield f"Made by {versions} versions of the code."
 
 
-def _missing(mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair]) -> Iterator[str]:
+def _missing(mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[Pair]) -> Iterator[str]:
     cells = [(pair, source) for pair in pairs for source in filled]
     dots = [(pair, source) for pair, source in cells if not (pair[1] and source.estimate(pair[1].key))]
     wanted: dict[str, dict[str, None]] = {}
@@ -165,7 +167,7 @@ def _missing(mapping: Mapping, filled: Sequence[Source], pairs: Sequence[Pair]) 
         )
 
 
-def _command(mapping: Mapping, filled: Sequence[Source], probe: str, encoders: Sequence[str]) -> str:
+def _command(mapping: Mapping, filled: Sequence[ColumnSource], probe: str, encoders: Sequence[str]) -> str:
     source = next(source for source in filled if source.filling.probe == probe)
     seeds = sorted({seed for each in filled if each.judge for seed in each.judge.group.seeds})
     words = ["ricebench", "run", *(word for encoder in encoders for word in ("-e", encoder)), "-p", probe]
@@ -193,7 +195,7 @@ def _typed(spec: EncoderSpec) -> str:
     return listed or named
 
 
-def _name(source: Source) -> str:
+def _name(source: ColumnSource) -> str:
     return f"{source.printed.group} {source.printed.label}".strip()
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.beside.source import Source, agreement
-from reports.beside.table import Beside, Line
+from reports.beside.source import ColumnSource, agreement
+from reports.beside.table import Beside, BesideRow
 from reports.frame import parameters_of
 
 
@@ -47,7 +47,7 @@ def paper_numbers(made: Beside) -> list[PaperNumber]:
     return [row for line in made.lines for source in made.filled for row in _numbers(made, line, source)]
 
 
-def _numbers(made: Beside, line: Line, source: Source) -> Iterator[PaperNumber]:
+def _numbers(made: Beside, line: BesideRow, source: ColumnSource) -> Iterator[PaperNumber]:
     named = line.entry.label if line.entry and line.row is None else line.label
     table, column, unit = f"Table {made.mapping.table}", source.printed.key, source.printed.unit
     key = line.entry.key if line.entry else ""

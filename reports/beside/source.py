@@ -1,4 +1,4 @@
-"""Source: where the numbers of one column come from, and what stands in a cell: ours, the paper's, delta, verdict."""
+"""ColumnSource: where the numbers of one column come from, and what stands in a cell: ours, the paper's, delta, verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SLACK = 1e-9
 
 
 @dataclass(frozen=True)
-class Source:
+class ColumnSource:
     """One column: the group that fills it, or why none does."""
 
     printed: PaperColumn
@@ -69,7 +69,7 @@ class Source:
         return self.judge.estimate(entry, column)
 
 
-def sources(mapping: Mapping, admitted: Admitted, store: ScoreSource) -> list[Source]:
+def sources(mapping: Mapping, admitted: Admitted, store: ScoreSource) -> list[ColumnSource]:
     """One a column, in the paper's order; columns of one group share its judge."""
     judges: dict[str, Judge] = {}
     made = []
@@ -78,9 +78,9 @@ def sources(mapping: Mapping, admitted: Admitted, store: ScoreSource) -> list[So
             found = admitted.of(filling, mapping)
             if len(found) == 1:
                 judge = judges.setdefault(found[0].key, Judge(found[0], store))
-                made.append(Source(column, filling, judge))
+                made.append(ColumnSource(column, filling, judge))
             else:
-                made.append(Source(column, filling, None, " / ".join(map(_apart, found))))
+                made.append(ColumnSource(column, filling, None, " / ".join(map(_apart, found))))
     return made
 
 
@@ -92,7 +92,7 @@ def agreement(estimate: Estimate, paper: float, goal: float) -> Verdict:
     return "by the interval alone" if within else "off"
 
 
-def heads(source: Source) -> tuple[Column, ...]:
+def heads(source: ColumnSource) -> tuple[Column, ...]:
     """The four columns of one column of the paper."""
     printed = source.printed
     name = f"{printed.group} {printed.label}".strip()
@@ -110,7 +110,7 @@ def heads(source: Source) -> tuple[Column, ...]:
     )
 
 
-def ours(source: Source, key: str) -> Value:
+def ours(source: ColumnSource, key: str) -> Value:
     """Our number, bold by a paired interval alone; a dot with the reason in its hint where there is none."""
     entry, column, judge = source.entry(key), source.measured, source.judge
     estimate = source.estimate(key)
@@ -129,7 +129,7 @@ def ours(source: Source, key: str) -> Value:
     )
 
 
-def beside(source: Source, key: str, paper: Value) -> tuple[Value, Value]:
+def beside(source: ColumnSource, key: str, paper: Value) -> tuple[Value, Value]:
     """Delta and verdict; dots where either number is missing, or ours is over fewer seeds than were tried."""
     estimate = source.agreed(key)
     if estimate is None or paper.value is None:
@@ -147,7 +147,7 @@ def beside(source: Source, key: str, paper: Value) -> tuple[Value, Value]:
     )
 
 
-def _absent(source: Source, entry: Entry | None) -> str:
+def _absent(source: ColumnSource, entry: Entry | None) -> str:
     if source.refused:
         return "refused: the notes below the table say why"
     if entry is None:
@@ -159,7 +159,7 @@ def _absent(source: Source, entry: Entry | None) -> str:
     return f"this encoder's record has no {source.filling.metric}"
 
 
-def _interval(estimate: Estimate, source: Source) -> str:
+def _interval(estimate: Estimate, source: ColumnSource) -> str:
     if estimate.ci95 is None:
         return ""
     places = source.printed.decimals + 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reports.beside.admit import Admitted, admit
 from reports.beside.mapping import Mapping, mapping_of
 from reports.beside.notes import notes
-from reports.beside.source import Source, beside, heads, ours, printed_values, sources
+from reports.beside.source import ColumnSource, beside, heads, ours, printed_values, sources
 from reports.board import marked
 from reports.groups import Entry
 from reports.judge import ScoreSource
@@ -23,7 +23,7 @@ _OWN = "not in the paper's table"
 
 
 @dataclass(frozen=True)
-class Line:
+class BesideRow:
     """One row to print: a row of the paper, an encoder of ours, or both."""
 
     row: PaperRow | None
@@ -37,9 +37,9 @@ class Beside:
 
     mapping: Mapping
     admitted: Admitted
-    filled: tuple[Source, ...]
+    filled: tuple[ColumnSource, ...]
     """One a column that our probes fill."""
-    lines: tuple[Line, ...]
+    lines: tuple[BesideRow, ...]
     paper: Lookup[tuple[str, str], Value]
     """(row, column) -> the paper's entry."""
 
@@ -96,7 +96,7 @@ def table_of(made: Beside) -> Table:
     )
 
 
-def _lines(mapping: Mapping, filled: Sequence[Source]) -> list[Line]:
+def _lines(mapping: Mapping, filled: Sequence[ColumnSource]) -> list[BesideRow]:
     """The paper's rows in its order, one line for each of ours that is that encoder; the others below, by name."""
     judges = [source.judge for source in filled if source.judge]
     known = {entry.key: entry for judge in judges for entry in judge.group.entries if entry.done}
@@ -107,16 +107,20 @@ def _lines(mapping: Mapping, filled: Sequence[Source]) -> list[Line]:
         placed |= {entry.key for entry in found}
         # Two sets of weights are two encoders: each has a line, and neither is averaged into the other.
         several = len(found) > 1
-        lines += [Line(row, entry, f"{row.label}: {entry.label}" if several else row.label) for entry in _sorted(found)]
-        lines += [] if found else [Line(row, None, row.label)]
-    return lines + [Line(None, entry, marked(entry)) for entry in _sorted(known.values()) if entry.key not in placed]
+        lines += [
+            BesideRow(row, entry, f"{row.label}: {entry.label}" if several else row.label) for entry in _sorted(found)
+        ]
+        lines += [] if found else [BesideRow(row, None, row.label)]
+    return lines + [
+        BesideRow(None, entry, marked(entry)) for entry in _sorted(known.values()) if entry.key not in placed
+    ]
 
 
 def _sorted(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: (entry.yardstick, entry.label, entry.key))
 
 
-def _made(filled: Sequence[Source]) -> str:
+def _made(filled: Sequence[ColumnSource]) -> str:
     """` - recipe paper@1 - 2 seeds`; nothing where no number of ours is there."""
     found = [source.judge.group for source in filled if source.judge]
     recipes = ", ".join(sorted({group.probe.recipe for group in found}))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rice_core.errors import UserError
 
 
-class Part(BaseModel):
+class FigureInput(BaseModel):
     """What a figure reads; the probe may come to write more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)

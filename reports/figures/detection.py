@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.bodies import read_all
-from reports.figures.detection_json import ApJson, Curve, Kind, TrainingJson
+from reports.figures.detection_json import ApJson, Curve, KindAp, TrainingJson
 from reports.figures.detection_legend import dashes, legend, legend_height, number
 from reports.figures.style import Format, canvas, drawing, encode, line_colour, log_ticks
 
@@ -68,7 +68,7 @@ def precision_recall_figure(bodies: Mapping[str, Any], *, format: Format = "png"
         return encode(figure, format)
 
 
-def _curve(kind: Kind | None, field: str) -> Curve | None:
+def _curve(kind: KindAp | None, field: str) -> Curve | None:
     return getattr(kind.precision, field) if kind else None
 
 

@@ -32,7 +32,7 @@ Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
-class Row:
+class ApRow:
     """One category or data set."""
 
     name: str
@@ -83,7 +83,7 @@ def suite_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
     found = [{(part.domain, part.name): part for part in body.parts} for body in read.values()]
     judged = {key: part.judged for each in reversed(found) for key, part in each.items() if part.judged is not None}
     rows = [
-        Row(name, f"{judged[domain, name]:,}" if (domain, name) in judged else "", domain,
+        ApRow(name, f"{judged[domain, name]:,}" if (domain, name) in judged else "", domain,
             (tuple(each[domain, name].ap if (domain, name) in each else None for each in found),))
         for domain, name in {key: None for each in found for key in each}
     ]  # fmt: skip
@@ -100,13 +100,13 @@ def suite_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
         return encode(_dots(rows, ["box AP (%)"], headings, numbers, what="data set, images"), format)
 
 
-def _categories(read: Sequence[Kinds], kinds: Sequence[str]) -> list[Row]:
+def _categories(read: Sequence[Kinds], kinds: Sequence[str]) -> list[ApRow]:
     found = [
         [_numbered(getattr(each, kind).categories if getattr(each, kind) else ()) for each in read] for kind in kinds
     ]
     about = {key: each for kind in reversed(found) for encoder in reversed(kind) for key, each in encoder.items()}
     rows = [
-        Row(each.name, f"{each.objects:,}", _FREQUENCIES.get(each.frequency or "", ""),
+        ApRow(each.name, f"{each.objects:,}", _FREQUENCIES.get(each.frequency or "", ""),
             tuple(tuple(encoder[key].ap if key in encoder else None for encoder in kind) for kind in found))
         for key, each in about.items()
     ]  # fmt: skip
@@ -125,20 +125,20 @@ def _numbered(categories: Sequence[CategoryAp]) -> dict[tuple[str, int], Categor
     return found
 
 
-def _ordered(rows: Sequence[Row], places: Mapping[str, int]) -> list[Row]:
+def _ordered(rows: Sequence[ApRow], places: Mapping[str, int]) -> list[ApRow]:
     """By group, then the AP of the encoder whose mean in the first panel is highest, over the rows that all have, then name."""
     shared = [row.panels[0] for row in rows if None not in row.panels[0]]
     means = [_mean(panel[i] for panel in shared) for i in range(len(rows[0].panels[0]))]
     best = max(range(len(means)), key=lambda i: -1.0 if means[i] is None else float(means[i] or 0))
 
-    def key(row: Row) -> tuple[int, float, str]:
+    def key(row: ApRow) -> tuple[int, float, str]:
         value = row.panels[0][best]
         return places[row.group], 1.0 if value is None else -value, row.name
 
     return sorted(rows, key=key)
 
 
-def _whole_mean(rows: Sequence[Row], panel: int, encoder: int) -> float | None:
+def _whole_mean(rows: Sequence[ApRow], panel: int, encoder: int) -> float | None:
     """The mean over categories that anyone has an AP of; None where this encoder lacks one of them."""
     known = [row.panels[panel] for row in rows if any(value is not None for value in row.panels[panel])]
     values = [each[encoder] for each in known]
@@ -151,7 +151,7 @@ def _mean(values: Any) -> float | None:
 
 
 def _dots(
-    rows: Sequence[Row],
+    rows: Sequence[ApRow],
     titles: Sequence[str],
     headings: Sequence[str],
     numbers: Mapping[str, Sequence[str]],
@@ -184,9 +184,9 @@ def _dots(
     return figure
 
 
-def _lines(rows: Sequence[Row]) -> list[Row | str]:
+def _lines(rows: Sequence[ApRow]) -> list[ApRow | str]:
     """Rows, with the name of each group above it where there are groups."""
-    lines: list[Row | str] = []
+    lines: list[ApRow | str] = []
     for i, row in enumerate(rows):
         if row.group and (i == 0 or rows[i - 1].group != row.group):
             lines.append(row.group)
@@ -194,13 +194,13 @@ def _lines(rows: Sequence[Row]) -> list[Row | str]:
     return lines
 
 
-def _continued(lines: Sequence[Row | str], start: int) -> list[Row | str]:
+def _continued(lines: Sequence[ApRow | str], start: int) -> list[ApRow | str]:
     first = lines[start]
-    again = [f"{first.group} (continued)"] if isinstance(first, Row) and first.group else []
+    again = [f"{first.group} (continued)"] if isinstance(first, ApRow) and first.group else []
     return [*again, *lines[start:]]
 
 
-def _panel(axes: Axes, block: Sequence[Row | str], p: int, end: float) -> None:
+def _panel(axes: Axes, block: Sequence[ApRow | str], p: int, end: float) -> None:
     for y, row in enumerate(block):
         if isinstance(row, str):
             continue
@@ -224,7 +224,7 @@ def _panel(axes: Axes, block: Sequence[Row | str], p: int, end: float) -> None:
     axes.set_axisbelow(True)
 
 
-def _names(axes: Axes, block: Sequence[Row | str], room: float, panel: float) -> None:
+def _names(axes: Axes, block: Sequence[ApRow | str], room: float, panel: float) -> None:
     """To the left of a panel that is so many inches wide."""
     for y, row in enumerate(block):
         where: Any = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 7}

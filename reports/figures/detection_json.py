@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reports.figures.bodies import Part
+from reports.figures.bodies import FigureInput
 
 Percent = Annotated[float, Field(ge=0, le=100.001, allow_inf_nan=False)]
 """A hair above 100 is rounding."""
@@ -16,7 +16,7 @@ Frequency = Literal["r", "c", "f"]
 Loss = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 
 
-class Precision(Part):
+class Precision(FigureInput):
     """Percent at recall 0, 0.01, ... 1, the mean over categories, by IoU; None where nothing defines it."""
 
     at_50: Curve = Field(alias="0.50")
@@ -24,7 +24,7 @@ class Precision(Part):
     mean: Curve = Field(alias="0.50:0.95")
 
 
-class CategoryAp(Part):
+class CategoryAp(FigureInput):
     name: str
     frequency: Frequency | None = None
     """LVIS's: rare, common, frequent."""
@@ -32,31 +32,31 @@ class CategoryAp(Part):
     objects: Count
 
 
-class Kind(Part):
+class KindAp(FigureInput):
     precision: Precision
     categories: tuple[CategoryAp, ...] = Field(max_length=20_000)
 
 
-class Kinds(Part):
-    box: Kind
-    mask: Kind | None = None
+class Kinds(FigureInput):
+    box: KindAp
+    mask: KindAp | None = None
 
 
-class ApJson(Part):
+class ApJson(FigureInput):
     kinds: Kinds
 
 
-class Step(Part):
+class Step(FigureInput):
     iteration: Loss
     loss: Loss
     """The sum of all."""
 
 
-class TrainingJson(Part):
+class TrainingJson(FigureInput):
     curve: tuple[Step, ...] = Field(min_length=1, max_length=10_000)
 
 
-class DataSetAp(Part):
+class DataSetAp(FigureInput):
     """One data set of a suite."""
 
     name: str
@@ -67,5 +67,5 @@ class DataSetAp(Part):
     """Images."""
 
 
-class SuiteJson(Part):
+class SuiteJson(FigureInput):
     parts: tuple[DataSetAp, ...] = Field(min_length=1, max_length=400)

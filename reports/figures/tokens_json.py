@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from reports.figures.bodies import Part
+from reports.figures.bodies import FigureInput
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Distances(Part):
+class Distances(FigureInput):
     """A histogram of cosine distances between the tokens of one image."""
 
     edges: tuple[Finite, ...] = Field(min_length=2)
@@ -29,7 +29,7 @@ class Distances(Part):
         return self
 
 
-class Layout(Part):
+class Layout(FigureInput):
     """Objects on the unit sphere. `labels` index `classes`."""
 
     points: tuple[tuple[Finite, Finite, Finite], ...] = Field(min_length=1)
@@ -47,6 +47,6 @@ class Layout(Part):
         return self
 
 
-class TokensJson(Part):
+class TokensJson(FigureInput):
     distances: Distances
     tsne: Layout | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from reports.render.text import Shown, groups, head, sections, shown
+from reports.render.text import FormattedValue, groups, head, sections, shown
 from reports.table import Column, Row, Table
 from rice_core.echo import visible
 
@@ -132,7 +132,7 @@ def _cells(row: Row, table: Table) -> list[str]:
     return [f"\\textit{{{label}}}" if row.muted else label, *values]
 
 
-def _entry(entry: Shown, bold: bool) -> str:
+def _entry(entry: FormattedValue, bold: bool) -> str:
     words = _escape(entry.number + entry.error)
     mark = f"\\textsuperscript{{{_escape(entry.mark)}}}" if entry.mark else ""
     return (f"\\textbf{{{words}}}" if bold else words) + mark

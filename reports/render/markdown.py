@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reports.render.text import Shown, groups, head, sections, shown
+from reports.render.text import FormattedValue, groups, head, sections, shown
 from reports.table import Row, Table
 from rice_core.echo import visible
 
@@ -34,7 +34,7 @@ def _cells(row: Row, table: Table) -> list[str]:
     return [f"*{label}*" if row.muted and label else label, *values]
 
 
-def _entry(entry: Shown, bold: bool) -> str:
+def _entry(entry: FormattedValue, bold: bool) -> str:
     words = _escape((entry.number + entry.error).strip())
     mark = f"<sup>{_escape(entry.mark)}</sup>" if entry.mark else ""
     return f"**{words}**{mark}" if bold and words else words + mark

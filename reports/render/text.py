@@ -15,7 +15,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 
 
 @dataclass(frozen=True)
-class Shown:
+class FormattedValue:
     """One entry as words: `38.7`, ` ± 0.2` and the footnote sign, apart so that numbers can be aligned."""
 
     number: str
@@ -23,7 +23,7 @@ class Shown:
     mark: str
 
 
-def shown(value: Value, column: Column) -> Shown:
+def shown(value: Value, column: Column) -> FormattedValue:
     """The entry with the column's decimals. An error that would round to zero is printed as `<0.1`, never as `0.0`."""
     if value.text:
         number = visible(value.text)
@@ -34,7 +34,7 @@ def shown(value: Value, column: Column) -> Shown:
     error = ""
     if value.value is not None and value.stderr is not None:
         error = f" ± {_rounded_error(value.stderr, column.decimals)}"
-    return Shown(number=number, error=error, mark=visible(value.mark))
+    return FormattedValue(number=number, error=error, mark=visible(value.mark))
 
 
 def _rounded_error(stderr: float, decimals: int) -> str:

@@ -17,7 +17,7 @@ from rice_core.stats.estimates import Estimate, Paired, mean_clustered, paired
 
 
 @dataclass(frozen=True)
-class Line:
+class ArmSummary:
     """One arm in one metric."""
 
     arm: Arm
@@ -42,7 +42,7 @@ def reference_of(control: Control) -> Arm | None:
     return marked[0] if len(marked) == 1 else None
 
 
-def lines(control: Control, measure: Measure, column: Column) -> list[Line]:
+def lines(control: Control, measure: Measure, column: Column) -> list[ArmSummary]:
     """One line for every arm that has the metric, in the study's own order."""
     values = {arm: found for arm in control.arms if (found := _values(measure, arm, column))}
     partial = _partial(control, measure, values, column)
@@ -52,7 +52,7 @@ def lines(control: Control, measure: Measure, column: Column) -> list[Line]:
     for arm, by_seed in values.items():
         base = values.get(reference) if reference and reference != arm else None
         made.append(
-            Line(
+            ArmSummary(
                 arm,
                 by_seed,
                 mean=mean_clustered(list(by_seed.values()), list(by_seed), _bounds(measure, column)),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from reports.board import PARTIAL, TAINTED, YARDSTICK, page_of
 from reports.reference.tables import reference_table
 from reports.study.find import Arm, Control, Measure, Study
-from reports.study.lines import Line, levels, lines, reference_of, sentence
+from reports.study.lines import ArmSummary, levels, lines, reference_of, sentence
 from reports.table import Column, Row, Table, Value
 from reports.verdicts import interval
 
@@ -121,7 +121,7 @@ def paper_table(study: Study) -> Table | None:
     return replace(printed, notes=(apart, *printed.notes)) if study.miniature else printed
 
 
-def _mean(line: Line | None, column: Column) -> Value:
+def _mean(line: ArmSummary | None, column: Column) -> Value:
     if line is None:
         return Value(hint="no training of this arm has this number")
     seeds = "; ".join(f"seed {seed}: {value:z.{column.decimals}f}" for seed, value in line.values.items())
@@ -135,7 +135,7 @@ def _mean(line: Line | None, column: Column) -> Value:
     )
 
 
-def _full(line: Line, control: Control, column: Column) -> tuple[Value, ...]:
+def _full(line: ArmSummary, control: Control, column: Column) -> tuple[Value, ...]:
     had, asked, found = len(line.values), len(control.seeds), line.difference
     if found is None:
         is_base = line.arm == reference_of(control)

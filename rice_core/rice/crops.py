@@ -17,7 +17,7 @@ _TRIES = 10
 
 
 @dataclass(frozen=True)
-class Crop:
+class ResizedCrop:
     """A rectangle of an image in its pixels."""
 
     left: int
@@ -50,7 +50,9 @@ class Crop:
         return part[:, ::-1] if self.flip else part
 
 
-def random_crop(size_wh: tuple[int, int], scale: tuple[float, float], flip: bool, rng: np.random.Generator) -> Crop:
+def random_crop(
+    size_wh: tuple[int, int], scale: tuple[float, float], flip: bool, rng: np.random.Generator
+) -> ResizedCrop:
     """A rectangle of `scale` of the image's area and an aspect of 3/4 to 4/3 (log-uniform), anywhere in it.
 
     Where ten draws do not fit, the largest central rectangle within those aspects, as everywhere in the field.
@@ -59,16 +61,16 @@ def random_crop(size_wh: tuple[int, int], scale: tuple[float, float], flip: bool
     W, H = size_wh
     mirrored = flip and bool(rng.random() < 0.5)
     if scale == (1, 1):
-        return Crop(0, 0, W, H, mirrored)
+        return ResizedCrop(0, 0, W, H, mirrored)
     for _ in range(_TRIES):
         area = W * H * rng.uniform(*scale)
         aspect = math.exp(rng.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1])))
         width, height = max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
         if width <= W and height <= H:
             left, top = int(rng.integers(W - width + 1)), int(rng.integers(H - height + 1))
-            return Crop(left, top, width, height, mirrored)
+            return ResizedCrop(left, top, width, height, mirrored)
     width, height = min(W, max(1, round(H * ASPECTS[1]))), min(H, max(1, round(W / ASPECTS[0])))
-    return Crop((W - width) // 2, (H - height) // 2, width, height, mirrored)
+    return ResizedCrop((W - width) // 2, (H - height) // 2, width, height, mirrored)
 
 
 def area(boxes_R4: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -41,7 +41,7 @@ MEAN, STD = 0.8, 0.2
 
 
 @dataclass(frozen=True)
-class Settings:
+class DemoSettings:
     """Everything that fixes the result, up to the arithmetic of the machine."""
 
     seed: int = 0
@@ -143,7 +143,7 @@ def draw(world_seed: int, indices: range, config: ViTConfig, *, workers: int = 1
     )
 
 
-def train(settings: Settings, config: ViTConfig, scenes: Scenes) -> Supervised:
+def train(settings: DemoSettings, config: ViTConfig, scenes: Scenes) -> Supervised:
     """AdamW with warm-up and cosine decay, in bfloat16 where autocast allows. Moves the global torch seed."""
     torch.manual_seed(settings.seed)
     model = Supervised(ViT(config))
@@ -183,14 +183,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, measure on scenes held out from the same world, write the folder."""
     parser = argparse.ArgumentParser(description="Train the demo's supervised ViT on the miniature world.")
     parser.add_argument("--out", type=Path, required=True, help="folder for encoder.safetensors and encoder.json")
-    parser.add_argument("--seed", type=int, default=Settings.seed)
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--scenes", type=int, default=Settings.scenes)
-    parser.add_argument("--held-out", type=int, default=Settings.held_out, help="scenes that accuracy is measured on")
+    parser.add_argument("--seed", type=int, default=DemoSettings.seed)
+    parser.add_argument("--steps", type=int, default=DemoSettings.steps)
+    parser.add_argument("--scenes", type=int, default=DemoSettings.scenes)
+    parser.add_argument(
+        "--held-out", type=int, default=DemoSettings.held_out, help="scenes that accuracy is measured on"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that draw the scenes")
     given = parser.parse_args(arguments)
     config = ViTConfig()
-    settings = Settings(seed=given.seed, steps=given.steps, scenes=given.scenes, held_out=given.held_out)
+    settings = DemoSettings(seed=given.seed, steps=given.steps, scenes=given.scenes, held_out=given.held_out)
     torch.set_num_threads(settings.threads)
     scenes = draw(settings.world_seed, range(settings.scenes), config, workers=given.workers)
     held_out = draw(settings.world_seed, range(VAL_START, VAL_START + settings.held_out), config, workers=given.workers)
@@ -203,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"held-out accuracy over pooled objects {accuracy:.3f} (n = {len(held_out.labels_N)}, chance {1 / K:.3f})")
 
 
-def _tags(settings: Settings, accuracy: float, n: int) -> dict[str, str]:
+def _tags(settings: DemoSettings, accuracy: float, n: int) -> dict[str, str]:
     return {
         "objective": "supervised: category of every patch, object and image of the miniature world",
         "world": f"version {WORLD_VERSION}, easy, seed {settings.world_seed}, scenes 0 to {settings.scenes - 1}",
@@ -237,7 +239,7 @@ def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
     ]
 
 
-def _rate(step: int, settings: Settings) -> float:
+def _rate(step: int, settings: DemoSettings) -> float:
     """Linear warm-up, then cosine to zero."""
     if step < settings.warm_up:
         return (step + 1) / settings.warm_up
@@ -245,7 +247,7 @@ def _rate(step: int, settings: Settings) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * min(1.0, done))))
 
 
-def _batches(settings: Settings, n: int) -> Iterator[torch.Tensor]:
+def _batches(settings: DemoSettings, n: int) -> Iterator[torch.Tensor]:
     """Epoch after epoch in an order of its own generator; a last short batch is left out."""
     generator, batch = torch.Generator().manual_seed(settings.seed), min(settings.batch, n)
     while True:

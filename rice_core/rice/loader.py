@@ -25,8 +25,8 @@ from rice_core.rice.batch import Batch
 from rice_core.rice.captions import caption_tokenizer
 from rice_core.rice.config import ResolutionStage, TrainConfig
 from rice_core.rice.regions import RegionManifest
-from rice_core.rice.samples import Example, Preparer
-from rice_core.rice.streams import START, Drawn, Position, Stream, check_shards
+from rice_core.rice.samples import Preparer, TrainingExample
+from rice_core.rice.streams import START, DrawnSample, Position, Stream, check_shards
 
 PREFETCH = 4
 """Parts that each worker holds ready."""
@@ -64,7 +64,7 @@ class RegionLoader:
             caption_tokenizer(config.objective.tokenizer)  # refused here, and loaded before the workers fork
         self._streams = _own_streams(config, manifest, ranks, start)
         each = config.batch // (config.data.streams * config.accumulate)
-        self._source = _Source(self._streams, each, preparer)
+        self._source = _StreamDataset(self._streams, each, preparer)
         self._workers = min(workers, len(self._streams))
         self._pin = ranks.device.type == "cuda"
 
@@ -77,12 +77,12 @@ class RegionLoader:
                 for refusal in found:
                     if isinstance(refusal, UserError):
                         raise refusal
-                yield _merged(cast(list[Part], found), len(self._streams), self._pin)
+                yield _merged(cast(list[WorkerPart], found), len(self._streams), self._pin)
         finally:
             # Now, not when the garbage collector finds it (perhaps in another loader's worker): this ends the processes.
             del parts
 
-    def _processes(self) -> Iterator[Part | UserError]:
+    def _processes(self) -> Iterator[WorkerPart | UserError]:
         loader = DataLoader(
             self._source,
             batch_size=None,
@@ -97,7 +97,7 @@ class RegionLoader:
 
 
 @dataclass(frozen=True)
-class Part:
+class WorkerPart:
     """What one worker adds to a micro-batch: the samples of its streams.
 
     Pixels go through shared memory, which costs a file descriptor and a millisecond a tensor; the small arrays are
@@ -112,13 +112,13 @@ class Part:
     positions: dict[int, Position]
 
 
-class _Source(IterableDataset["Part | UserError"]):
+class _StreamDataset(IterableDataset["WorkerPart | UserError"]):
     """The parts of this process: of all streams, or in a worker of every n-th one."""
 
     def __init__(self, streams: tuple[Stream, ...], each: int, preparer: Preparer) -> None:
         self.streams, self.each, self.preparer = streams, each, preparer
 
-    def __iter__(self) -> Iterator[Part | UserError]:
+    def __iter__(self) -> Iterator[WorkerPart | UserError]:
         worker = get_worker_info()
         own = self.streams if worker is None else self.streams[worker.id :: worker.num_workers]
         draws = [stream.draw(self.preparer) for stream in own]
@@ -133,7 +133,9 @@ class _Source(IterableDataset["Part | UserError"]):
             yield _collated([drawn for drawn_C in drawn_SC for drawn in drawn_C], positions, self.preparer)
 
 
-def _collated(drawn: Sequence[Drawn[Example]], positions: dict[int, Position], preparer: Preparer) -> Part:
+def _collated(
+    drawn: Sequence[DrawnSample[TrainingExample]], positions: dict[int, Position], preparer: Preparer
+) -> WorkerPart:
     examples = [one.value for one in drawn]
     length = preparer.config.objective.text_tokens if preparer.captions else 0
     arrays = {
@@ -150,7 +152,7 @@ def _collated(drawn: Sequence[Drawn[Example]], positions: dict[int, Position], p
             len(examples), length
         ),
     }
-    return Part(
+    return WorkerPart(
         pixels_B3HW=torch.from_numpy(np.stack([example.pixels_3SS for example in examples])),
         arrays=arrays,
         keys=tuple(example.key for example in examples),
@@ -167,7 +169,7 @@ def _padded(rows: Sequence[Sequence[int]], least: int = 1) -> npt.NDArray[np.int
     return padded
 
 
-def _merged(parts: Sequence[Part], streams: int, pin: bool) -> Batch:
+def _merged(parts: Sequence[WorkerPart], streams: int, pin: bool) -> Batch:
     """The parts of workers 0 to n - 1 as one batch, in the order of the streams."""
     tensors = {name: [torch.from_numpy(part.arrays[name]) for part in parts] for name in parts[0].arrays}
     tensors["pixels_B3HW"] = [part.pixels_B3HW for part in parts]
@@ -202,7 +204,7 @@ def _interleaved(parts: Sequence[torch.Tensor], streams: int, pin: bool) -> torc
     return out
 
 
-def _next(parts: Iterator[Part | UserError]) -> Part | UserError:
+def _next(parts: Iterator[WorkerPart | UserError]) -> WorkerPart | UserError:
     try:
         return next(parts)
     except (RuntimeError, ConnectionError, EOFError) as error:

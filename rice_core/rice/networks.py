@@ -80,7 +80,7 @@ class CaptionNetwork(ImageNetwork):
         self.log_scale = nn.Parameter(torch.tensor([math.log(10.0)]))
         self.bias = nn.Parameter(torch.tensor([-10.0]))
 
-    def forward(self, batch: Batch) -> Pairs:  # type: ignore[override]
+    def forward(self, batch: Batch) -> ImageTextOutput:  # type: ignore[override]
         padding_BL = batch.caption_BL == 0
         # A caption without a token would attend to nothing.
         padding_BL = padding_BL & ~padding_BL.all(dim=1, keepdim=True)
@@ -88,11 +88,11 @@ class CaptionNetwork(ImageNetwork):
         x_BLD = self.text(x_BLD, src_key_padding_mask=padding_BL)
         shown_BL1 = (~padding_BL).unsqueeze(-1).to(x_BLD.dtype)
         text_BD = (x_BLD * shown_BL1).sum(dim=1) / shown_BL1.sum(dim=1)
-        return Pairs(super().forward(batch), text_BD, self.log_scale.exp().squeeze(0), self.bias.squeeze(0))
+        return ImageTextOutput(super().forward(batch), text_BD, self.log_scale.exp().squeeze(0), self.bias.squeeze(0))
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ImageTextOutput:
     """Embeddings of images and captions, pair b in row b of both."""
 
     image_BD: torch.Tensor

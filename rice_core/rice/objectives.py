@@ -24,7 +24,7 @@ from rice_core.rice.captions import caption_tokenizer
 from rice_core.rice.config import TrainConfig
 from rice_core.rice.loss.centers import ClassCenters
 from rice_core.rice.loss.cluster import LossOutput, cluster_loss
-from rice_core.rice.networks import CaptionNetwork, ImageNetwork, Network, Pairs, RegionNetwork
+from rice_core.rice.networks import CaptionNetwork, ImageNetwork, ImageTextOutput, Network, RegionNetwork
 from rice_core.rice.regions import REGION_TYPES, RegionManifest
 from rice_core.rice.start import initial_trunk
 
@@ -150,7 +150,9 @@ class Siglip:
     def weights(self, batch: Batch) -> dict[str, float]:
         return {"pairs": float(len(batch.caption_BL))}
 
-    def loss(self, outputs: Pairs, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None) -> LossOutput:
+    def loss(
+        self, outputs: ImageTextOutput, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
+    ) -> LossOutput:
         if not batch.caption_BL.shape[1]:
             raise UserError("the curated folder has no captions; curate it with --captions, or train rice or mlcd.")
         image_BD, text_BD = F.normalize(outputs.image_BD.float(), dim=-1), F.normalize(outputs.text_BD.float(), dim=-1)

@@ -22,9 +22,9 @@ from rice_core.images import ImageError, decode_image
 from rice_core.model.visibility import box_shares, visible_patches
 from rice_core.rice.captions import caption_tokenizer
 from rice_core.rice.config import TrainConfig
-from rice_core.rice.crops import Crop, area, random_crop
+from rice_core.rice.crops import ResizedCrop, area, random_crop
 from rice_core.rice.regions import REGION_TYPES, RegionManifest, RegionSample
-from rice_core.rice.streams import Damaged, RawSample, generator
+from rice_core.rice.streams import RawSample, UnusableSample, generator
 
 OBJECT, OCR = REGION_TYPES.index("object"), REGION_TYPES.index("ocr")
 IMAGE_MEMBERS = ("jpg", "jpeg", "png")
@@ -34,7 +34,7 @@ CROP_TRIES = 10
 
 
 @dataclass(frozen=True)
-class Example:
+class TrainingExample:
     """One image of a Batch; see there."""
 
     key: str
@@ -88,11 +88,11 @@ class Preparer:
         """N: regions an image, with the one that is the whole image where the objective asks for it."""
         return self.config.objective.regions + int(self._image_region)
 
-    def __call__(self, raw: RawSample, epoch: int) -> Example:
+    def __call__(self, raw: RawSample, epoch: int) -> TrainingExample:
         """Crop, region sampling and labels, drawn from (seed, epoch, key).
 
         Raises:
-            Damaged: the image or its JSON cannot be read, they disagree, a label has no class in its bank, or there is
+            UnusableSample: the image or its JSON cannot be read, they disagree, a label has no class in its bank, or there is
                 nothing in it that the objective could learn.
         """
         sample = _parsed(raw)
@@ -105,7 +105,7 @@ class Preparer:
         objects, tokens = (_union(kept, type_) for type_ in (OBJECT, OCR))
         if self._image_region and objects:
             places.append(Kept(OBJECT, np.array([0.0, 0.0, self.resolution, self.resolution]), objects))
-        example = Example(
+        example = TrainingExample(
             key=raw.key,
             pixels_3SS=crop.pixels(image, self.resolution),
             **self._arrays(places, self._shares(places, sample, crop)),
@@ -131,19 +131,21 @@ class Preparer:
         named = [(region.type, label) for region in sample.regions for label in region.labels]
         for bank, label in [*named, *(("image", label) for label in sample.image_labels)]:
             if not 0 <= label < self.classes.get(bank, 0):
-                raise Damaged(f"label {label} is none of the {self.classes.get(bank, 0)} classes of the bank {bank!r}")
+                raise UnusableSample(
+                    f"label {label} is none of the {self.classes.get(bank, 0)} classes of the bank {bank!r}"
+                )
 
     def _caption(self, sample: RegionSample) -> list[int]:
         if not self.captions:
             return []
         if not (sample.caption and sample.caption.strip()):
-            raise Damaged("has no caption")
+            raise UnusableSample("has no caption")
         objective = self.config.objective
         return caption_tokenizer(objective.tokenizer)(sample.caption, objective.text_tokens)
 
     def _crop(
         self, sample: RegionSample, size_wh: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[Crop, list[Kept]]:
+    ) -> tuple[ResizedCrop, list[Kept]]:
         """A random crop that keeps a region, else the whole image; for every objective, so that all see the same crops."""
         data = self.config.data
         for _ in range(CROP_TRIES if sample.regions else 1):
@@ -154,7 +156,7 @@ class Preparer:
             crop = random_crop(size_wh, (1, 1), data.flip, rng)
         return crop, _kept(sample, crop, self.resolution)
 
-    def _check_use(self, example: Example) -> None:
+    def _check_use(self, example: TrainingExample) -> None:
         """An image of which nothing can be learnt would be a place in the batch without a loss."""
         objective = self.config.objective
         if objective.name == "rice":
@@ -165,7 +167,7 @@ class Preparer:
         else:
             useful = True  # a caption is all that siglip needs, and a missing one is refused before the image is read
         if not useful:
-            raise Damaged("has no region" if objective.name == "rice" else "has no label")
+            raise UnusableSample("has no region" if objective.name == "rice" else "has no label")
 
     def _choose(self, types: list[int], rng: np.random.Generator) -> list[int]:
         """Indices of the regions for the N places, as the paper samples them; none where there is no region.
@@ -188,7 +190,7 @@ class Preparer:
             return region.labels
         return cast(list[int], rng.choice(region.labels, most, replace=False).tolist())
 
-    def _shares(self, places: list[Kept], sample: RegionSample, crop: Crop) -> npt.NDArray[np.float64]:
+    def _shares(self, places: list[Kept], sample: RegionSample, crop: ResizedCrop) -> npt.NDArray[np.float64]:
         """(n, P): the share of each patch that each region covers."""
         grid_hw, size_hw = (self._grid, self._grid), (self.resolution, self.resolution)
         shares_nP = box_shares(np.array([region.box for region in places]).reshape(-1, 4), grid_hw, size_hw)
@@ -215,31 +217,31 @@ class Preparer:
 
 def _parsed(raw: RawSample) -> RegionSample:
     if "json" not in raw.members:
-        raise Damaged("has no .json member")
+        raise UnusableSample("has no .json member")
     try:
         return RegionSample.model_validate_json(raw.members["json"])
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "JSON"
-        raise Damaged(f"its JSON is no RegionSample ({where}: {problem['msg']})") from None
+        raise UnusableSample(f"its JSON is no RegionSample ({where}: {problem['msg']})") from None
 
 
 def _decoded(raw: RawSample, sample: RegionSample) -> Image.Image:
     data = next((raw.members[name] for name in IMAGE_MEMBERS if name in raw.members), None)
     if data is None:
-        raise Damaged(f"has no image member ({', '.join(IMAGE_MEMBERS)})")
+        raise UnusableSample(f"has no image member ({', '.join(IMAGE_MEMBERS)})")
     try:
         image = decode_image(io.BytesIO(data))
     except ImageError as error:
-        raise Damaged(f"its image {error}") from None
+        raise UnusableSample(f"its image {error}") from None
     if image.size != (sample.width, sample.height):
-        raise Damaged(
+        raise UnusableSample(
             f"its image has {image.width} x {image.height} pixels where its JSON says {sample.width} x {sample.height}"
         )
     return image
 
 
-def _kept(sample: RegionSample, crop: Crop, side: int) -> list[Kept]:
+def _kept(sample: RegionSample, crop: ResizedCrop, side: int) -> list[Kept]:
     """The regions of which the crop leaves at least half, by the area of the mask, else of the box in the image."""
     if not sample.regions:
         return []
@@ -267,13 +269,13 @@ def _mask(rle: dict[str, Any], sample: RegionSample) -> npt.NDArray[np.bool_]:
     """H x W. Everything is checked before pycocotools sees it: it reads beyond run lengths that do not fill the mask."""
     size = [sample.height, sample.width]
     if list(rle.get("size") or ()) != size:
-        raise Damaged(f"a mask has the size {rle.get('size')} where the image has {size}")
+        raise UnusableSample(f"a mask has the size {rle.get('size')} where the image has {size}")
     try:
         filled = sum(rle_counts(rle.get("counts"))) == sample.height * sample.width
     except ValueError as error:
-        raise Damaged(f"a mask's {error}") from None
+        raise UnusableSample(f"a mask's {error}") from None
     if not filled:
-        raise Damaged("a mask's run lengths do not fill it")
+        raise UnusableSample("a mask's run lengths do not fill it")
     return cast(npt.NDArray[np.bool_], coco_mask.decode({"size": size, "counts": rle["counts"]}).view(np.bool_))
 
 

@@ -34,7 +34,7 @@ START: Position = (0, 0, 0)
 T = TypeVar("T")
 
 
-class Damaged(Exception):
+class UnusableSample(Exception):
     """A sample that cannot be used; the message is the reason alone."""
 
 
@@ -48,7 +48,7 @@ class RawSample:
 
 
 @dataclass(frozen=True)
-class Drawn(Generic[T]):
+class DrawnSample(Generic[T]):
     """One usable sample of a stream."""
 
     value: T
@@ -69,11 +69,11 @@ class Stream:
     seed: int
     start: Position = START
 
-    def draw(self, prepare: Callable[[RawSample, int], T]) -> Iterator[Drawn[T]]:
+    def draw(self, prepare: Callable[[RawSample, int], T]) -> Iterator[DrawnSample[T]]:
         """Usable samples in the stream's order, without end.
 
         Args:
-            prepare: makes a training sample of (raw sample, epoch); raises `Damaged` where it cannot.
+            prepare: makes a training sample of (raw sample, epoch); raises `UnusableSample` where it cannot.
 
         Raises:
             UserError: a whole epoch held nothing that can be used.
@@ -89,7 +89,7 @@ class Stream:
                     skipped.append(found)
                     continue
                 drawn += 1
-                yield Drawn(found, position, tuple(skipped))
+                yield DrawnSample(found, position, tuple(skipped))
                 skipped = []
             if whole and not drawn:
                 raise UserError(self._barren(passed))
@@ -109,7 +109,7 @@ class Stream:
                 raw, after = samples[order[place]], (epoch, ordinal, place + 1)
                 try:
                     yield after, prepare(raw, epoch)
-                except Damaged as error:
+                except UnusableSample as error:
                     yield after, Skipped(item=f"{shard.file}: {raw.key}", reason=str(error))
             first_sample = 0
 

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from probes.distances import Pairs, auroc, token_labels, token_pairs
+from probes.distances import TokenPairs, auroc, token_labels, token_pairs
 
 ALL = 10**9
 
 
-def pairs(x_TC: np.ndarray, label_T: np.ndarray | None = None, most: int = ALL) -> Pairs:
+def pairs(x_TC: np.ndarray, label_T: np.ndarray | None = None, most: int = ALL) -> TokenPairs:
     return token_pairs(x_TC, label_T, most=most, generator=np.random.default_rng(0))
 
 

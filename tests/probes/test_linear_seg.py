@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, jaccard_score
 
-from probes.label_maps import Panel, contact_sheet, counts, majority, palette
+from probes.label_maps import SheetPanel, contact_sheet, counts, majority, palette
 from probes.linear_seg import Head, LinearSeg, judge, mean_iou
 from rice_core.errors import NotApplicable, UserError
 from rice_core.probe import Read
@@ -234,7 +234,7 @@ def test_an_image_that_lies_in_a_crowd_is_not_judged(toy_encoder, toy_work):
 
 def test_what_is_ignored_has_its_own_colour():
     labels = np.array([[-1, 0], [1, 2]])
-    sheet = contact_sheet([Panel(np.zeros((2, 2, 3), np.uint8), labels, np.abs(labels))], 3)
+    sheet = contact_sheet([SheetPanel(np.zeros((2, 2, 3), np.uint8), labels, np.abs(labels))], 3)
     truth = sheet[4:116, 120:232]
     assert truth[0, 0].tolist() == [224, 224, 192]
     assert [truth[0, -1].tolist(), truth[-1, 0].tolist(), truth[-1, -1].tolist()] == palette(3).tolist()

@@ -300,7 +300,7 @@ def test_categories_that_an_encoder_lacks_leave_it_without_a_mean(monkeypatch) -
 
 def test_the_order_of_a_figure_is_that_of_the_best_over_what_all_have() -> None:
     def row(name, *aps):
-        return ap_figures.Row(name, "", "", (aps,))
+        return ap_figures.ApRow(name, "", "", (aps,))
 
     # Over its own rows the first has 90; over those that both have it has 40, the second 60.
     rows = [row("a", 40.0, 50.0), row("b", 40.0, 70.0), row("c", 190.0, None)]

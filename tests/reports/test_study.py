@@ -11,7 +11,7 @@ from scipy import stats
 
 from reports.render import to_csv, to_html, to_latex, to_markdown, to_terminal
 from reports.study import Study, metric_table, paper_table, replicates_table, studies, study_table
-from reports.study.lines import Line, levels, lines, reference_of
+from reports.study.lines import ArmSummary, levels, lines, reference_of
 from rice_core.digest import bytes_digest
 from rice_core.record import Metric, Record
 from rice_core.spec import DatasetSpec, ProbeSpec
@@ -54,7 +54,7 @@ def only(found: Sequence[Study]) -> Study:
     return study
 
 
-def by_arm(records: Sequence[Record]) -> Mapping[str, Line]:
+def by_arm(records: Sequence[Record]) -> Mapping[str, ArmSummary]:
     (control,) = only(studies(records)).controls
     (measure,) = control.measures
     return {line.arm.label: line for line in lines(control, measure, measure.columns[0])}

@@ -17,9 +17,9 @@ from rice_core.datasets.geometry import cell_shares
 from rice_core.model.vit import ViTConfig
 from rice_core.rice import samples
 from rice_core.rice.config import DataConfig, ModelConfig, ObjectiveConfig, ResolutionStage, TrainConfig
-from rice_core.rice.crops import ASPECTS, Crop, random_crop
-from rice_core.rice.samples import OBJECT, OCR, Example, Preparer
-from rice_core.rice.streams import Damaged, RawSample
+from rice_core.rice.crops import ASPECTS, ResizedCrop, random_crop
+from rice_core.rice.samples import OBJECT, OCR, Preparer, TrainingExample
+from rice_core.rice.streams import RawSample, UnusableSample
 
 W, H, SIDE, PATCH = 96, 72, 64, 8
 GRID = SIDE // PATCH
@@ -58,7 +58,7 @@ def region(box: tuple[float, float, float, float], *labels: int, type: str = "ob
     return {"type": type, "box": box, "labels": labels or (1,), **rest}
 
 
-def redness(example: Example) -> np.ndarray:
+def redness(example: TrainingExample) -> np.ndarray:
     """How much of each pixel the red region covers, as the picture itself says; S x S in [0, 1]."""
     return (255 - example.pixels_3SS[1].astype(float)) / 255
 
@@ -134,9 +134,9 @@ def test_a_region_with_less_than_half_of_its_area_left_is_dropped() -> None:
     assert all(0 < seen[label] < 40 for label in (11, 12, 13))
 
 
-def drawn_crop(prepare: Preparer, sample: RawSample, epoch: int) -> Crop:
+def drawn_crop(prepare: Preparer, sample: RawSample, epoch: int) -> ResizedCrop:
     """The crop that the preparer draws in this epoch."""
-    found: list[Crop] = []
+    found: list[ResizedCrop] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(samples, "random_crop", lambda *words: found.append(random_crop(*words)) or found[-1])
         prepare(sample, epoch)
@@ -161,9 +161,9 @@ def test_crops_have_the_area_and_the_aspect_that_is_asked_for() -> None:
 
 def test_the_whole_image_and_what_fits_no_aspect() -> None:
     rng = np.random.default_rng(0)
-    assert random_crop((640, 100), (1.0, 1.0), False, rng) == Crop(0, 0, 640, 100, False)
-    assert random_crop((640, 100), (0.9, 1.0), False, rng) == Crop(253, 0, 133, 100, False)
-    assert random_crop((1, 1), (0.4, 1.0), False, rng) == Crop(0, 0, 1, 1, False)
+    assert random_crop((640, 100), (1.0, 1.0), False, rng) == ResizedCrop(0, 0, 640, 100, False)
+    assert random_crop((640, 100), (0.9, 1.0), False, rng) == ResizedCrop(253, 0, 133, 100, False)
+    assert random_crop((1, 1), (0.4, 1.0), False, rng) == ResizedCrop(0, 0, 1, 1, False)
 
 
 def test_a_crop_is_what_pillow_cuts_and_resizes() -> None:
@@ -171,10 +171,14 @@ def test_a_crop_is_what_pillow_cuts_and_resizes() -> None:
     image = Image.fromarray(rng.integers(0, 256, (H, W, 3), dtype=np.uint8))
     want = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=(10, 5, 70, 60)))
     for flip in (False, True):
-        got = Crop(10, 5, 60, 55, flip).pixels(image, SIDE)
+        got = ResizedCrop(10, 5, 60, 55, flip).pixels(image, SIDE)
         np.testing.assert_array_equal(got.transpose(1, 2, 0), want[:, ::-1] if flip else want)
-    np.testing.assert_array_equal(Crop(0, 0, W, H, False).boxes(np.array([[-5.0, 0, 48, 99]]), 64), [[0, 0, 32, 64]])
-    np.testing.assert_array_equal(Crop(0, 0, W, H, True).boxes(np.array([[-5.0, 0, 48, 99]]), 64), [[32, 0, 64, 64]])
+    np.testing.assert_array_equal(
+        ResizedCrop(0, 0, W, H, False).boxes(np.array([[-5.0, 0, 48, 99]]), 64), [[0, 0, 32, 64]]
+    )
+    np.testing.assert_array_equal(
+        ResizedCrop(0, 0, W, H, True).boxes(np.array([[-5.0, 0, 48, 99]]), 64), [[32, 0, 64, 64]]
+    )
 
 
 def many(objects: int, lines: int) -> RawSample:
@@ -261,12 +265,12 @@ def test_what_the_objective_cannot_learn_from_is_refused() -> None:
     clusters = {"name": "mlcd", "image_labels": "clusters"}
     unseen = raw([region((8, 8, 8, 40))])  # no width: no crop keeps it
     for sample in (raw([]), unseen):
-        with pytest.raises(Damaged, match="has no region"):
+        with pytest.raises(UnusableSample, match="has no region"):
             preparer(regions=3, image_region=True)(sample, 0)
-        with pytest.raises(Damaged, match="has no label"):
+        with pytest.raises(UnusableSample, match="has no label"):
             preparer(name="mlcd")(sample, 0)
         assert preparer(**clusters)(sample, 0).clusters == [7, 3]
-    with pytest.raises(Damaged, match="has no label"):
+    with pytest.raises(UnusableSample, match="has no label"):
         preparer(**clusters)(raw([region((8, 8, 40, 40))], image_labels=[]), 0)
 
 
@@ -282,9 +286,11 @@ def test_a_crop_keeps_a_region_for_every_objective() -> None:
 def test_where_no_random_crop_keeps_a_region_the_whole_image_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def miss(size_wh: tuple[int, int], scale: tuple[float, float], *_: Any) -> Crop:
+    def miss(size_wh: tuple[int, int], scale: tuple[float, float], *_: Any) -> ResizedCrop:
         asked.append(scale)
-        return Crop(0, 0, W, H, flip=False) if scale == (1, 1) else Crop(W // 2, H // 2, 20, 20, flip=False)
+        return (
+            ResizedCrop(0, 0, W, H, flip=False) if scale == (1, 1) else ResizedCrop(W // 2, H // 2, 20, 20, flip=False)
+        )
 
     monkeypatch.setattr(samples, "random_crop", miss)
     example = preparer(regions=1)(raw([region((0, 0, 12, 9))]), 0)
@@ -303,7 +309,7 @@ def test_the_same_epoch_gives_the_same_example_and_another_one_another() -> None
 def test_a_mask_is_cut_before_it_is_measured() -> None:
     mask_HW = disc()
     for flip in (False, True):
-        part = Crop(10, 30, 40, 30, flip).mask(mask_HW)
+        part = ResizedCrop(10, 30, 40, 30, flip).mask(mask_HW)
         want = mask_HW[30:60, 10:50]
         np.testing.assert_array_equal(part, want[:, ::-1] if flip else want)
         assert cell_shares(part, (4, 4)).shape == (4, 4)

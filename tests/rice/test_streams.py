@@ -14,7 +14,7 @@ from shards import draw, write_samples, write_shards
 
 from rice_core.errors import UserError
 from rice_core.rice.regions import Bank, RegionManifest, Shard, read_region_manifest
-from rice_core.rice.streams import START, Damaged, Position, RawSample, Stream, check_shards, deal, read_shard
+from rice_core.rice.streams import START, Position, RawSample, Stream, UnusableSample, check_shards, deal, read_shard
 
 SAMPLES, SHARDS, V = 24, 6, 3
 ORDER = [0, 12, 18, 6, 5, 23, 17, 11, 1, 7]
@@ -71,7 +71,7 @@ def test_the_order_depends_on_the_seed_and_is_always_the_same(folder: Path) -> N
 def fussy(raw: RawSample, epoch: int) -> tuple[int, str]:
     """Every third key is damaged."""
     if int(raw.key) % 3 == 0:
-        raise Damaged("is a multiple of three")
+        raise UnusableSample("is a multiple of three")
     return epoch, raw.key
 
 
@@ -97,7 +97,7 @@ def test_positions_count_damaged_places(folder: Path) -> None:
 
 def test_a_barren_epoch_is_refused_with_its_reason(folder: Path) -> None:
     def nothing(raw: RawSample, epoch: int) -> str:
-        raise Damaged("has no caption")
+        raise UnusableSample("has no caption")
 
     with pytest.raises(UserError, match=r"stream 0 of 3 found nothing .* has no caption \(8 times\)"):
         next(stream(folder).draw(nothing))
@@ -106,7 +106,7 @@ def test_a_barren_epoch_is_refused_with_its_reason(folder: Path) -> None:
 
     def first_epoch_only(raw: RawSample, epoch: int) -> str:
         if epoch == 0 and len(once) >= 1:
-            raise Damaged("enough")
+            raise UnusableSample("enough")
         once.append(raw.key)
         return raw.key
 

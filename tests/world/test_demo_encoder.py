@@ -12,7 +12,7 @@ import torch
 from rice_core.encoders import load_encoder
 from rice_core.model.vit import ViTConfig
 from rice_core.rice import demo_encoder
-from rice_core.rice.demo_encoder import BACKGROUND, Settings, draw, main, pool, train
+from rice_core.rice.demo_encoder import BACKGROUND, DemoSettings, draw, main, pool, train
 from rice_core.spec import EncoderSpec
 from rice_core.world.scenes import draw_scene
 
@@ -58,14 +58,14 @@ def test_pooling_is_the_mean_weighted_by_coverage() -> None:
 
 def test_training_learns_and_repeats_itself() -> None:
     scenes = draw(1000, range(4), TINY)
-    settings = Settings(steps=12, batch=4, warm_up=2, rate=5e-3)
+    settings = DemoSettings(steps=12, batch=4, warm_up=2, rate=5e-3)
     torch.manual_seed(0)
     runs = []
     for _ in range(2):
         model = train(settings, TINY, scenes)
         runs.append([parameter.detach().clone() for parameter in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
-    untrained = train(Settings(steps=0), TINY, scenes)
+    untrained = train(DemoSettings(steps=0), TINY, scenes)
     with torch.no_grad():
         assert model.loss(scenes) < untrained.loss(scenes) - 0.5
 

@@ -23,7 +23,7 @@ from rice_core.disk.files import write_atomically
 from rice_core.images import ImageError, load_image
 from rice_core.rice.curate.find import read_found
 from rice_core.rice.curate.label import Clusters
-from rice_core.rice.curate.nouns import Box, Source
+from rice_core.rice.curate.nouns import Box, SourceImage
 from rice_core.rice.regions import RegionManifest
 
 CLUSTERS, CROPS, SIDE = 12, 10, 72
@@ -48,7 +48,7 @@ class Card:
 def write_cards(
     out: Path,
     clusters: Clusters,
-    parts: Sequence[Sequence[Source]],
+    parts: Sequence[Sequence[SourceImage]],
     pieces: Sequence[Path],
     manifest: RegionManifest,
     seed: int,
@@ -77,7 +77,7 @@ def _choose(count_K: npt.NDArray[np.int64], seed: int) -> dict[str, list[int]]:
 
 
 def _crops(
-    clusters: Clusters, parts: Sequence[Sequence[Source]], pieces: Sequence[Path], wanted: set[int]
+    clusters: Clusters, parts: Sequence[Sequence[SourceImage]], pieces: Sequence[Path], wanted: set[int]
 ) -> dict[int, list[Image.Image]]:
     """The first few regions of each cluster; images are in a random order, so these are a random draw."""
     crops: dict[int, list[Image.Image]] = {cluster: [] for cluster in wanted}

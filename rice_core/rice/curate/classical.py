@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from rice_core.errors import MissingExtra
-from rice_core.rice.curate.nouns import Picture, Proposal
+from rice_core.rice.curate.nouns import DecodedImage, Proposal
 
 SIDE = 256
 """Longer edge that is looked at."""
@@ -45,7 +45,7 @@ class Classical:
         # Worker processes bring the parallelism; k-means of OpenCV also depends on its thread count.
         cv2.setNumThreads(1)
 
-    def propose(self, picture: Picture) -> Sequence[Proposal]:
+    def propose(self, picture: DecodedImage) -> Sequence[Proposal]:
         rgb_HW3 = np.asarray(picture.image)
         scale = min(1.0, SIDE / max(rgb_HW3.shape[:2]))
         size = (max(1, round(rgb_HW3.shape[1] * scale)), max(1, round(rgb_HW3.shape[0] * scale)))
@@ -106,7 +106,7 @@ class Classical:
         size = float(box_area / mask_HW.size)
         return round(float(np.minimum(edge_HW[border_HW], 1).mean() * filled**0.5 * size**0.15), 6)
 
-    def _proposal(self, entry: tuple[float, tuple[int, int, int, int], Mask], picture: Picture) -> Proposal:
+    def _proposal(self, entry: tuple[float, tuple[int, int, int, int], Mask], picture: DecodedImage) -> Proposal:
         strength, box, mask_HW = entry
         width, height = picture.image.size
         across, down = width / mask_HW.shape[1], height / mask_HW.shape[0]

@@ -26,7 +26,7 @@ STARTS = 5
 Ints = npt.NDArray[np.int64]
 
 
-class Stream(Protocol):
+class VectorStream(Protocol):
     """Pieces of unit rows, again and again in the same order."""
 
     @property
@@ -56,7 +56,7 @@ class FaissKmeans:
         self._iterations, self._refine, self._fit_rows, self._seed = iterations, refine, fit_rows, seed
         self._gpu = faiss.get_num_gpus() > 0
 
-    def fit(self, stream: Stream, k: int, keep: Path, say: Callable[[str], None]) -> Floats:
+    def fit(self, stream: VectorStream, k: int, keep: Path, say: Callable[[str], None]) -> Floats:
         """Centers of unit length, (K, C). `stream` has at least k rows.
 
         Args:
@@ -118,7 +118,7 @@ class FaissKmeans:
         kmeans.train(x_NC, weights=weight_N)
         return cast(Floats, kmeans.centroids)
 
-    def _lloyd(self, stream: Stream, centers_KC: Floats) -> Floats:
+    def _lloyd(self, stream: VectorStream, centers_KC: Floats) -> Floats:
         """One full pass: every row to its nearest center, every center to the direction of its rows' mean."""
         nearest = self.nearest(centers_KC)
         sum_KC = np.zeros(centers_KC.shape, np.float64)

@@ -23,7 +23,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Crop:
+class RegionCrop:
     row: int
     """Its number among all regions of the piece."""
     source: str
@@ -41,7 +41,7 @@ class Described:
     def __init__(self, featurizer: RegionFeaturizer) -> None:
         self._featurizer = featurizer
         self._sources: list[str] = []
-        self._waiting: list[Crop] = []
+        self._waiting: list[RegionCrop] = []
         self._rows: list[int] = []
         self._parts: list[Floats] = []
         self._problems: dict[str, str] = {}
@@ -64,7 +64,7 @@ class Described:
             self._cut.add(source, fault)
             return
         self._cut.ends()
-        self._waiting += [Crop(row, source, crop) for row, crop in enumerate(crops, first)]
+        self._waiting += [RegionCrop(row, source, crop) for row, crop in enumerate(crops, first)]
         while len(self._waiting) >= BATCH:
             self._describe(BATCH)
 
@@ -101,7 +101,7 @@ class Described:
                     self._problems[source] = str(fault)
                     self._made.add(source, fault)
 
-    def _make(self, crops: Sequence[Crop]) -> None:
+    def _make(self, crops: Sequence[RegionCrop]) -> None:
         with asked(self._featurizer):
             x_ND = self._featurizer.describe([crop.image for crop in crops])
         self._rows += [crop.row for crop in crops]

@@ -20,7 +20,7 @@ from rice_core.images import ImageError, load_image
 from rice_core.rice.curate import providers
 from rice_core.rice.curate.described import Described
 from rice_core.rice.curate.faults import Fault, FaultRow, asked
-from rice_core.rice.curate.nouns import Box, Line, Picture, Proposal, Source
+from rice_core.rice.curate.nouns import Box, DecodedImage, Proposal, SourceImage, TextLine
 from rice_core.rice.curate.pieces import write_arrays
 from rice_core.rice.curate.settings import CurateSettings
 from rice_core.spec import Frozen
@@ -29,14 +29,14 @@ FAILED = "failed"
 """The reason of an image that a provider failed on, for counting."""
 
 
-class Found(Frozen):
+class FoundRegions(Frozen):
     """One line of a regions piece: an image and what is in it after the filters."""
 
     id: str
     width: int = 0
     height: int = 0
     objects: tuple[Proposal, ...] = ()
-    lines: tuple[Line, ...] = ()
+    lines: tuple[TextLine, ...] = ()
     left_out: dict[str, int] = {}
     """Reason -> regions of this image that the filters took away."""
     problem: str | None = None
@@ -47,7 +47,7 @@ class Found(Frozen):
 
 @dataclass(frozen=True)
 class FindJob:
-    sources: tuple[Source, ...]
+    sources: tuple[SourceImage, ...]
     settings: CurateSettings
     device: str
     piece: Path
@@ -55,7 +55,7 @@ class FindJob:
 
 @dataclass(frozen=True)
 class DescribeJob:
-    sources: tuple[Source, ...]
+    sources: tuple[SourceImage, ...]
     settings: CurateSettings
     device: str
     regions: Path
@@ -65,7 +65,7 @@ class DescribeJob:
 
 
 def find(job: FindJob) -> None:
-    """Write the chunk's `Found` values, one a line.
+    """Write the chunk's `FoundRegions` values, one a line.
 
     Raises:
         UserError: a provider fails on image after image (`FaultRow`).
@@ -75,7 +75,7 @@ def find(job: FindJob) -> None:
     write_atomically(job.piece, ("\n".join(lines) + "\n").encode())
 
 
-def read_found(path: Path) -> Iterator[Found]:
+def read_found(path: Path) -> Iterator[FoundRegions]:
     """The values of a regions piece.
 
     Raises:
@@ -83,14 +83,14 @@ def read_found(path: Path) -> Iterator[Found]:
     """
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
-            yield Found.model_validate_json(line)
+            yield FoundRegions.model_validate_json(line)
     except (OSError, ValidationError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged ({reason}); run the same command with --fresh.") from None
 
 
 def describe(job: DescribeJob) -> None:
-    """Write the features of the chunk's objects, or of its images, in the order of `Found`; `Described` says in what form.
+    """Write the features of the chunk's objects, or of its images, in the order of `FoundRegions`; `Described` says in what form.
 
     Raises:
         UserError: the featurizer fails on image after image (`FaultRow`).
@@ -101,20 +101,20 @@ def describe(job: DescribeJob) -> None:
     write_arrays(job.piece, described.arrays())
 
 
-def _find_or_leave_out(source: Source, job: FindJob, row: FaultRow) -> Found:
+def _find_or_leave_out(source: SourceImage, job: FindJob, row: FaultRow) -> FoundRegions:
     try:
         found = _find_one(source, job)
     except Fault as fault:
         row.add(source.id, fault)
-        return Found(id=source.id, problem=str(fault), reason=FAILED)
+        return FoundRegions(id=source.id, problem=str(fault), reason=FAILED)
     except ImageError as error:
-        return Found(id=source.id, problem=str(error), reason="unreadable")
+        return FoundRegions(id=source.id, problem=str(error), reason="unreadable")
     if found.problem is None:
         row.ends()
     return found
 
 
-def _find_one(source: Source, job: FindJob) -> Found:
+def _find_one(source: SourceImage, job: FindJob) -> FoundRegions:
     proposer = providers.proposer(job.settings.proposals, job.device)
     spotter = providers.spotter(job.settings.text, job.device)
     image = load_image(source.path)
@@ -124,10 +124,10 @@ def _find_one(source: Source, job: FindJob) -> Found:
         raise ImageError(f"is {width} x {height} pixels, annotated as {wide} x {tall}")
     if min(width, height) < job.settings.min_image:
         problem = f"is {width} x {height} pixels, its shorter edge below {job.settings.min_image}"
-        return Found(id=source.id, problem=problem, reason="small")
-    picture = Picture(source, image)
+        return FoundRegions(id=source.id, problem=problem, reason="small")
+    picture = DecodedImage(source, image)
     proposals: Sequence[Proposal] = ()
-    lines: Sequence[Line] = ()
+    lines: Sequence[TextLine] = ()
     if proposer is not None:
         with asked(proposer):
             proposals = proposer.propose(picture)
@@ -137,7 +137,7 @@ def _find_one(source: Source, job: FindJob) -> Found:
     left_out: dict[str, int] = {}
     objects = tuple(p for p in proposals if _keep_object(p, image.size, job.settings, left_out))
     words = tuple(line for line in lines if _keep_line(line, image.size, job.settings, left_out))
-    return Found(id=source.id, width=width, height=height, objects=objects, lines=words, left_out=left_out)
+    return FoundRegions(id=source.id, width=width, height=height, objects=objects, lines=words, left_out=left_out)
 
 
 def _keep_object(p: Proposal, size_wh: tuple[int, int], settings: CurateSettings, left_out: dict[str, int]) -> bool:
@@ -148,7 +148,7 @@ def _keep_object(p: Proposal, size_wh: tuple[int, int], settings: CurateSettings
     return True
 
 
-def _keep_line(line: Line, size_wh: tuple[int, int], settings: CurateSettings, left_out: dict[str, int]) -> bool:
+def _keep_line(line: TextLine, size_wh: tuple[int, int], settings: CurateSettings, left_out: dict[str, int]) -> bool:
     if not _inside(line.box, size_wh):
         return _drop("lines.outside", left_out)
     if line.score is not None and not line.score > settings.min_text_score:
@@ -167,7 +167,7 @@ def _drop(reason: str, left_out: dict[str, int]) -> bool:
     return False
 
 
-def _wanted(job: DescribeJob) -> Iterator[tuple[Source, Image.Image, Sequence[Box]]]:
+def _wanted(job: DescribeJob) -> Iterator[tuple[SourceImage, Image.Image, Sequence[Box]]]:
     """Each image that has something to describe, with the boxes."""
     for source, found in zip(job.sources, read_found(job.regions), strict=True):
         whole = [(0.0, 0.0, float(found.width), float(found.height))] if has_regions(found) else []
@@ -181,6 +181,6 @@ def _wanted(job: DescribeJob) -> Iterator[tuple[Source, Image.Image, Sequence[Bo
                 ) from None
 
 
-def has_regions(found: Found) -> bool:
+def has_regions(found: FoundRegions) -> bool:
     """Whether the image goes on; one without any region is counted and left out."""
     return bool(found.objects or found.lines)

@@ -13,7 +13,7 @@ from rice_core.datasets.geometry import region_mask
 from rice_core.datasets.nouns import Region
 from rice_core.datasets.regions import BadEntry, read_region
 from rice_core.images import ImageError
-from rice_core.rice.curate.nouns import Line, Picture, Proposal
+from rice_core.rice.curate.nouns import DecodedImage, Proposal, TextLine
 
 
 class CocoRegions:
@@ -21,7 +21,7 @@ class CocoRegions:
 
     name, version, portable = "coco", "1", True
 
-    def propose(self, picture: Picture) -> Sequence[Proposal]:
+    def propose(self, picture: DecodedImage) -> Sequence[Proposal]:
         return [_proposal(region, picture, truth=region.label) for region in picture.source.regions]
 
 
@@ -30,7 +30,7 @@ class Sa1bMasks:
 
     name, version, portable = "sa1b", "1", True
 
-    def propose(self, picture: Picture) -> Sequence[Proposal]:
+    def propose(self, picture: DecodedImage) -> Sequence[Proposal]:
         """Largest first; an annotation that cannot be used is left out.
 
         Raises:
@@ -59,16 +59,18 @@ class AnnotatedText:
 
     name, version, portable = "annotations", "1", True
 
-    def spot(self, picture: Picture) -> Sequence[Line]:
+    def spot(self, picture: DecodedImage) -> Sequence[TextLine]:
         return picture.source.lines
 
 
-def _proposal(region: Region, picture: Picture, *, score: float | None = None, truth: int | None = None) -> Proposal:
+def _proposal(
+    region: Region, picture: DecodedImage, *, score: float | None = None, truth: int | None = None
+) -> Proposal:
     x, y, w, h = region.box_xywh
     return Proposal(box=(x, y, x + w, y + h), rle=_compressed(region, picture), score=score, truth=truth)
 
 
-def _compressed(region: Region, picture: Picture) -> dict[str, Any] | None:
+def _compressed(region: Region, picture: DecodedImage) -> dict[str, Any] | None:
     """The region's mask as compressed RLE; what is compressed already is passed on."""
     given = region.segmentation
     if isinstance(given, dict) and isinstance(given["counts"], (str, bytes)):

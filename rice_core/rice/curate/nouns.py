@@ -32,7 +32,7 @@ class Proposal(Frozen):
     """Its category where the proposer knows it; for measuring purity, and never written to a shard."""
 
 
-class Line(Frozen):
+class TextLine(Frozen):
     """A line (or word) of text."""
 
     box: Box
@@ -41,7 +41,7 @@ class Line(Frozen):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceImage:
     """One image of the folder, and what lies beside it on disk."""
 
     id: str
@@ -52,15 +52,15 @@ class Source:
     regions: tuple[Region, ...] = ()
     crowds: int = 0
     """Regions of many objects, which are none of the above."""
-    lines: tuple[Line, ...] = ()
+    lines: tuple[TextLine, ...] = ()
     caption: str | None = None
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """A decoded source: what proposers and spotters see."""
 
-    source: Source
+    source: SourceImage
     image: Image.Image
 
 
@@ -79,7 +79,7 @@ class Provider(Protocol):
 
 
 class RegionProposer(Provider, Protocol):
-    def propose(self, picture: Picture) -> Sequence[Proposal]:
+    def propose(self, picture: DecodedImage) -> Sequence[Proposal]:
         """Regions of one image, in an order that depends on the image alone.
 
         Raises:
@@ -88,7 +88,7 @@ class RegionProposer(Provider, Protocol):
 
 
 class TextSpotter(Provider, Protocol):
-    def spot(self, picture: Picture) -> Sequence[Line]:
+    def spot(self, picture: DecodedImage) -> Sequence[TextLine]:
         """Lines of one image, of any confidence."""
 
 

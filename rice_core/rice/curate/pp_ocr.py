@@ -12,7 +12,7 @@ import torch
 
 from rice_core.digest import tensors_digest
 from rice_core.errors import UserError
-from rice_core.rice.curate.nouns import Box, Line, Picture
+from rice_core.rice.curate.nouns import Box, DecodedImage, TextLine
 
 BATCH = 16
 """Lines read at once; they are padded to the widest."""
@@ -52,7 +52,7 @@ class PpOcr:
         weights |= {f"read.{k}": v for k, v in self._read.state_dict().items()}
         self.version = tensors_digest(weights)[:12]
 
-    def spot(self, picture: Picture) -> Sequence[Line]:
+    def spot(self, picture: DecodedImage) -> Sequence[TextLine]:
         boxes = self._boxes(picture)
         lines = []
         for start in range(0, len(boxes), BATCH):
@@ -65,10 +65,10 @@ class PpOcr:
                 read = self._read_pixels.post_process_text_recognition(self._read(**pixels))
             for box, said in zip(part, read, strict=True):
                 if said["text"]:
-                    lines.append(Line(box=box, text=said["text"], score=float(said["score"])))
+                    lines.append(TextLine(box=box, text=said["text"], score=float(said["score"])))
         return lines
 
-    def _boxes(self, picture: Picture) -> list[Box]:
+    def _boxes(self, picture: DecodedImage) -> list[Box]:
         """Of the lines, inside the image, from top to bottom."""
         width, height = picture.image.size
         pixels = self._find_pixels(images=picture.image, return_tensors="pt").to(self._find.device)

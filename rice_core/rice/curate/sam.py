@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from rice_core.digest import tensors_digest
 from rice_core.errors import UserError
-from rice_core.rice.curate.nouns import Picture, Proposal
+from rice_core.rice.curate.nouns import DecodedImage, Proposal
 
 
 class Sam:
@@ -38,7 +38,7 @@ class Sam:
         self.name = f"{family}:{model}"
         self.version = tensors_digest(self._generate.model.state_dict())[:12]
 
-    def propose(self, picture: Picture) -> Sequence[Proposal]:
+    def propose(self, picture: DecodedImage) -> Sequence[Proposal]:
         """Best first."""
         found = self._generate(picture.image, points_per_batch=64)
         proposals = []

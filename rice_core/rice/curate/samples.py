@@ -6,22 +6,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rice_core.rice.curate.find import Found, has_regions, read_found
+from rice_core.rice.curate.find import FoundRegions, has_regions, read_found
 from rice_core.rice.curate.label import Clusters
-from rice_core.rice.curate.nouns import Source, Tokenizer
-from rice_core.rice.curate.shards import Sample
+from rice_core.rice.curate.nouns import SourceImage, Tokenizer
+from rice_core.rice.curate.shards import ShardSample
 from rice_core.rice.regions import RegionSample, TrainingRegion
 
 
 def labelled(
-    parts: Sequence[Sequence[Source]],
+    parts: Sequence[Sequence[SourceImage]],
     pieces: Sequence[Path],
     *,
     objects: Clusters | None,
     images: Clusters | None,
     tokenizer: Tokenizer | None,
     counts: Counter[str],
-) -> Iterator[Sample]:
+) -> Iterator[ShardSample]:
     """Every image that keeps a region and was described, in the order of the parts.
 
     Args:
@@ -41,13 +41,13 @@ def labelled(
                 continue  # it could not be described, which is counted there
             regions = _regions(found, labels, tokenizer, counts)
             if regions:
-                yield Sample(source, _sample(source, found, regions, image_labels))
+                yield ShardSample(source, _sample(source, found, regions, image_labels))
             elif found.problem is None:
                 counts["left_out.images.no_region"] += 1
 
 
 def _regions(
-    found: Found, labels: Sequence[int], tokenizer: Tokenizer | None, counts: Counter[str]
+    found: FoundRegions, labels: Sequence[int], tokenizer: Tokenizer | None, counts: Counter[str]
 ) -> list[TrainingRegion]:
     regions = [
         TrainingRegion(type="object", box=p.box, labels=(label,), rle=p.rle, score=p.score)
@@ -66,7 +66,7 @@ def _regions(
 
 
 def _sample(
-    source: Source, found: Found, regions: Sequence[TrainingRegion], image_labels: Sequence[int]
+    source: SourceImage, found: FoundRegions, regions: Sequence[TrainingRegion], image_labels: Sequence[int]
 ) -> RegionSample:
     return RegionSample(
         width=found.width,

@@ -18,7 +18,7 @@ from rice_core.disk.files import write_atomically
 from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError
 from rice_core.images import load_image
-from rice_core.rice.curate.nouns import Source
+from rice_core.rice.curate.nouns import SourceImage
 from rice_core.rice.regions import RegionSample, Shard
 
 _UPRIGHT = 1
@@ -26,10 +26,10 @@ _ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShardSample:
     """One member pair of a shard before its image is read."""
 
-    source: Source
+    source: SourceImage
     regions: RegionSample
 
     @property
@@ -38,13 +38,13 @@ class Sample:
         return hashlib.sha256(self.source.id.encode()).hexdigest()[:16]
 
 
-def write_shards(out: Path, samples: Iterable[Sample], *, per_shard: int, notes: Path) -> Iterator[Shard]:
+def write_shards(out: Path, samples: Iterable[ShardSample], *, per_shard: int, notes: Path) -> Iterator[Shard]:
     """Write `shard-*.tar` into `out`, `per_shard` samples each, and yield each when it is there.
 
     Args:
         notes: folder with one note a finished shard; a shard that a note describes is not written again.
     """
-    waiting: list[Sample] = []
+    waiting: list[ShardSample] = []
     number = 0
     for sample in samples:
         waiting.append(sample)
@@ -55,7 +55,7 @@ def write_shards(out: Path, samples: Iterable[Sample], *, per_shard: int, notes:
         yield _shard(out, number, waiting, notes)
 
 
-def _shard(out: Path, number: int, samples: list[Sample], notes: Path) -> Shard:
+def _shard(out: Path, number: int, samples: list[ShardSample], notes: Path) -> Shard:
     path, note = out / f"shard-{number:06d}.tar", notes / f"{number:06d}.json"
     if path.is_file() and note.is_file():
         try:
@@ -68,7 +68,7 @@ def _shard(out: Path, number: int, samples: list[Sample], notes: Path) -> Shard:
     return shard
 
 
-def _write_tar(path: Path, samples: list[Sample]) -> None:
+def _write_tar(path: Path, samples: list[ShardSample]) -> None:
     """Beside its place, flushed, renamed; a shard may be too large to be held in memory first."""
     temporary = beside(path)
     try:

@@ -21,7 +21,7 @@ from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.images import is_image_name
 from rice_core.record import Skipped
-from rice_core.rice.curate.nouns import Line, Source
+from rice_core.rice.curate.nouns import SourceImage, TextLine
 from rice_core.rice.curate.settings import CurateSettings
 
 _TEXT_FILES = ("text_*.json", "TextOCR_*.json", "cocotext*.json")
@@ -49,7 +49,7 @@ def fingerprint(folder: Path, settings: CurateSettings) -> str:
     return json_digest([names, {path.relative_to(folder).as_posix(): file_digest(path) for path in files}])
 
 
-def list_sources(folder: Path, settings: CurateSettings) -> tuple[list[Source], list[Skipped]]:
+def list_sources(folder: Path, settings: CurateSettings) -> tuple[list[SourceImage], list[Skipped]]:
     """All images that the settings ask for, and what the annotations left out.
 
     Raises:
@@ -68,7 +68,7 @@ def list_sources(folder: Path, settings: CurateSettings) -> tuple[list[Source], 
         )
     else:
         paths = [path for path in _walk(folder) if is_image_name(path.name)]
-        sources = [Source(id=path.relative_to(folder).as_posix(), path=path) for path in paths]
+        sources = [SourceImage(id=path.relative_to(folder).as_posix(), path=path) for path in paths]
         where = str(folder)
     if not sources:
         raise UserError(f"{where} holds no image that can be listed; give the folder of the images.")
@@ -82,8 +82,8 @@ def category_names(folder: Path) -> tuple[str, ...]:
     return read_coco(folder).classes if annotation_files(folder) else ()
 
 
-def _from_coco(sample: Sample) -> Source:
-    return Source(
+def _from_coco(sample: Sample) -> SourceImage:
+    return SourceImage(
         id=sample.id, path=sample.path, size_hw=sample.size_hw, regions=sample.regions, crowds=len(sample.crowds)
     )
 
@@ -107,7 +107,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _with_text(sources: list[Source], folder: Path, settings: CurateSettings) -> list[Source]:
+def _with_text(sources: list[SourceImage], folder: Path, settings: CurateSettings) -> list[SourceImage]:
     """Add the annotated words, in TextOCR's or COCO-Text's form."""
     files = _text_files(folder, settings)
     if settings.text != "annotations":
@@ -116,7 +116,7 @@ def _with_text(sources: list[Source], folder: Path, settings: CurateSettings) ->
         raise UserError(
             f"{folder} has no annotations/text_*.json (TextOCR's or COCO-Text's form) for --text annotations; choose another --text."
         )
-    found: dict[str, list[Line]] = {}
+    found: dict[str, list[TextLine]] = {}
     for path in files:
         body = _read(path, folder)
         images, words = body.get("imgs"), body.get("anns")
@@ -130,7 +130,7 @@ def _with_text(sources: list[Source], folder: Path, settings: CurateSettings) ->
     return _joined(sources, found, "lines", tuple)
 
 
-def _line(word: Mapping[str, Any]) -> Line | None:
+def _line(word: Mapping[str, Any]) -> TextLine | None:
     """None for a word that cannot be read or has no box."""
     box, text = word.get("bbox"), word.get("utf8_string", "")
     if word.get("legibility", "legible") != "legible" or not isinstance(text, str) or text.strip() in _ILLEGIBLE:
@@ -138,10 +138,10 @@ def _line(word: Mapping[str, Any]) -> Line | None:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(edge, (int, float)) for edge in box):
         return None
     x, y, w, h = box
-    return Line(box=(x, y, x + w, y + h), text=text, score=1.0)
+    return TextLine(box=(x, y, x + w, y + h), text=text, score=1.0)
 
 
-def _with_captions(sources: list[Source], folder: Path, settings: CurateSettings) -> list[Source]:
+def _with_captions(sources: list[SourceImage], folder: Path, settings: CurateSettings) -> list[SourceImage]:
     if settings.captions == "none":
         return sources
     if settings.captions == "coco":
@@ -168,7 +168,7 @@ def _sidecar(path: Path) -> str | None:
         return None
 
 
-def _joined(sources: list[Source], found: Mapping[str, Any], field: str, kind: Any) -> list[Source]:
+def _joined(sources: list[SourceImage], found: Mapping[str, Any], field: str, kind: Any) -> list[SourceImage]:
     """Give each source what its file name has: the whole relative name, else its last part."""
     by_name = {PurePosixPath(name).name: value for name, value in found.items()}
     joined = []

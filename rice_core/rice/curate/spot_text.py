@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rice_core.errors import MissingExtra
-from rice_core.rice.curate.nouns import Line, Picture
+from rice_core.rice.curate.nouns import DecodedImage, TextLine
 
 
 class RapidOcr:
@@ -27,7 +27,7 @@ class RapidOcr:
         # Its own filter is off: ours (`min_text_score`) counts what it leaves out.
         self._read = RapidOCR(params={"Global.log_level": "error", "Global.text_score": 0.0, **threads})
 
-    def spot(self, picture: Picture) -> Sequence[Line]:
+    def spot(self, picture: DecodedImage) -> Sequence[TextLine]:
         bgr_HW3 = np.ascontiguousarray(np.asarray(picture.image)[:, :, ::-1])
         found: Any = self._read(bgr_HW3)
         if found.boxes is None or found.txts is None or found.scores is None:
@@ -36,6 +36,6 @@ class RapidOcr:
         for corners_42, text, score in zip(found.boxes, found.txts, found.scores, strict=True):
             (left, top), (right, bottom) = np.min(corners_42, axis=0), np.max(corners_42, axis=0)
             lines.append(
-                Line(box=(float(left), float(top), float(right), float(bottom)), text=str(text), score=float(score))
+                TextLine(box=(float(left), float(top), float(right), float(bottom)), text=str(text), score=float(score))
             )
         return lines

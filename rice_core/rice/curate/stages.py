@@ -23,9 +23,18 @@ from rice_core.rice.curate.cards import write_cards
 from rice_core.rice.curate.cluster import FaissKmeans
 from rice_core.rice.curate.earlier import Earlier
 from rice_core.rice.curate.faults import MEND
-from rice_core.rice.curate.find import FAILED, DescribeJob, FindJob, Found, describe, find, has_regions, read_found
+from rice_core.rice.curate.find import (
+    FAILED,
+    DescribeJob,
+    FindJob,
+    FoundRegions,
+    describe,
+    find,
+    has_regions,
+    read_found,
+)
 from rice_core.rice.curate.label import Clusters, cluster_regions, label_regions, told_clusters
-from rice_core.rice.curate.nouns import Source
+from rice_core.rice.curate.nouns import SourceImage
 from rice_core.rice.curate.pieces import Workplace
 from rice_core.rice.curate.quality import quality
 from rice_core.rice.curate.samples import labelled
@@ -62,7 +71,7 @@ class Curation:
     """The settings, the fingerprint of the images and the code's version: what the manifest says."""
     earlier: Earlier | None = None
     """Whose centers label the regions; None: their own."""
-    parts: list[tuple[Source, ...]] = field(default_factory=list)
+    parts: list[tuple[SourceImage, ...]] = field(default_factory=list)
     pieces: list[Path] = field(default_factory=list)
     """Of the found regions, one a part."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -103,7 +112,7 @@ class Curation:
         self._spread(find, jobs, self.chosen.find_portable, "proposals and text")
         return key
 
-    def _count(self, sources: Sequence[Source], skipped: Sequence[Skipped]) -> None:
+    def _count(self, sources: Sequence[SourceImage], skipped: Sequence[Skipped]) -> None:
         """Counts of what was found, and the list of what was left out."""
         listed = list(skipped)
         if bad := sum(each.reason != CROWDS for each in skipped):
@@ -140,7 +149,7 @@ class Curation:
         if len(more) > 5:
             self.progress.say(f"left out: {len(more) - 5} more; {LEFT_OUT} lists them all")
 
-    def _found(self) -> Iterator[Found]:
+    def _found(self) -> Iterator[FoundRegions]:
         for piece in self.pieces:
             yield from read_found(piece)
 

@@ -22,7 +22,7 @@ from rice_core.rice.loss.centers import ClassCenters
 from rice_core.rice.loss.config import LossConfig
 from rice_core.rice.loss.counted import collect
 from rice_core.rice.loss.formula import margin_at
-from rice_core.rice.loss.scoring import Pass, Scored
+from rice_core.rice.loss.scoring import Pass, PassResult
 from rice_core.rice.loss.touched import touch
 
 
@@ -96,7 +96,7 @@ class _HandOut(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_nD: torch.Tensor, weight_KD: torch.Tensor, scored: Scored, index_T: torch.Tensor, scale: int
+        ctx: Any, x_nD: torch.Tensor, weight_KD: torch.Tensor, scored: PassResult, index_T: torch.Tensor, scale: int
     ) -> torch.Tensor:
         ctx.save_for_backward(scored.dx_nD, scored.dw_TD, index_T)
         ctx.scale, ctx.like = scale, (x_nD.dtype, weight_KD.dtype, weight_KD.shape)

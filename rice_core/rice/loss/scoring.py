@@ -20,11 +20,11 @@ from rice_core.rice.loss.counted import Counted
 from rice_core.rice.loss.formula import region_loss
 from rice_core.rice.loss.holders import Holders
 from rice_core.rice.loss.tally import Tally
-from rice_core.rice.loss.touched import Pairs, Touched, denormalized_, normalized
+from rice_core.rice.loss.touched import PositivePairs, Touched, denormalized_, normalized
 
 
 @dataclass(frozen=True)
-class Scored:
+class PassResult:
     """What a pass found."""
 
     loss: torch.Tensor
@@ -48,10 +48,10 @@ class Pass:
     """Weight of each region over that of all."""
     gradients: bool
 
-    def run(self, x_nD: torch.Tensor) -> Scored:
+    def run(self, x_nD: torch.Tensor) -> PassResult:
         """Score this rank's regions, and its centers against everyone's."""
         unit_TD = self.touched.unit_TD
-        scored = Scored(
+        scored = PassResult(
             loss=unit_TD.new_zeros(()),
             dx_nD=torch.zeros_like(x_nD, dtype=unit_TD.dtype) if self.gradients else None,
             dw_TD=torch.zeros_like(unit_TD) if self.gradients else None,
@@ -73,7 +73,7 @@ class Pass:
         return scored
 
     def _chunk(
-        self, unit_CD: torch.Tensor, labels_CM: torch.Tensor, share_C: torch.Tensor, into: Scored
+        self, unit_CD: torch.Tensor, labels_CM: torch.Tensor, share_C: torch.Tensor, into: PassResult
     ) -> torch.Tensor | None:
         """Add a chunk's part; returns this rank's part of the gradient at the unit embeddings of all ranks."""
         s, valid_CM = self.config.s, labels_CM >= 0
@@ -99,7 +99,7 @@ class Pass:
         dcos_CS = exp_CS.mul_((s * dlse_C[:, None]) / sum_C1.clamp(min=1))
         return self._spread(unit_CD, dcos_CS, dcos_CM, pairs, into.dw_TD)
 
-    def _negatives(self, unit_CD: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+    def _negatives(self, unit_CD: torch.Tensor, pairs: PositivePairs) -> torch.Tensor:
         """Cosines to this rank's sample, (C, S); -inf where a class is a positive of the region, or filtered."""
         cos_CS = (unit_CD @ self.touched.unit_TD[: self.touched.sampled].T).clamp_(-1, 1)
         if self.config.interclass_filter is not None:
@@ -108,7 +108,7 @@ class Pass:
         cos_CS[pairs.region_P[among], pairs.row_P[among]] = -torch.inf
         return cos_CS
 
-    def _positives(self, unit_CD: torch.Tensor, pairs: Pairs, labels_CM: torch.Tensor) -> torch.Tensor:
+    def _positives(self, unit_CD: torch.Tensor, pairs: PositivePairs, labels_CM: torch.Tensor) -> torch.Tensor:
         """How many positives of a region this rank holds, then the cosine to each, or 0 where it does not, (C, 1 + M)."""
         found_CM = torch.zeros_like(labels_CM, dtype=unit_CD.dtype)
         cos_CM = torch.zeros_like(found_CM)
@@ -129,7 +129,12 @@ class Pass:
         return loss.detach(), dcos_CM, dlse_C
 
     def _spread(
-        self, unit_CD: torch.Tensor, dcos_CS: torch.Tensor, dcos_CM: torch.Tensor, pairs: Pairs, dw_TD: torch.Tensor
+        self,
+        unit_CD: torch.Tensor,
+        dcos_CS: torch.Tensor,
+        dcos_CM: torch.Tensor,
+        pairs: PositivePairs,
+        dw_TD: torch.Tensor,
     ) -> torch.Tensor:
         """From the gradient at the cosines to that at the unit embeddings (returned) and centers (added to)."""
         unit_TD, sampled = self.touched.unit_TD, self.touched.sampled

@@ -16,7 +16,7 @@ from rice_core.rice.loss.counted import Counted
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PositivePairs:
     """Positives that this rank owns: region, place among its labels, touched row."""
 
     region_P: torch.Tensor
@@ -43,7 +43,7 @@ class Touched:
     sorted_T: torch.Tensor
     order_T: torch.Tensor
 
-    def pairs(self, labels_CM: torch.Tensor) -> Pairs:
+    def pairs(self, labels_CM: torch.Tensor) -> PositivePairs:
         """Where the labels that this rank owns are; the other ranks find the rest."""
         local_CM = labels_CM - self.start
         slot_CM = torch.searchsorted(self.sorted_T, local_CM)
@@ -51,7 +51,7 @@ class Touched:
         # Every label of this shard is among the touched rows, so what is not found is padding or another rank's.
         found_CM = (padded_T[slot_CM] == local_CM) & (labels_CM >= 0)
         region_P, place_P = found_CM.nonzero(as_tuple=True)
-        return Pairs(region_P, place_P, self.order_T[slot_CM[region_P, place_P]])
+        return PositivePairs(region_P, place_P, self.order_T[slot_CM[region_P, place_P]])
 
 
 def touch(centers: ClassCenters, counted: Counted, config: LossConfig, *, step: int, dtype: torch.dtype) -> Touched:

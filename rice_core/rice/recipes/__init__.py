@@ -10,7 +10,7 @@ from rice_core.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from rice_core.rice.config import TrainConfig
     from rice_core.rice.recipes.run import Workshop
-    from rice_core.rice.recipes.study import Study
+    from rice_core.rice.recipes.study import StudyPlan
 
 NAMES = {
     "mini:encoders": "rice, mlcd and siglip between random weights and a supervised ceiling, at equal compute and converged",
@@ -25,7 +25,7 @@ NAMES = {
 
 def recipe(
     name: str, workshop: Workshop, scale: str, seeds: tuple[int, ...], base: TrainConfig | None = None
-) -> Iterator[Study]:
+) -> Iterator[StudyPlan]:
     """The studies of a recipe, in the order to run them; settings that a study chooses are chosen when it is asked for.
 
     Args:

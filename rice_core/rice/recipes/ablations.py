@@ -17,7 +17,7 @@ from rice_core.errors import UserError
 from rice_core.rice.config import ObjectiveConfig, TrainConfig
 from rice_core.rice.recipes.mini import PROBES, SCALES, Scale, curation, objective, training
 from rice_core.rice.recipes.run import Workshop
-from rice_core.rice.recipes.study import Arm, Study
+from rice_core.rice.recipes.study import StudyPlan, TrainingArm
 
 Values = tuple[float, ...]
 
@@ -56,18 +56,18 @@ ABLATIONS = {
 }
 
 
-def table_5(workshop: Workshop, scale: str, seeds: tuple[int, ...], *, which: str) -> Iterator[Study]:
+def table_5(workshop: Workshop, scale: str, seeds: tuple[int, ...], *, which: str) -> Iterator[StudyPlan]:
     """One ablation on the miniature world. Its images hold 4 objects and 1 or 2 words of 2 or 3 syllables."""
     ablation, size = ABLATIONS[which], SCALES[scale]
     base = training(size, f"table-{which}", objective("rice"))
     values = ablation.mini[:2] if scale == "smoke" else ablation.mini
     arms = tuple(_arm(ablation, base, size, value, values) for value in values)
-    yield Study(
+    yield StudyPlan(
         f"table:{which}", arms, seeds, size.scenes, PROBES, axis=ablation.axis, control="equal steps", scale=scale
     )
 
 
-def table_5_over(base: TrainConfig, seeds: tuple[int, ...], *, which: str) -> Study:
+def table_5_over(base: TrainConfig, seeds: tuple[int, ...], *, which: str) -> StudyPlan:
     """One ablation with the paper's values over a base training, which is curated already.
 
     For K the base's data path names a folder for each value, as in regions-{K}.
@@ -88,18 +88,20 @@ def table_5_over(base: TrainConfig, seeds: tuple[int, ...], *, which: str) -> St
         config = base.model_copy(update={"data": base.data.model_copy(update={"path": path})})
         if ablation.change is not None:
             config = config.model_copy(update={"objective": ablation.change(base.objective, value)})
-        arms.append(Arm(f"{ablation.axis} = {value:g}", config, None, value=value, reference=value == ablation.default))
+        arms.append(
+            TrainingArm(f"{ablation.axis} = {value:g}", config, None, value=value, reference=value == ablation.default)
+        )
     probes = {base.probe.data: base.probe.probes}
-    return Study(
+    return StudyPlan(
         f"table:{which}", tuple(arms), seeds, 0, probes, axis=ablation.axis, control="equal steps", scale=base.name
     )
 
 
-def _arm(ablation: Ablation, base: TrainConfig, size: Scale, value: float, values: Values) -> Arm:
+def _arm(ablation: Ablation, base: TrainConfig, size: Scale, value: float, values: Values) -> TrainingArm:
     config, labels = base, curation(size)
     if ablation.change is None:
         labels = curation(size, classes=min(int(value), size.scenes))
     else:
         config = base.model_copy(update={"objective": ablation.change(base.objective, value)})
     default = ablation.mini_default if ablation.mini_default in values else values[-1]
-    return Arm(f"{ablation.axis} = {value:g}", config, labels, value=value, reference=value == default)
+    return TrainingArm(f"{ablation.axis} = {value:g}", config, labels, value=value, reference=value == default)

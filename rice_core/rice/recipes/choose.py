@@ -29,7 +29,7 @@ ENOUGH = 0.02
 
 
 @dataclass(frozen=True)
-class Choice:
+class TunedSetting:
     """What was tried and what came out."""
 
     what: str
@@ -52,7 +52,7 @@ def best_rate(
     rates: Sequence[float],
     scenes: int,
     curation: CurateSettings,
-) -> Choice:
+) -> TunedSetting:
     """The learning rate with the highest top-1 at the end of a training of equal length.
 
     Where the best one tried is the lowest or the highest, half or twice that is tried as well, up to WIDER times: no
@@ -70,7 +70,7 @@ def best_rate(
         if min(skill) < best < max(skill):
             break
         skill |= measured([best / 2 if best == min(skill) else best * 2])
-    return Choice(f"{name}: learning rate", dict(sorted(skill.items())), max(skill, key=lambda rate: skill[rate]))
+    return TunedSetting(f"{name}: learning rate", dict(sorted(skill.items())), max(skill, key=lambda rate: skill[rate]))
 
 
 def long_enough(
@@ -82,7 +82,7 @@ def long_enough(
     curation: CurateSettings,
     *,
     doublings: int,
-) -> dict[str, Choice]:
+) -> dict[str, TunedSetting]:
     """For each name the length with the best top-1 on held-out scenes.
 
     Every length is a whole training anew, with its own schedule. All names are tried at the same lengths, doubled until a
@@ -106,12 +106,12 @@ def _rises(tried: Mapping[float, float]) -> bool:
     return tried[last] - tried.get(last / 2, 0.0) >= ENOUGH
 
 
-def _best(name: str, tried: dict[float, float]) -> Choice:
+def _best(name: str, tried: dict[float, float]) -> TunedSetting:
     rises = _rises(tried)
     # Whether the longest that was tried has converged is then not known, and the table's title says so.
     what = f"{name}: steps (still rising)" if rises else f"{name}: steps"
     best = max(tried, key=lambda length: tried[length])
-    return Choice(what, tried, best, settled=not rises, where="on held-out scenes")
+    return TunedSetting(what, tried, best, settled=not rises, where="on held-out scenes")
 
 
 def skill_of(folder: Path) -> float:

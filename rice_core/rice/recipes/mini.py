@@ -25,10 +25,10 @@ from rice_core.rice.config import (
 )
 from rice_core.rice.curate.settings import CurateSettings
 from rice_core.rice.loss.config import LossConfig
-from rice_core.rice.recipes.choose import Choice, best_rate, long_enough
+from rice_core.rice.recipes.choose import TunedSetting, best_rate, long_enough
 from rice_core.rice.recipes.compute import training_flops
 from rice_core.rice.recipes.run import Workshop
-from rice_core.rice.recipes.study import NO_DATA, Arm, Study
+from rice_core.rice.recipes.study import NO_DATA, StudyPlan, TrainingArm
 
 PROBES = {
     "mini": ("knn?recipe=mini", "linear?recipe=mini", "linear-seg?grid=12&recipe=mini"),
@@ -147,7 +147,7 @@ LOSS = LossConfig(form="softmax", margin="cos", m=0.3, s=16.0, rho=0.5)
 """A smaller scale and rho than the paper's, for a few hundred classes instead of a million."""
 
 
-def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[Study]:
+def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[StudyPlan]:
     """The three objectives between untrained weights and a supervised ceiling: at equal compute, then, on fewer scenes,
     trained to convergence.
 
@@ -169,7 +169,7 @@ def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator
     yield _encoders(few, scale, seeds, rates, lengths, _converged(found, few.scenes))
 
 
-def losses(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[Study]:
+def losses(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[StudyPlan]:
     """Both forms of the loss with both margins: the same rho, s, m and steps, each with its own learning rate."""
     size = SCALES[scale]
     arms = []
@@ -180,12 +180,14 @@ def losses(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[S
             make = partial(_with_rate, size, f"{form}-{margin}", what)
             rate = _say(workshop, best_rate(workshop, f"{form}, {margin}", make, RATES, size.scenes, curation(size)))
             arms.append(
-                Arm(f"{form}, {margin}", make(rate), curation(size), reference=(form, margin) == ("two_sided", "arc"))
+                TrainingArm(
+                    f"{form}, {margin}", make(rate), curation(size), reference=(form, margin) == ("two_sided", "arc")
+                )
             )
-    yield Study("mini:losses", tuple(arms), seeds, size.scenes, PROBES, control="equal steps", scale=scale)
+    yield StudyPlan("mini:losses", tuple(arms), seeds, size.scenes, PROBES, control="equal steps", scale=scale)
 
 
-def _converged(found: Mapping[str, Choice], scenes: int) -> str:
+def _converged(found: Mapping[str, TunedSetting], scenes: int) -> str:
     """What may be said of the second table: an objective that was still rising at its longest training is named."""
     rising = [name for name, choice in found.items() if not choice.settled]
     if rising:
@@ -200,10 +202,10 @@ def _encoders(
     rates: Mapping[ObjectiveName, float],
     steps: Mapping[ObjectiveName, int],
     control: str,
-) -> Study:
+) -> StudyPlan:
     labels = curation(size)
     arms = [
-        Arm(
+        TrainingArm(
             name,
             training(size, name, objective(name), rate=rates[name], steps=steps[name]),
             labels,
@@ -215,12 +217,14 @@ def _encoders(
     drawn = training(size, "random", objective("rice"))
     plain = drawn.model_copy(update={"model": drawn.model.model_copy(update={"start": "plain"})})
     floors = (
-        Arm("random weights", plain, labels, trained=False, yardstick=True),
-        Arm("untrained start", drawn, labels, trained=False, yardstick=True),
+        TrainingArm("random weights", plain, labels, trained=False, yardstick=True),
+        TrainingArm("untrained start", drawn, labels, trained=False, yardstick=True),
     )
     # The ceiling is rice's training with the true categories in place of clusters.
-    ceiling = Arm("rice, told the categories", arms[0].config, curation(size, labels="truth"), yardstick=True)
-    return Study("mini:encoders", (*arms, *floors, ceiling), seeds, size.scenes, PROBES, control=control, scale=scale)
+    ceiling = TrainingArm("rice, told the categories", arms[0].config, curation(size, labels="truth"), yardstick=True)
+    return StudyPlan(
+        "mini:encoders", (*arms, *floors, ceiling), seeds, size.scenes, PROBES, control=control, scale=scale
+    )
 
 
 def _rate(workshop: Workshop, size: Scale, name: str) -> float:
@@ -236,6 +240,6 @@ def _with_steps(size: Scale, name: str, rate: float, steps: int) -> TrainConfig:
     return training(size, name, objective(name), rate=rate, steps=steps)
 
 
-def _say(workshop: Workshop, choice: Choice) -> float:
+def _say(workshop: Workshop, choice: TunedSetting) -> float:
     workshop.progress.say(str(choice))
     return choice.chosen

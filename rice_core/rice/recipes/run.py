@@ -26,7 +26,7 @@ from rice_core.measure.summary import Summary
 from rice_core.progress import Progress
 from rice_core.rice.config import TrainConfig
 from rice_core.rice.curate.settings import CurateSettings
-from rice_core.rice.recipes.study import Study, replicate, training_digest
+from rice_core.rice.recipes.study import StudyPlan, replicate, training_digest
 from rice_core.rice.regions import MANIFEST, read_region_manifest
 from rice_core.spec import EncoderSpec, ProbeRequest
 from rice_core.store import Store
@@ -146,7 +146,7 @@ class Workshop:
             raise UserError(f"{config.name}: {_reason(done.stderr.strip() or done.stdout.strip())}")
 
 
-def run_study(study: Study, workshop: Workshop, settings: Settings) -> Summary:
+def run_study(study: StudyPlan, workshop: Workshop, settings: Settings) -> Summary:
     """Train and probe every arm and seed of a study; the records say which study they belong to.
 
     Raises:

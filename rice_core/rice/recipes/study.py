@@ -1,4 +1,4 @@
-"""Study: several ways of training an encoder, each with several seeds, and the probes that judge them.
+"""StudyPlan: several ways of training an encoder, each with several seeds, and the probes that judge them.
 
 A replicate of an arm is one seed: its own training scenes, its own initial weights and batches, its own probe seed. What is
 measured are ordinary cells of ordinary encoders; their place in the study stands in the facts that the encoder carries.
@@ -27,7 +27,7 @@ NO_DATA = Path("unset")
 
 
 @dataclass(frozen=True)
-class Arm:
+class TrainingArm:
     """One row of the study's table."""
 
     label: str
@@ -46,24 +46,24 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyPlan:
     """A table to be."""
 
     name: str
     """As in "mini:encoders" or "table:5a"."""
-    arms: tuple[Arm, ...]
+    arms: tuple[TrainingArm, ...]
     seeds: tuple[int, ...]
     scenes: int
     """Training images of a replicate."""
     probes: dict[str, tuple[str, ...]]
     """Data set -> the probes that run on it."""
     axis: str = ""
-    """What `Arm.value` is: N, K, rho, M."""
+    """What `TrainingArm.value` is: N, K, rho, M."""
     control: str = ""
     """What is held equal between the arms: "equal compute", "converged on 2,500 scenes"."""
     scale: str = "mini"
 
-    def facts(self, arm: Arm, seed: int) -> dict[str, str]:
+    def facts(self, arm: TrainingArm, seed: int) -> dict[str, str]:
         """What an arm's encoder of one seed says of its place."""
         facts = {
             "study": self.name,
@@ -79,7 +79,7 @@ class Study:
         }
         return {key: value for key, value in facts.items() if value}
 
-    def folder(self, arm: Arm, seed: int) -> Path:
+    def folder(self, arm: TrainingArm, seed: int) -> Path:
         """Of an arm's encoder, below the store."""
         scale = "" if self.scale == "mini" else f"-{self.scale}"
         return Path("studies", _slug(f"{self.name}-{self.control}{scale}"), f"{_slug(arm.label)}-seed{seed}")

@@ -18,7 +18,7 @@ from rice_core.progress import Progress
 from rice_core.rice.curate import CurateSettings, curate, providers
 from rice_core.rice.curate.described import Described, problems
 from rice_core.rice.curate.hog import Hog
-from rice_core.rice.curate.nouns import Box, Floats, Line, Picture, Proposal
+from rice_core.rice.curate.nouns import Box, DecodedImage, Floats, Proposal, TextLine
 
 NAMES = tuple(f"{number}.png" for number in range(20))
 BOXES = ((4.0, 4.0, 30.0, 30.0), (30.0, 20.0, 60.0, 60.0))
@@ -37,7 +37,7 @@ class Boxes:
     name, version, portable = "boxes", "1", False
     fails: Callable[[str], None]
 
-    def propose(self, picture: Picture) -> Sequence[Proposal]:
+    def propose(self, picture: DecodedImage) -> Sequence[Proposal]:
         self.fails(picture.source.id)
         return [Proposal(box=box, truth=truth) for truth, box in enumerate(BOXES)]
 
@@ -45,9 +45,9 @@ class Boxes:
 class Words(Boxes):
     name = "words"
 
-    def spot(self, picture: Picture) -> Sequence[Line]:
+    def spot(self, picture: DecodedImage) -> Sequence[TextLine]:
         self.fails(picture.source.id)
-        return [Line(box=BOXES[0], text="badiba", score=1.0)]
+        return [TextLine(box=BOXES[0], text="badiba", score=1.0)]
 
 
 @pytest.fixture

@@ -15,16 +15,16 @@ from rice_core.errors import UserError
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.rice.curate import curate
 from rice_core.rice.curate.encoder_features import EncoderFeatures
-from rice_core.rice.curate.nouns import Picture, Source
+from rice_core.rice.curate.nouns import DecodedImage, SourceImage
 from rice_core.rice.curate.pp_ocr import PpOcr
 from rice_core.rice.curate.providers import proposer, spotter
 from rice_core.rice.curate.sam import Sam
 
 
 @pytest.fixture(scope="module")
-def picture() -> Picture:
+def picture() -> DecodedImage:
     pixels = np.random.default_rng(0).integers(0, 255, (80, 100, 3), dtype=np.uint8)
-    return Picture(Source("a.png", Path("a.png")), Image.fromarray(pixels))
+    return DecodedImage(SourceImage("a.png", Path("a.png")), Image.fromarray(pixels))
 
 
 def tiny_sam(folder: Path) -> None:
@@ -63,7 +63,7 @@ def tiny_sam2(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("family", "make"), [("sam", tiny_sam), ("sam2", tiny_sam2)])
-def test_masks_become_proposals(family: str, make: Any, picture: Picture, tmp_path: Path) -> None:
+def test_masks_become_proposals(family: str, make: Any, picture: DecodedImage, tmp_path: Path) -> None:
     torch.manual_seed(0)
     make(tmp_path)
     sam = proposer(f"{family}:{tmp_path}", "cpu")
@@ -105,7 +105,7 @@ def tiny_pp_ocr(folder: Path) -> str:
     return f"pp-ocr:{folder / 'find'}+{folder / 'read'}"
 
 
-def test_pp_ocr_finds_and_reads(picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pp_ocr_finds_and_reads(picture: DecodedImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     reader = spotter(tiny_pp_ocr(tmp_path), "cpu")
     assert isinstance(reader, PpOcr)

@@ -19,7 +19,7 @@ from rice_core.errors import MissingExtra, StoreError, UserError
 from rice_core.progress import Progress
 from rice_core.rice.curate import CurateSettings, curate
 from rice_core.rice.curate.classical import MOST, Classical
-from rice_core.rice.curate.nouns import Picture, Source
+from rice_core.rice.curate.nouns import DecodedImage, SourceImage
 from rice_core.rice.curate.shards import stored_image
 from rice_core.rice.curate.sources import list_sources
 from rice_core.rice.curate.tokenize import ClipBpe, Syllables
@@ -55,7 +55,7 @@ def plain(**changes: Any) -> CurateSettings:
 
 def test_classical_proposals_find_what_stands_out() -> None:
     image = scene(1)
-    proposals = Classical().propose(Picture(Source("a", Path("a")), image))
+    proposals = Classical().propose(DecodedImage(SourceImage("a", Path("a")), image))
     assert 2 <= len(proposals) <= MOST
 
     def nearest(wanted: tuple[int, ...]) -> float:
