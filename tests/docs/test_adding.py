@@ -14,7 +14,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from reports.beside.mapping import parse
-from rice_core.catalogue import Entry
+from rice_core.catalogue import CatalogueRow
 from rice_core.cli import main
 from rice_core.datasets import open_dataset
 from rice_core.errors import UserError
@@ -71,7 +71,7 @@ def metrics(name: str) -> dict[str, Metric]:
 
 
 def test_a_row_of_the_catalogue_is_one() -> None:
-    (entry,) = TypeAdapter(tuple[Entry, ...]).validate_python(tuple(yaml.safe_load(BLOCKS["catalogue.yaml"])))
+    (entry,) = TypeAdapter(tuple[CatalogueRow, ...]).validate_python(tuple(yaml.safe_load(BLOCKS["catalogue.yaml"])))
     assert (entry.source, entry.model, entry.resolution) == ("timm", "vit_base_patch16_224", 224)
 
 
