@@ -210,8 +210,7 @@ def _print_beside(which: str, store: Path, format_: Format, *, wide: bool, fragm
         _print([table_of(made)], format_, fragment=fragment)
         return
     emit(to_tidy_csv(PaperNumber, paper_numbers(made)))
-    pairs = [(line.row, line.entry) for line in made.lines]
-    for sentence in absent(made.mapping, made.admitted, made.filled, pairs):
+    for sentence in absent(made.mapping, made.admitted, made.parts):
         _aside(sentence)
 
 

@@ -49,7 +49,11 @@ class CascadeMaskRCNN(nn.Module):
         self._masks = masks
         self.pyramid = Pyramid(channels, unpool=config.unpool, projection=config.projection)
         self.proposal_generator = ProposalNetwork(
-            self.pyramid.channels, width=config.rpn_width, convs=config.rpn_convs, proposals=config.proposals
+            self.pyramid.channels,
+            width=config.rpn_width,
+            convs=config.rpn_convs,
+            proposals=config.proposals,
+            sizes=config.anchors,
         )
         self.roi_heads = RegionHeads(
             config, channels=self.pyramid.channels, classes=classes, masks=masks, frequencies=frequencies

@@ -20,7 +20,7 @@ from probes.detection.masks import SIDE
 from probes.detection.nouns import LOSSES, Detections, Target
 from probes.detection.pyramid import STRIDES, Canvas, Pyramid
 from probes.detection.recipe import HeadConfig
-from probes.detection.rpn import RATIOS, SIZES
+from probes.detection.rpn import RATIOS
 from probes.detection.stages import OVERLAPS, POOLED, WEIGHTS
 from rice_core.errors import UserError
 
@@ -126,7 +126,7 @@ def _proposal_network(config: HeadConfig, channels: int) -> nn.Module:
 
     widths = [config.rpn_width or channels] * config.rpn_convs
     anchors = DefaultAnchorGenerator(
-        sizes=[[size] for size in SIZES], aspect_ratios=list(RATIOS), strides=list(STRIDES), offset=0.0
+        sizes=[[size] for size in config.anchors], aspect_ratios=list(RATIOS), strides=list(STRIDES), offset=0.0
     )
     return RPN(
         in_features=list(_LEVELS),

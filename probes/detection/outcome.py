@@ -137,6 +137,7 @@ def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, 
     used = used_of(recipe, encoder, learnt)
     said = [
         f"The detector is trained by {learnt.backend}.",
+        *([recipe.reading] if recipe.reading else []),
         "The paper states no schedule, rate, augmentation or head; "
         f"here AdamW at {training.rate:g}, decay {training.weight_decay:g}, {training.iterations} steps of {training.batch} "
         f"images, a tenth of the rate at {', '.join(f'{share:.0%}' for share in training.drops)} of them, "
@@ -145,8 +146,8 @@ def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, 
         "padded with gray below and to the right in test.",
         f"The pyramid is five levels of the last map at {width}: max pooling and {head.unpool} unpooling, "
         "which the paper does not define.",
-        f"A token is 16 x 16 pixels to the detector whatever the encoder's patch ({encoder.patch}), so anchors are "
-        f"{encoder.patch / 16:g} times their size in pixels of the image.",
+        f"A token is 16 x 16 pixels to the detector whatever the encoder's patch ({encoder.patch}), so anchors of "
+        f"{', '.join(f'{side:g}' for side in head.anchors)} pixels are {encoder.patch / 16:g} times their size in pixels of the image.",
     ]
     if "rate" in used:
         said.append(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class CocoFormatDetection:
     """Detection on any set in COCO's format. What is left at None is the recipe's."""
 
-    recipe: str = "paper@1"
+    recipe: str = "paper@2"
     backend: str = "auto"
     """ops, detectron2, or auto: detectron2 where it imports."""
     masks: str = "auto"
@@ -117,7 +117,9 @@ class CocoFormatDetection:
             problem = error.errors()[0]
             said = problem["msg"].removeprefix("Value error, ")
             raise UserError(f"{': '.join([self.name, *map(str, problem['loc']), said])}.") from None
-        return Recipe(name=base.name, head=head, training=training)
+        # Of another side it would say what is not so.
+        reading = base.reading if training.side == base.training.side else ""
+        return Recipe(name=base.name, reading=reading, head=head, training=training)
 
     def judged(self) -> dict[str, Any]:
         """What a data set's protocol asks of the head."""

@@ -28,8 +28,6 @@ from probes.detection.boxes import (
 from probes.detection.nouns import Target
 from probes.detection.pyramid import STRIDES
 
-SIZES = (32, 64, 128, 256, 512)
-"""Square root of an anchor's area in canvas pixels, of each level."""
 RATIOS = (0.5, 1.0, 2.0)
 """Height by width."""
 _WEIGHTS: Weights = (1.0, 1.0, 1.0, 1.0)
@@ -40,10 +38,11 @@ _OVERLAP = 0.7
 
 
 class ProposalNetwork(nn.Module):
-    """Proposals, and what they cost in training."""
+    """Proposals, and what they cost in training; `sizes` are the config's `anchors`."""
 
-    def __init__(self, channels: int, *, width: int | None, convs: int, proposals: int) -> None:
+    def __init__(self, channels: int, *, width: int | None, convs: int, proposals: int, sizes: Sequence[float]) -> None:
         super().__init__()
+        self._sizes = sizes
         self.rpn_head = RpnHead(channels, width=width or channels, convs=convs)
         self._proposals = proposals
 
@@ -59,7 +58,7 @@ class ProposalNetwork(nn.Module):
         Raises:
             UserError: a proposal is not finite.
         """
-        anchors = anchors_of(levels)
+        anchors = anchors_of(levels, self._sizes)
         logits, deltas = self.rpn_head(levels)
         anchors_A4, logits_BA, deltas_BA4 = torch.cat(anchors), torch.cat(logits, 1), torch.cat(deltas, 1)
         labels, goals = [], []
@@ -86,7 +85,7 @@ class ProposalNetwork(nn.Module):
     def propose(self, levels: Sequence[torch.Tensor], sizes_hw: Sequence[tuple[float, float]]) -> list[torch.Tensor]:
         """Proposals of each image, (R, 4) in canvas pixels, the best first; those that are not finite are dropped."""
         logits, deltas = self.rpn_head(levels)
-        return self._best(anchors_of(levels), logits, deltas, sizes_hw, training=False)
+        return self._best(anchors_of(levels, self._sizes), logits, deltas, sizes_hw, training=False)
 
     @torch.no_grad()
     def _best(
@@ -151,10 +150,14 @@ class RpnHead(nn.Module):
         return logits, deltas
 
 
-def anchors_of(levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Of each level, (A, 4) in canvas pixels, by row, column and ratio; centred on the top left of each cell."""
+def anchors_of(levels: Sequence[torch.Tensor], sizes: Sequence[float]) -> list[torch.Tensor]:
+    """Of each level, (A, 4) in canvas pixels, by row, column and ratio; centred on the top left of each cell.
+
+    Args:
+        sizes: square root of an anchor's area, of each level.
+    """
     anchors = []
-    for x_BChw, stride, size in zip(levels, STRIDES, SIZES, strict=True):
+    for x_BChw, stride, size in zip(levels, STRIDES, sizes, strict=True):
         cells = []
         for ratio in RATIOS:
             width = math.sqrt(size**2 / ratio)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reports.beside.mapping import Filling, Mapping
+from reports.beside.mapping import Filling, Mapping, Reading
 from reports.groups import Group, groups, is_miniature
 from rice_core.record import Record
 
@@ -19,10 +19,11 @@ class Admitted:
     left_out: Counter[str]
     """Why -> how many records."""
 
-    def of(self, filling: Filling, mapping: Mapping) -> list[Group]:
-        """All groups that could fill a column. More than one must not: they do not measure the same."""
+    def of(self, filling: Filling, mapping: Mapping, reading: Reading) -> list[Group]:
+        """All groups that could fill a column of a reading. More than one must not: they do not measure the same."""
         names = mapping.data[filling.data].names
-        return [g for g in self.groups if g.probe.name == filling.probe and (not names or g.dataset.name in names)]
+        own = [group for group in self.groups if mapping.reading_of(group.probe) == reading]
+        return [g for g in own if g.probe.name == filling.probe and (not names or g.dataset.name in names)]
 
 
 def admit(records: Iterable[Record], mapping: Mapping) -> Admitted:
@@ -33,16 +34,17 @@ def admit(records: Iterable[Record], mapping: Mapping) -> Admitted:
     own = [record for record in records if record.cell.probe.name in mapping.probes]
     left_out = Counter(reason for record in own if (reason := why_not(record, mapping)))
     fit = [record for record in own if not _unfit(record, mapping)]
-    newest: dict[str, int] = {}
+    newest: dict[tuple[str, str], int] = {}
     for probe in (record.cell.probe for record in fit if record.status == "done"):
-        newest[probe.name] = max(probe.version, newest.get(probe.name, 0))
+        newest[probe.name, probe.recipe] = max(probe.version, newest.get((probe.name, probe.recipe), 0))
     stand = []
     for record in fit:
         probe = record.cell.probe
-        if probe.version == newest.get(probe.name):
+        last = newest.get((probe.name, probe.recipe))
+        if probe.version == last:
             stand.append(record)
         elif record.status == "done":
-            left_out[f"version {probe.version} of {probe.name}, where {newest[probe.name]} is there"] += 1
+            left_out[f"version {probe.version} of {probe.name}, where {last} is there"] += 1
     return Admitted(tuple(group for group in groups(stand) if group.columns), left_out)
 
 
@@ -54,9 +56,15 @@ def why_not(record: Record, mapping: Mapping) -> str:
 def _unfit(record: Record, mapping: Mapping) -> str:
     """What was asked for that a paper table does not ask; a cell that gave no number may be fit all the same."""
     cell, probe = record.cell, record.cell.probe
-    changed = [f"{key}={value}" for key, value in sorted(probe.params.items()) if not _harmless(key, value, mapping)]
+    reading = mapping.reading_of(probe)
+    apart = reading.settings if reading else {}
+    changed = [
+        f"{key}={value}"
+        for key, value in sorted(probe.params.items())
+        if key not in apart and not _harmless(key, value, mapping)
+    ]
     reasons = []
-    if probe.recipe != "paper" and not probe.recipe.startswith("paper@"):
+    if reading is None:
         reasons.append(f"recipe {probe.recipe}")
     if is_miniature(cell.dataset):
         reasons.append(f"miniature data set {cell.dataset.name}")

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from reports.reference.paper import PaperRow, PrintedTable, printed_tables
 from rice_core.catalogue import entries
 from rice_core.errors import UserError
-from rice_core.spec import EncoderSpec, Frozen
+from rice_core.spec import EncoderSpec, Frozen, ProbeSpec
 
 
 class Role(Frozen):
@@ -39,11 +39,38 @@ class Filling(Frozen):
     """In the column's unit."""
 
 
+class Reading(Frozen):
+    """One way to read what the paper leaves open: the records of one recipe, which stand in a section of their own."""
+
+    recipe: str
+    settings: dict[str, str] = {}
+    """Of the probe, beside the recipe, that it is told by."""
+    said: str
+    """What it is, for the section's heading."""
+
+    @property
+    def title(self) -> str:
+        """`paper@2` or `paper@2?rate=chosen`."""
+        settings = "&".join(f"{key}={value}" for key, value in self.settings.items())
+        return self.recipe + (f"?{settings}" if settings else "")
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title}: {self.said}"
+
+    def is_of(self, probe: ProbeSpec) -> bool:
+        """Whether a probe asks for it; of several the one with the most settings is meant."""
+        asked = {key: str(value) for key, value in probe.params.items()}
+        return probe.recipe == self.recipe and self.settings.items() <= asked.items()
+
+
 class Mapping(Frozen):
     """One table of the paper, as our records fill it."""
 
     table: str
     data: dict[str, Role]
+    readings: tuple[Reading, ...] = Field(min_length=1)
+    """The first is the paper as it is printed."""
     settings: dict[str, tuple[str, ...]] = {}
     """Of a probe, that leave its number's meaning alone -> the values they may have; none named: any."""
     columns: dict[str, Filling]
@@ -54,6 +81,11 @@ class Mapping(Frozen):
     def printed(self) -> PrintedTable:
         """The table as the paper prints it."""
         return next(table for table in printed_tables() if table.id == self.table)
+
+    def reading_of(self, probe: ProbeSpec) -> Reading | None:
+        """What a probe asks for; None where that is no reading of the paper."""
+        found = [reading for reading in self.readings if reading.is_of(probe)]
+        return max(found, key=lambda reading: len(reading.settings), default=None)
 
     @property
     def probes(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping as Lookup
 
 from reports.beside.admit import Admitted
 from reports.beside.mapping import Mapping
+from reports.beside.parts import Part
 from reports.beside.source import ColumnSource, agreement
 from reports.board import PARTIAL, YARDSTICK
 from reports.groups import Entry
@@ -19,63 +20,58 @@ from reports.versions import versions_of_code
 from rice_core.catalogue import entries as catalogue
 from rice_core.spec import EncoderSpec
 
-Pair = tuple[PaperRow | None, Entry | None]
 _MOST = 8
 
 
 def notes(
     mapping: Mapping,
     admitted: Admitted,
-    filled: Sequence[ColumnSource],
-    pairs: Sequence[Pair],
+    parts: Sequence[Part],
     paper: Lookup[tuple[str, str], Value],
 ) -> Iterator[str]:
     """In the order of their weight for a reader of the numbers."""
-    yield from _verdicts(mapping, filled, pairs, paper)
-    yield from absent(mapping, admitted, filled, pairs)
-    yield from _marks(filled, pairs)
-    yield from _data(mapping, filled)
-    yield from _assumptions(filled)
-    yield from _missing(mapping, filled, pairs)
+    yield from _verdicts(parts, paper)
+    yield from absent(mapping, admitted, parts)
+    yield from _marks(parts)
+    yield from _data(mapping, parts)
+    yield from _assumptions(parts)
+    yield from _missing(mapping, parts[0])
 
 
-def absent(
-    mapping: Mapping, admitted: Admitted, filled: Sequence[ColumnSource], pairs: Sequence[Pair]
-) -> Iterator[str]:
+def absent(mapping: Mapping, admitted: Admitted, parts: Sequence[Part]) -> Iterator[str]:
     """What is there and not shown, with the reasons."""
-    yield from _refused(mapping, filled, pairs)
+    for part in parts:
+        yield from _refused(mapping, part)
     yield from _left_out(admitted)
 
 
-def _verdicts(
-    mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[Pair], paper: Lookup[tuple[str, str], Value]
-) -> Iterator[str]:
-    found = Counter(
-        agreement(estimate, printed, source.filling.goal)
-        for row, entry in pairs
-        for source in filled
-        if row and entry and (estimate := source.agreed(entry.key))
-        if (printed := paper[row.key, source.printed.key].value) is not None
-    )
+def _verdicts(parts: Sequence[Part], paper: Lookup[tuple[str, str], Value]) -> Iterator[str]:
+    for part in parts:
+        found = Counter(
+            agreement(estimate, printed, source.filling.goal)
+            for line, source in part.cells
+            if line.row and line.entry and (estimate := source.agreed(line.entry.key))
+            if (printed := paper[line.row.key, source.printed.key].value) is not None
+        )
+        ok = found["within the goal"] + found["by the interval alone"]
+        if found:
+            yield (
+                f"{part.reading.title}: {found.total()} of our numbers beside the paper's: {ok} ok ({found['within the goal']} within the "
+                f"goal, {found['by the interval alone']} by the interval alone), {found['off']} off."
+            )
     goals: dict[float, list[str]] = {}
-    for source in filled:
+    for source in parts[0].filled:
         goals.setdefault(source.filling.goal, []).append(source.printed.group or source.printed.label)
     words = "; ".join(f"{goal:g} for {', '.join(dict.fromkeys(names))}" for goal, names in goals.items())
-    ok = found["within the goal"] + found["by the interval alone"]
-    if found:
-        yield (
-            f"{found.total()} of our numbers beside the paper's: {ok} ok ({found['within the goal']} within the goal, "
-            f"{found['by the interval alone']} by the interval alone), {found['off']} off."
-        )
     yield (
         f"delta = ours - paper. ok: |delta| is at most the goal ({words}), or the paper's number lies in our 95 % interval "
         "over seeds and samples; else off."
     )
 
 
-def _refused(mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[Pair]) -> Iterator[str]:
+def _refused(mapping: Mapping, part: Part) -> Iterator[str]:
     refused: dict[str, list[ColumnSource]] = {}
-    for source in filled:
+    for source in part.filled:
         if source.refused:
             refused.setdefault(source.refused, []).append(source)
     for why, some in refused.items():
@@ -84,8 +80,8 @@ def _refused(mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[P
             f"Refused, {names}: the records do not measure the same and must not share a column: {why}. "
             "None is shown; keep one of them in this store (--store chooses another)."
         )
-    for source in filled:
-        for _, entry in pairs:
+    for source in part.filled:
+        for entry in (line.entry for line in part.lines):
             if entry and (own := source.entry(entry.key)) and (other := source.other_n(own)) is not None:
                 counts = mapping.data[source.filling.data].counts
                 yield (
@@ -105,20 +101,20 @@ def _left_out(admitted: Admitted) -> Iterator[str]:
         )
 
 
-def _marks(filled: Sequence[ColumnSource], pairs: Sequence[Pair]) -> Iterator[str]:
-    own = [entry for _, entry in pairs if entry]
+def _marks(parts: Sequence[Part]) -> Iterator[str]:
+    own = [(line.entry, source) for part in parts for line, source in part.cells if line.entry]
     if own:
-        yield "Bold: ahead of the runner-up of ours by a paired, clustered 95 % interval that excludes zero."
-    if any(entry.yardstick for entry in own):
+        yield "Bold: ahead of the runner-up of ours in the same section by a paired, clustered 95 % interval that excludes zero."
+    if any(entry.yardstick for entry, _ in own):
         yield f"{YARDSTICK} A yardstick (synthetic, or trained on these labels): never bold."
-    if any(source.partial(mine) for source in filled for entry in own if (mine := source.entry(entry.key))):
+    if any(source.partial(mine) for entry, source in own if (mine := source.entry(entry.key))):
         yield f"{PARTIAL} Not all seeds gave a number: a mean over the rest, not held against the paper's and never bold."
 
 
-def _data(mapping: Mapping, filled: Sequence[ColumnSource]) -> Iterator[str]:
+def _data(mapping: Mapping, parts: Sequence[Part]) -> Iterator[str]:
     """What is known of the data: its name, its fingerprints and how much of it there is."""
     said: dict[str, None] = {}
-    for source in filled:
+    for source in (source for part in parts for source in part.filled):
         if source.judge:
             group, role = source.judge.group, mapping.data[source.filling.data]
             where = f"data set {group.dataset.name} (listing {group.dataset.fingerprint[:8]}, bytes {group.data[:8]})"
@@ -131,7 +127,8 @@ def _data(mapping: Mapping, filled: Sequence[ColumnSource]) -> Iterator[str]:
         )
 
 
-def _assumptions(filled: Sequence[ColumnSource]) -> Iterator[str]:
+def _assumptions(parts: Sequence[Part]) -> Iterator[str]:
+    filled = [source for part in parts for source in part.filled]
     groups = {source.judge.group.key: source.judge.group for source in filled if source.judge}
     records = [record for group in groups.values() for entry in group.entries for record in entry.records]
     said = {sentence for record in records for sentence in record.assumptions}
@@ -142,12 +139,14 @@ def _assumptions(filled: Sequence[ColumnSource]) -> Iterator[str]:
         yield f"Made by {versions} versions of the code."
 
 
-def _missing(mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[Pair]) -> Iterator[str]:
-    cells = [(pair, source) for pair in pairs for source in filled]
-    dots = [(pair, source) for pair, source in cells if not (pair[1] and source.estimate(pair[1].key))]
+def _missing(mapping: Mapping, part: Part) -> Iterator[str]:
+    """Of the reading as printed: of the others what is there is shown, and nothing is wanted."""
+    cells = list(part.cells)
+    dots = [source for line, source in cells if not (line.entry and source.estimate(line.entry.key))]
     wanted: dict[str, dict[str, None]] = {}
     nameless: dict[str, None] = {}
-    for (row, entry), source in cells:
+    for line, source in cells:
+        row, entry = line.row, line.entry
         own = source.entry(entry.key) if entry else None
         # Another run gives a refused column, or a number over other data, nothing.
         lacks = not source.refused and (own is None or not own.done or source.partial(own))
@@ -159,7 +158,9 @@ def _missing(mapping: Mapping, filled: Sequence[ColumnSource], pairs: Sequence[P
     if dots or wanted:
         to_fill = " To fill, with the folder of the data set for FOLDER:" if wanted else ""
         yield f"{len(dots)} of {len(cells)} cells of ours missing.{to_fill}"
-    yield from (_command(mapping, filled, probe, list(wanted[probe])) for probe in mapping.probes if probe in wanted)
+    yield from (
+        _command(mapping, part.filled, probe, list(wanted[probe])) for probe in mapping.probes if probe in wanted
+    )
     if nameless:
         yield (
             f"{'; '.join(nameless)}: no public weights are known to be these, so nothing fills the row. An encoder of your own "

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.beside.parts import BesideRow
 from reports.beside.source import ColumnSource, agreement
-from reports.beside.table import Beside, BesideRow
+from reports.beside.table import Beside
 from reports.frame import parameters_of
 
 
@@ -44,7 +45,7 @@ class PaperNumber:
 
 def paper_numbers(made: Beside) -> list[PaperNumber]:
     """By row and column of the printed table: ours, the paper's, and delta, each where there is one."""
-    return [row for line in made.lines for source in made.filled for row in _numbers(made, line, source)]
+    return [row for part in made.parts for line, source in part.cells for row in _numbers(made, line, source)]
 
 
 def _numbers(made: Beside, line: BesideRow, source: ColumnSource) -> Iterator[PaperNumber]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.beside.admit import Admitted
-from reports.beside.mapping import Filling, Mapping
+from reports.beside.mapping import Filling, Mapping, Reading
 from reports.board import PARTIAL, page_of
 from reports.groups import Entry, Group
 from reports.judge import Judge, ScoreSource
@@ -69,13 +69,13 @@ class ColumnSource:
         return self.judge.estimate(entry, column)
 
 
-def sources(mapping: Mapping, admitted: Admitted, store: ScoreSource) -> list[ColumnSource]:
-    """One a column, in the paper's order; columns of one group share its judge."""
+def sources(mapping: Mapping, admitted: Admitted, reading: Reading, store: ScoreSource) -> list[ColumnSource]:
+    """One a column of a reading, in the paper's order; columns of one group share its judge."""
     judges: dict[str, Judge] = {}
     made = []
     for column in mapping.printed.columns:
         if filling := mapping.columns.get(column.key):
-            found = admitted.of(filling, mapping)
+            found = admitted.of(filling, mapping, reading)
             if len(found) == 1:
                 judge = judges.setdefault(found[0].key, Judge(found[0], store))
                 made.append(ColumnSource(column, filling, judge))

@@ -25,7 +25,7 @@ from rice_core.stats.estimates import Estimate, metric_of
 SIGLIP = "siglip=hf:google/siglip-base-patch16-512"
 OTHER = "mine=hf:someone/else"
 COCO = DatasetSpec(name="coco", layout="coco", fingerprint="1" * 20)
-DET = ProbeSpec(name="coco-det", version=1, recipe="paper@1", params={"backend": "auto", "masks": "auto"})
+DET = ProbeSpec(name="coco-det", version=1, recipe="paper@2", params={"backend": "auto", "masks": "auto"})
 RF100 = DET.model_copy(update={"name": "rf100-det"})
 HOSTILE = "<script>alert(1)</script>\"'onload=x&amp;|\\input{x}\x1b[31m\u202e=cmd|x|"
 
@@ -89,7 +89,7 @@ def test_a_paper_record_stands_in_its_row_with_delta_and_verdict(put, store) -> 
     assert "2 of our numbers beside the paper's: 2 ok (2 within the goal, 0 by the interval alone), 0 off." in words(
         made
     )
-    assert "recipe paper@1 - 1 seed" in made.title
+    assert "recipe paper@2 - 1 seed" in made.title
 
 
 def test_seeds_are_averaged_and_a_missing_one_is_marked(put, store) -> None:
@@ -152,6 +152,42 @@ def test_what_is_no_paper_number_is_left_out_and_said(put, store, how, why) -> N
     assert len(made.rows) == 4
 
 
+OTHER_READING = DET.model_copy(update={"recipe": "paper-1024@2"})
+
+
+def test_each_reading_of_the_paper_has_a_section_and_nothing_is_over_two(put, store) -> None:
+    put(box_AP=35.1)
+    put(box_AP=39.0, probe=OTHER_READING)
+    put(OTHER, box_AP=41.0, probe=OTHER_READING)
+    put(box_AP=30.0, probe=DET.model_copy(update={"recipe": "paper@1"}))
+    made = table(store)
+    siglip = {row.section.split(":")[0]: row.values[0].value for row in made.rows if row.label.startswith("SigLIP")}
+    assert siglip == {"paper@2": 35.1, "paper-1024@2": 39.0, "paper@1": 30.0}
+    assert [row.section.split(":")[0] for row in made.rows] == ["paper@2"] * 4 + ["paper-1024@2"] * 2 + ["paper@1"]
+    assert all("the other reading" in row.section for row in made.rows[4:] if "not in the paper" not in row.section)
+    assert "paper-1024@2: 1 of our numbers beside the paper's: 0 ok" in words(made)
+    assert "recipe paper@2, paper-1024@2, paper@1" in made.title
+    assert "Refused" not in words(made)
+    assert "left out" not in words(made)
+
+
+def test_bold_is_given_within_one_reading(fake, store) -> None:
+    """One number in each of two sections: neither has a runner-up, though one is ahead of the other by as much as one likes."""
+    images = tuple(f"{i:04d}" for i in range(5000))
+    for encoder, probe, lift in ((SIGLIP, DET, 0), (OTHER, OTHER_READING, 9)):
+        scores = Scores(sample=images, cluster=images, values={"box_ap": tuple(30 + lift + i % 7 for i in range(5000))})
+        cell = fake.cell(encoder, probe=probe, dataset=COCO)
+        metrics = (metric_of(scores, "box_ap", unit="%", better="higher"),)
+        store.put(Record(cell=cell, status="done", metrics=metrics, evidence=fake.evidence(cell.encoder)), scores)
+    assert not any(value.bold for row in table(store).rows for value in row.values)
+
+
+def test_a_recipe_that_is_no_reading_of_the_paper_is_left_out(put, store) -> None:
+    put(probe=DET.model_copy(update={"recipe": "paper@3"}))
+    assert nothing_of_ours(table(store))
+    assert "(recipe paper@3)" in words(table(store))
+
+
 def test_failed_and_undigested_records_are_left_out(fake, store) -> None:
     cell = fake.cell(SIGLIP, probe=DET, dataset=COCO)
     store.put(Record(cell=cell, status="failed", error="The disk is full."))
@@ -204,8 +240,8 @@ def test_encoders_of_ours_stand_below_without_a_paper_number(put, store) -> None
     put("synthetic:noise", box_AP=0.1)
     made = table(store)
     assert [(row.label, row.section) for row in made.rows[4:]] == [
-        ("mine", "not in the paper's table"),
-        ("synthetic:noise †", "not in the paper's table"),
+        ("mine", "paper@2: not in the paper's table"),
+        ("synthetic:noise †", "paper@2: not in the paper's table"),
     ]
     ours, paper, delta, verdict = cells(made, "mine", "coco_det")
     assert ours.value == 41.0
@@ -300,6 +336,7 @@ def test_the_result_does_not_depend_on_the_order_of_records(put, store) -> None:
 def test_mappings_name_what_the_probes_measure() -> None:
     """Metrics of `probes.detection`: names of APs, and the domains of rice_core/data/rf100.yaml."""
     from probes.detection import probe, suite
+    from probes.detection.recipe import RECIPES
     from rice_core.datasets.suites import rf100_domains
 
     (mapping,) = mappings()
@@ -309,25 +346,27 @@ def test_mappings_name_what_the_probes_measure() -> None:
     measured = {metric.name: metric.n for metric in suite.means(ap, dict(rf100_domains()))[0]}
     assert {f.metric: f.n for f in mapping.columns.values() if f.probe == "rf100-det"} == measured
     assert {f.metric for f in mapping.columns.values() if f.probe != "rf100-det"} == {"box_ap", "mask_ap"}
+    assert {reading.recipe for reading in mapping.readings} <= RECIPES.keys()
+    assert mapping.readings[0].recipe == suite.Rf100Detection.recipe == probe.CocoDetection.recipe
     assert set(mapping.settings) <= set(suite.Rf100Detection.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        "- {table: '9', data: {}, columns: {}}",
-        "- {table: '3', data: {}, columns: {nowhere: {probe: p, data: d, metric: m, goal: 1}}}",
-        "- {table: '3', data: {}, columns: {coco_det: {probe: p, data: d, metric: m, goal: 1}}}",
-        "- {table: '3', data: {d: {title: D}}, columns: {coco_det: {probe: p, data: d, metric: m, goal: 0}}}",
-        "- {table: '3', data: {}, columns: {}, encoders: {nobody: []}}",
-        "- {table: '3', data: {}, columns: {}, more: 1}",
+        "- {table: '9', READINGS, data: {}, columns: {}}",
+        "- {table: '3', READINGS, data: {}, columns: {nowhere: {probe: p, data: d, metric: m, goal: 1}}}",
+        "- {table: '3', READINGS, data: {}, columns: {coco_det: {probe: p, data: d, metric: m, goal: 1}}}",
+        "- {table: '3', READINGS, data: {d: {title: D}}, columns: {coco_det: {probe: p, data: d, metric: m, goal: 0}}}",
+        "- {table: '3', READINGS, data: {}, columns: {}, encoders: {nobody: []}}",
+        "- {table: '3', READINGS, data: {}, columns: {}, more: 1}",
         "nothing: [",
         "",
     ],
 )
 def test_a_wrong_mapping_is_refused(body) -> None:
     with pytest.raises(UserError, match="no mapping"):
-        parse(body)
+        parse(body.replace("READINGS", "readings: [{recipe: r, said: s}]"))
 
 
 def test_another_table_needs_a_mapping_and_no_code(fake, store, monkeypatch) -> None:
@@ -335,6 +374,7 @@ def test_another_table_needs_a_mapping_and_no_code(fake, store, monkeypatch) -> 
 
     text = """
     - table: "4"
+      readings: [{recipe: paper@1, said: as printed}]
       data: {got: {title: GOT-10k, names: [got10k]}, la: {title: LaSOT, names: [lasot]}}
       columns:
         got_ao: {probe: track, data: got, metric: ao, goal: 0.5}

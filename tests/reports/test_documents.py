@@ -28,7 +28,7 @@ COLUMNS = [
 RNG = np.random.default_rng(2)
 BASE = RNG.normal(60, 8, 40)
 COCO = DatasetSpec(name="coco", layout="coco", fingerprint="1" * 20)
-DET = ProbeSpec(name="coco-det", version=1, recipe="paper@1", params={"backend": "auto"})
+DET = ProbeSpec(name="coco-det", version=1, recipe="paper@2", params={"backend": "auto"})
 SIGLIP = "siglip=hf:google/siglip-base-patch16-512"
 
 

@@ -25,7 +25,7 @@ from rice_core.spec import DatasetSpec, ProbeSpec
 RNG = np.random.default_rng(5)
 BASE = RNG.normal(60, 5, 80)
 COCO = DatasetSpec(name="coco", layout="coco", fingerprint="1" * 20)
-DET = ProbeSpec(name="coco-det", version=1, recipe="paper@1", params={"backend": "auto"})
+DET = ProbeSpec(name="coco-det", version=1, recipe="paper@2", params={"backend": "auto"})
 SIGLIP = "siglip=hf:google/siglip-base-patch16-512"
 
 

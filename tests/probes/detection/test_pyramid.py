@@ -59,7 +59,7 @@ def test_no_number_is_pooled_without_harm():
 def test_anchors_lie_on_the_levels_grid():
     levels = Pyramid(1, unpool="nearest", projection=None)(torch.zeros(1, 1, 37, 37))
     for anchors_A4, x_BChw, stride, size in zip(
-        anchors_of(levels), levels, (4, 8, 16, 32, 64), (32, 64, 128, 256, 512), strict=True
+        anchors_of(levels, (32, 64, 128, 256, 512)), levels, (4, 8, 16, 32, 64), (32, 64, 128, 256, 512), strict=True
     ):
         height, width = x_BChw.shape[2:]
         grid_hw34 = anchors_A4.reshape(height, width, 3, 4)
