@@ -18,6 +18,7 @@ from probes.detection.nouns import Target
 from probes.detection.recipe import RECIPES
 from probes.logistic import fit_logistic, logits
 from rice_core.encoders import load_encoder
+from rice_core.ranks import Ranks
 from rice_core.rice.loss.row_adamw import RowAdamW
 from rice_core.spec import EncoderSpec
 
@@ -169,3 +170,18 @@ def test_a_stopped_training_ends_with_the_same_bits(
         torch.use_deterministic_algorithms(False)
     whole, parts = (load_file(tmp_path / name / "encoder" / "encoder.safetensors") for name in ("whole", "parts"))
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
+
+
+def test_batches_for_a_gpu_are_pinned(device: torch.device, tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    from rice_core.rice.loader import RegionLoader
+    from rice_core.rice.regions import read_region_manifest
+
+    folder = write_shards(tmp_path / "data", images=8, side=32, classes=20)
+    config = configured(TINY, resolution=32, batch=4, steps=2, data={"path": str(folder), "streams": 2})
+    for workers in (0, 1, 2):
+        loader = RegionLoader(
+            config, read_region_manifest(folder), stage=config.stages[0], workers=workers, ranks=Ranks(0, 1, device)
+        )
+        batch = next(iter(loader))
+        assert batch.pixels_B3HW.is_pinned() == batch.labels_BNM.is_pinned() == (device.type == "cuda")

@@ -42,6 +42,25 @@ def test_one_that_fails_leaves_the_others_alone(tmp_path: Path, monkeypatch: pyt
     assert "**failed**: RuntimeError" in (tmp_path / "tiny-cpu.md").read_text()
 
 
+def test_one_measured_again_leaves_what_the_others_found(tmp_path: Path) -> None:
+    words = ["--tiny", "--here", "--out", str(tmp_path)]
+    assert driver.main(["rice_step", *words]) == 0
+    first = json.loads((tmp_path / "tiny-cpu.json").read_text())["measured"]
+    assert driver.main(["detector_step", *words]) == 0
+    both = json.loads((tmp_path / "tiny-cpu.json").read_text())
+    assert set(both["measured"]) == {"rice_step", "detector_step"}
+    assert both["measured"]["rice_step"] == first["rice_step"]
+    # Under other libraries it would be another table.
+    (tmp_path / "tiny-cpu.json").write_text(json.dumps(both | {"machine": both["machine"] | {"torch": "1.0"}}))
+    assert driver.main(["detector_step", *words]) == 0
+    assert set(json.loads((tmp_path / "tiny-cpu.json").read_text())["measured"]) == {"detector_step"}
+
+
+def test_what_needs_a_gpu_lies_where_make_gpu_looks() -> None:
+    marked = [path for path in Path(__file__).parents[1].rglob("test_*.py") if "mark.gpu" in path.read_text("utf-8")]
+    assert {path.parent.name for path in marked} == {"gpu"}
+
+
 def test_what_does_not_fit_into_the_time_is_left_out(tmp_path: Path) -> None:
     assert driver.main(["--tiny", "--here", "--budget", "1", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "tiny-cpu.json").read_text())["measured"]
@@ -59,7 +78,8 @@ def test_a_missing_package_is_named_with_what_it_leaves_out(
     said = capsys.readouterr().out
     assert "not installed here: mmengine; left out for it: one_rank, resume, the tests that import them." in said
     assert "Bring the wheels of mmengine addict termcolor yapf platformdirs" in said
-    assert json.loads((tmp_path / "tiny-cpu.json").read_text())["measured"]["resume"] == {"left_out": "needs mmengine"}
+    found = json.loads((tmp_path / "tiny-cpu.json").read_text())["measured"]["resume"]
+    assert found["left_out"] == "needs mmengine"
 
 
 def test_a_checkout_that_is_not_installed_is_found_with_its_entry_points(

@@ -303,13 +303,3 @@ def test_a_missing_shard_is_refused_before_anything_is_loaded(tmp_path: Path) ->
     config = configured(folder, streams=1)
     with pytest.raises(UserError, match=r"shard-000001\.tar is named by the manifest and missing"):
         RegionLoader(config, read_region_manifest(folder), stage=config.stages[0])
-
-
-@pytest.mark.gpu
-def test_batches_for_a_gpu_are_pinned(folder: Path) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    for workers in (0, 1, 2):
-        batch = batches(configured(folder), 1, workers=workers, ranks=Ranks(0, 1, torch.device("cuda")))[0]
-        assert batch.pixels_B3HW.is_pinned()
-        assert batch.labels_BNM.is_pinned()
