@@ -1,4 +1,4 @@
-"""A training step of the detector (recipe paper@1, masks) over a frozen ViT-L/14, at 512 and at 1024 pixels."""
+"""A training step of the detector (paper@2 at 512 pixels, paper-1024@2 at 1024; masks) over a frozen ViT-L/14."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _step(device: torch.device, shape: ViTConfig, images: int, side: int, rounds
     forget_peak(device)
     torch.manual_seed(0)
     vit = ViT(shape).to(device).eval()
-    head = RECIPES["smoke" if tiny else "paper@1"].head
+    head = RECIPES["smoke" if tiny else "paper@2" if side < 1000 else "paper-1024@2"].head
     detector, _ = build_detector(head, channels=shape.width, classes=80, patch=shape.patch, masks=True, backend="ops")
     module = cast(nn.Module, detector).to(device).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5)
