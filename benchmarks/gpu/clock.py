@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,25 @@ def forget_peak(device: torch.device) -> None:
 def peak_gib(device: torch.device) -> float | None:
     """The most memory that tensors took since; None on a CPU."""
     return round(torch.cuda.max_memory_allocated(device) / 2**30, 2) if device.type == "cuda" else None
+
+
+def waits(call: Callable[[], object], device: torch.device, *, kernels: int = 12) -> dict[str, Any]:
+    """Of one call: how often the host launched something and waited for the device, and the kernels that took longest, in milliseconds."""
+    call()
+    idle(device)
+    kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+    with profile(activities=kinds) as found:
+        call()
+        idle(device)
+    names = Counter(event.name for event in found.events())
+    busy = Counter[str]()
+    for event in found.events():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            busy[event.name[:80]] += event.device_time
+    return {
+        "launches": sum(count for name, count in names.items() if name.startswith("cudaLaunchKernel")),
+        "waits": sum(count for name, count in names.items() if name.startswith("cudaStreamSynchronize")),
+        "operations": sum(count for name, count in names.items() if name.startswith("aten::")),
+        "busy_ms": round(sum(busy.values()) / 1000, 2),
+        "kernels_ms": {name: round(time / 1000, 2) for name, time in busy.most_common(kernels)},
+    }

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from benchmarks.gpu.clock import Timing, forget_peak, milliseconds, peak_gib
+from benchmarks.gpu.clock import Timing, forget_peak, milliseconds, peak_gib, waits
 from probes.detection.backend import build_detector
 from probes.detection.nouns import Target
 from probes.detection.recipe import RECIPES, side_of
@@ -27,7 +27,8 @@ def measure(device: torch.device, *, tiny: bool) -> Timing:
         numbers[str(wanted)] = found = _step(device, shape, images, side, rounds, tiny=tiny)
         claims.append(
             f"{side} px, {images} images: {found['head_ms']:.0f} ms the head's step, {found['encoder_ms']:.0f} ms the encoder, "
-            f"{found['detect_ms']:.0f} ms to detect; peak {found['peak_gib']} GiB"
+            f"{found['detect_ms']:.0f} ms to detect; peak {found['peak_gib']} GiB; the host waits {found['head']['waits']} times a step and "
+            f"{found['detect']['waits']} times to detect"
         )
     return Timing(claims, numbers)
 
@@ -65,8 +66,9 @@ def _step(device: torch.device, shape: ViTConfig, images: int, side: int, rounds
     found: dict[str, Any] = {"encoder_ms": milliseconds(encode, device, rounds=rounds)}
     found["head_ms"] = milliseconds(step, device, rounds=rounds)
     found["peak_gib"] = peak_gib(device)
+    found["head"] = waits(step, device)
     module.eval()
-    return found | {"detect_ms": milliseconds(detect, device, rounds=rounds)}
+    return found | {"detect_ms": milliseconds(detect, device, rounds=rounds), "detect": waits(detect, device)}
 
 
 def _targets(images: int, side: int, device: torch.device) -> list[Target]:

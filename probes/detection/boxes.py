@@ -1,11 +1,17 @@
 """Box arithmetic of the detector: coding, matching, drawing; each as detectron2 has it, to the last bit.
 
 Boxes are (left, top, right, bottom). Letters: R boxes, N true objects, A anchors.
+
+A number that the host asks a GPU for makes it wait for all that was asked before; so the host asks for all images at once, and
+constants lie on the device.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
 
 import torch
 from torchvision.ops import box_iou
@@ -25,15 +31,15 @@ def encode(boxes_R4: torch.Tensor, true_R4: torch.Tensor, weights: Weights) -> t
     """
     sides_R2, centre_R2 = _centred(boxes_R4)
     true_sides_R2, true_centre_R2 = _centred(true_R4)
-    wx, wy, ww, wh = weights
-    shift_R2 = boxes_R4.new_tensor([wx, wy]) * (true_centre_R2 - centre_R2) / sides_R2
-    growth_R2 = boxes_R4.new_tensor([ww, wh]) * torch.log(true_sides_R2 / sides_R2)
+    weight_4 = constant(weights, boxes_R4.device)
+    shift_R2 = weight_4[:2] * (true_centre_R2 - centre_R2) / sides_R2
+    growth_R2 = weight_4[2:] * torch.log(true_sides_R2 / sides_R2)
     return torch.cat([shift_R2, growth_R2], dim=-1)
 
 
 def decode(deltas_R4: torch.Tensor, boxes_R4: torch.Tensor, weights: Weights) -> torch.Tensor:
     """The inverse of `encode`; leading dimensions broadcast."""
-    deltas_R4 = deltas_R4.float() / boxes_R4.new_tensor(weights)
+    deltas_R4 = deltas_R4.float() / constant(weights, boxes_R4.device)
     sides_R2, centre_R2 = _centred(boxes_R4)
     centre_R2 = deltas_R4[..., :2] * sides_R2 + centre_R2
     sides_R2 = torch.exp(deltas_R4[..., 2:].clamp(max=_MOST_GROWTH)) * sides_R2
@@ -41,8 +47,29 @@ def decode(deltas_R4: torch.Tensor, boxes_R4: torch.Tensor, weights: Weights) ->
 
 
 def has_area(boxes_R4: torch.Tensor) -> torch.Tensor:
-    """Bool, (R,)."""
-    return (boxes_R4[:, 2:] > boxes_R4[:, :2]).all(1)
+    """Bool, (R,); leading dimensions stay."""
+    return (boxes_R4[..., 2:] > boxes_R4[..., :2]).all(-1)
+
+
+def counted(flags: Sequence[torch.Tensor]) -> list[int]:
+    """How many of each image's flags are up."""
+    return torch.stack([flag_R.sum() for flag_R in flags]).tolist() if flags else []
+
+
+def with_area(boxes: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The boxes of each image that have an area; nearly always all of them."""
+    flags = [has_area(boxes_R4) for boxes_R4 in boxes]
+    return [
+        boxes_R4 if count == len(boxes_R4) else boxes_R4[flag_R]
+        for boxes_R4, flag_R, count in zip(boxes, flags, counted(flags), strict=True)
+    ]
+
+
+@cache
+def constant(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """float32, on the device once: each copy of a Python number to a GPU waits for it."""
+    with torch.inference_mode(False):  # what detecting made may be needed by a backward pass
+        return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def match(
@@ -67,40 +94,54 @@ def match(
 
 
 def draw(
-    label_R: torch.Tensor, *, number: int, share: float, negative: int, generator: torch.Generator | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of `number` boxes, at most `share` of them positive: (positives, negatives).
+    labels: Sequence[torch.Tensor], *, number: int, share: float, negative: int, generator: torch.Generator | None
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Of each image, rows of `number` boxes, at most `share` of them positive: (positives, negatives).
 
     Args:
-        negative: the label of a negative; IGNORED ones are not drawn, and all others are positive.
+        labels: (R,) of each image; `negative` is that of a negative, IGNORED ones are not drawn, and all others are positive.
     """
-    positive_P = ((label_R != IGNORED) & (label_R != negative)).nonzero()[:, 0]
-    negative_Q = (label_R == negative).nonzero()[:, 0]
-    positives = min(len(positive_P), int(number * share))
-    negatives = min(len(negative_Q), number - positives)
-    # Both are drawn whole and cut, positives first: the draws of detectron2.
-    positive_P = positive_P[_shuffled(len(positive_P), label_R.device, generator)[:positives]]
-    return positive_P, negative_Q[_shuffled(len(negative_Q), label_R.device, generator)[:negatives]]
+    sizes, label_L = [len(label_R) for label_R in labels], torch.cat(list(labels))
+    negative_L = label_L == negative
+    drawn = []
+    sides = [_rows(flag_L, sizes) for flag_L in ((label_L != IGNORED) & ~negative_L, negative_L)]
+    for positive_P, negative_Q in zip(*sides, strict=True):
+        positives = min(len(positive_P), int(number * share))
+        negatives = min(len(negative_Q), number - positives)
+        # Both are drawn whole and cut, positives first: the draws of detectron2.
+        positive_P = positive_P[_shuffled(len(positive_P), label_L.device, generator)[:positives]]
+        negative_Q = negative_Q[_shuffled(len(negative_Q), label_L.device, generator)[:negatives]]
+        drawn.append((positive_P, negative_Q))
+    return drawn
 
 
-def refuse_non_finite(image: int, boxes_R4: torch.Tensor, scores_R: torch.Tensor | None = None) -> None:
+def refuse_non_finite(boxes: Sequence[torch.Tensor], scores: Sequence[torch.Tensor] = ()) -> None:
     """Stop a training whose boxes are no numbers: the next stage would read nowhere.
 
     Args:
-        image: its place in the batch.
+        boxes: of each image of the batch, as are their scores.
 
     Raises:
         UserError: a box or its score is NaN or infinite.
     """
-    finite_R = boxes_R4.isfinite().all(1)
-    if scores_R is not None:
-        finite_R = finite_R & scores_R.isfinite()
-    if not finite_R.all():
-        box = ", ".join(f"{side:.4g}" for side in boxes_R4[~finite_R][0].tolist())
-        raise UserError(
-            f"The detector proposes box ({box}) in image {image} of a batch, or its score is not finite: the training has "
-            "diverged, or the encoder's features are not finite; lower the rate, or try dtype=fp32 in the encoder's spec."
-        )
+    finite = [boxes_R4.isfinite().all(1) for boxes_R4 in boxes]
+    if scores:
+        finite = [finite_R & scores_R.isfinite() for finite_R, scores_R in zip(finite, scores, strict=True)]
+    if torch.cat(finite).all():
+        return
+    image = next(number for number, finite_R in enumerate(finite) if not finite_R.all())
+    box = ", ".join(f"{side:.4g}" for side in boxes[image][~finite[image]][0].tolist())
+    raise UserError(
+        f"The detector proposes box ({box}) in image {image} of a batch, or its score is not finite: the training has "
+        "diverged, or the encoder's features are not finite; lower the rate, or try dtype=fp32 in the encoder's spec."
+    )
+
+
+def _rows(flag_L: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
+    """The rows of each image whose flag is up."""
+    rows = flag_L.nonzero()[:, 0].split(counted(flag_L.split(list(sizes))))
+    first = accumulate(sizes, initial=0)
+    return [rows_P - start for rows_P, start in zip(rows, first, strict=False)]
 
 
 def _centred(boxes_R4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -42,6 +42,7 @@ def federated_loss(
     logits_RJ: torch.Tensor,
     label_R: torch.Tensor,
     weight_K: torch.Tensor,
+    drawn: int,
     generator: torch.Generator | None,
 ) -> torch.Tensor:
     """Binary cross-entropy over the boxes' own and the drawn categories, summed over these, mean over boxes.
@@ -49,10 +50,11 @@ def federated_loss(
     Args:
         logits_RJ: of K categories and of background, which is not learnt.
         label_R: 0 to K - 1, or K for background.
+        drawn: `drawn_categories(weight_K)`, which a GPU is not asked for in each step.
     """
     if not len(label_R):
         return logits_RJ.sum() * 0
-    classes, drawn = len(weight_K), drawn_categories(weight_K)
+    classes = len(weight_K)
     learnt = label_R.unique()
     if len(learnt) < drawn:
         chance_J = F.pad(weight_K, (0, 1))

@@ -55,8 +55,10 @@ class DetectorLearner:
             for name, loss in losses.items():
                 found[name] = found.get(name, 0.0) + loss.detach() / len(parts)
         norm = self._adam.gradient_norm()
-        values = {name: float(loss) for name, loss in found.items()}
-        outcome = StepOutcome(sum(values.values()), float(norm), values)
+        # All in one, for a GPU is waited for with each number that is asked of it.
+        *numbers, length = torch.stack([each.double() for each in (*found.values(), norm)]).tolist()
+        values = dict(zip(found, numbers, strict=True))
+        outcome = StepOutcome(sum(values.values()), length, values)
         outcome.check(self._ranks)
         self._adam.update(norm, rate)
         iterations = self._config.iterations

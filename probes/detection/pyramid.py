@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import clip_boxes_to_image, roi_align
 
+from probes.detection.boxes import counted
+
 TOKEN = 16
 """Canvas pixels of a token's side."""
 STRIDES = (4, 8, 16, 32, 64)
@@ -95,15 +97,14 @@ def pool(levels: Sequence[torch.Tensor], boxes: Sequence[torch.Tensor], side: in
     """
     # A box that is no number, which `detect` drops at its end, would read outside the map.
     boxes_R4 = torch.cat(list(boxes)).nan_to_num(0.0, posinf=0.0, neginf=0.0)
-    image_R = torch.repeat_interleave(
-        torch.arange(len(boxes), device=boxes_R4.device), torch.tensor([len(b) for b in boxes], device=boxes_R4.device)
-    )
-    rois_R5 = torch.cat([image_R[:, None].to(boxes_R4.dtype), boxes_R4], dim=1)
+    image_R1 = torch.cat([one_R4.new_full((len(one_R4), 1), image) for image, one_R4 in enumerate(boxes)])
+    rois_R5 = torch.cat([image_R1.to(boxes_R4.dtype), boxes_R4], dim=1)
     sides_R2 = boxes_R4[:, 2:] - boxes_R4[:, :2]
     level_R = torch.floor(4 + torch.log2(torch.sqrt(sides_R2[:, 0] * sides_R2[:, 1]) / 224 + 1e-8))
     level_R = level_R.clamp(2, 2 + _POOLED - 1).long() - 2
     pooled_RCSS = levels[0].new_zeros(len(rois_R5), levels[0].shape[1], side, side)
-    for level, (x_BChw, stride) in enumerate(zip(levels[:_POOLED], STRIDES[:_POOLED], strict=True)):
-        rows = (level_R == level).nonzero()[:, 0]
+    # By one sort, so that a GPU is asked once how many there are of each level.
+    by_level = level_R.argsort(stable=True).split(counted([level_R == level for level in range(_POOLED)]))
+    for x_BChw, stride, rows in zip(levels[:_POOLED], STRIDES[:_POOLED], by_level, strict=True):
         pooled_RCSS[rows] = roi_align(x_BChw, rois_R5[rows], side, 1 / stride, sampling_ratio=0, aligned=True)
     return pooled_RCSS

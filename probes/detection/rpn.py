@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -14,10 +16,9 @@ from torch.nn import functional as F
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from probes.detection.boxes import (
-    IGNORED,
     NEGATIVE,
-    POSITIVE,
     Weights,
+    counted,
     decode,
     draw,
     encode,
@@ -61,22 +62,13 @@ class ProposalNetwork(nn.Module):
         anchors = anchors_of(levels, self._sizes)
         logits, deltas = self.rpn_head(levels)
         anchors_A4, logits_BA, deltas_BA4 = torch.cat(anchors), torch.cat(logits, 1), torch.cat(deltas, 1)
-        labels, goals = [], []
-        for truth in truths:
-            object_A, label_A = match(anchors_A4, truth.boxes_N4, low=_LOW, high=_HIGH, best_of_each=True)
-            positive_P, negative_Q = draw(label_A, number=_DRAWN, share=_SHARE, negative=NEGATIVE, generator=generator)
-            label_A = torch.full_like(label_A, IGNORED)
-            label_A[positive_P], label_A[negative_Q] = POSITIVE, NEGATIVE
-            labels.append(label_A)
-            positive_P = (label_A == POSITIVE).nonzero()[:, 0]
-            # An image without objects has no positive; no row of its empty boxes is then read.
-            goals.append(encode(anchors_A4[positive_P], truth.boxes_N4[object_A[positive_P]], _WEIGHTS))
-        label_BA = torch.stack(labels)
-        drawn_BA = label_BA != IGNORED
+        positive_P, drawn_D, goal_P4 = _learnt(anchors_A4, truths, generator)
         objectness = F.binary_cross_entropy_with_logits(
-            logits_BA[drawn_BA], label_BA[drawn_BA].float(), reduction="sum"
+            logits_BA.flatten()[drawn_D],
+            torch.zeros_like(logits_BA).flatten().index_fill(0, positive_P, 1.0)[drawn_D],
+            reduction="sum",
         )
-        shift = (deltas_BA4[label_BA == POSITIVE] - torch.cat(goals)).abs().sum()
+        shift = (deltas_BA4.flatten(0, 1)[positive_P] - goal_P4).abs().sum()
         # By what is asked for, not by what was there to draw.
         number = _DRAWN * len(truths)
         losses = {"loss_rpn_cls": objectness / number, "loss_rpn_loc": shift / number}
@@ -107,16 +99,37 @@ class ProposalNetwork(nn.Module):
             scores.append(top_BR)
             levels.append(torch.full_like(row_BR[0], level))
         boxes_BR4, scores_BR, level_R = torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(levels)
+        if training:
+            refuse_non_finite(boxes_BR4.unbind(), scores_BR.unbind())
+        clipped_BR4 = torch.stack(
+            [clip_boxes_to_image(boxes_R4, hw) for boxes_R4, hw in zip(boxes_BR4, sizes_hw, strict=True)]
+        )
+        sound_BR = boxes_BR4.isfinite().all(2) & scores_BR.isfinite() & has_area(clipped_BR4)
+        rows = sound_BR.nonzero()[:, 1].split(counted(sound_BR.unbind()))
         kept = []
-        for image, (boxes_R4, scores_R, size_hw) in enumerate(zip(boxes_BR4, scores_BR, sizes_hw, strict=True)):
-            if training:
-                refuse_non_finite(image, boxes_R4, scores_R)
-            finite_R = boxes_R4.isfinite().all(1) & scores_R.isfinite()
-            boxes_R4 = clip_boxes_to_image(boxes_R4, size_hw)
-            rows = (finite_R & has_area(boxes_R4)).nonzero()[:, 0]
-            best = batched_nms(boxes_R4[rows], scores_R[rows], level_R[rows], _OVERLAP)[: self._proposals]
-            kept.append(boxes_R4[rows[best]])
+        for boxes_R4, scores_R, rows_R in zip(clipped_BR4, scores_BR, rows, strict=True):
+            boxes_R4 = boxes_R4[rows_R]
+            best = batched_nms(boxes_R4, scores_R[rows_R], level_R[rows_R], _OVERLAP)[: self._proposals]
+            kept.append(boxes_R4[best])
         return kept
+
+
+def _learnt(
+    anchors_A4: torch.Tensor, truths: Sequence[Target], generator: torch.Generator | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows of the anchors of all images in a row, ascending: the positives, all drawn ones; and what the positives learn, (P, 4)."""
+    matched = [match(anchors_A4, truth.boxes_N4, low=_LOW, high=_HIGH, best_of_each=True) for truth in truths]
+    labels = [label_A for _, label_A in matched]
+    drawn = draw(labels, number=_DRAWN, share=_SHARE, negative=NEGATIVE, generator=generator)
+    A = len(anchors_A4)
+    positive_P = torch.cat([image * A + rows_P for image, (rows_P, _) in enumerate(drawn)]).sort().values
+    negative_Q = torch.cat([image * A + rows_Q for image, (_, rows_Q) in enumerate(drawn)])
+    # An image without objects has no positive; no row of its empty boxes is then read.
+    first = accumulate((len(truth.boxes_N4) for truth in truths), initial=0)
+    object_L = torch.cat([object_A + start for (object_A, _), start in zip(matched, first, strict=False)])
+    true_P4 = torch.cat([truth.boxes_N4 for truth in truths])[object_L[positive_P]]
+    goal_P4 = encode(anchors_A4[positive_P % A], true_P4, _WEIGHTS)
+    return positive_P, torch.cat([positive_P, negative_Q]).sort().values, goal_P4
 
 
 class RpnHead(nn.Module):
@@ -156,19 +169,24 @@ def anchors_of(levels: Sequence[torch.Tensor], sizes: Sequence[float]) -> list[t
     Args:
         sizes: square root of an anchor's area, of each level.
     """
-    anchors = []
-    for x_BChw, stride, size in zip(levels, STRIDES, sizes, strict=True):
-        cells = []
-        for ratio in RATIOS:
-            width = math.sqrt(size**2 / ratio)
-            cells.append([-width / 2, -ratio * width / 2, width / 2, ratio * width / 2])
-        height, width = x_BChw.shape[-2:]
+    return [
+        _anchors(x_BChw.shape[-2], x_BChw.shape[-1], stride, size, x_BChw.device)
+        for x_BChw, stride, size in zip(levels, STRIDES, sizes, strict=True)
+    ]
+
+
+@lru_cache(maxsize=2 * len(STRIDES))  # of two sizes of views; they are the same in every step
+def _anchors(height: int, width: int, stride: int, size: float, device: torch.device) -> torch.Tensor:
+    cells = []
+    for ratio in RATIOS:
+        side = math.sqrt(size**2 / ratio)
+        cells.append([-side / 2, -ratio * side / 2, side / 2, ratio * side / 2])
+    with torch.inference_mode(False):  # what detecting made may be needed by a backward pass
         top_hw, left_hw = torch.meshgrid(
-            torch.arange(height, dtype=torch.float32, device=x_BChw.device) * stride,
-            torch.arange(width, dtype=torch.float32, device=x_BChw.device) * stride,
+            torch.arange(height, dtype=torch.float32, device=device) * stride,
+            torch.arange(width, dtype=torch.float32, device=device) * stride,
             indexing="ij",
         )
         # The corner, not the middle: detectron2's default offset, which its released weights were trained with.
         shift_hw14 = torch.stack([left_hw, top_hw, left_hw, top_hw], dim=-1)[:, :, None]
-        anchors.append((shift_hw14 + shift_hw14.new_tensor(cells)).reshape(-1, 4))
-    return anchors
+        return (shift_hw14 + shift_hw14.new_tensor(cells)).reshape(-1, 4)

@@ -1,7 +1,7 @@
 """What is read from proposals: the three box stages of Cascade R-CNN (Cai & Vasconcelos 2018), and the masks.
 
 Each stage refines the boxes of the one before and learns from those that overlap more. Letters: R boxes of all images, or
-of one where the text says so; K categories, J = K + 1 with background; N true objects of an image; M x M a mask.
+of one where the text says so, P those of them that show an object; K categories, J = K + 1 with background; N true objects of an image; M x M a mask.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -18,14 +19,16 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from probes.detection.boxes import (
     POSITIVE,
     Weights,
+    counted,
     decode,
     draw,
     encode,
     has_area,
     match,
     refuse_non_finite,
+    with_area,
 )
-from probes.detection.federated import category_weights, federated_loss
+from probes.detection.federated import category_weights, drawn_categories, federated_loss
 from probes.detection.layers import NormedConv, start_for_relu
 from probes.detection.masks import SIDE, MaskHead, mask_targets
 from probes.detection.nouns import Detections, Target
@@ -43,13 +46,16 @@ _OVERLAP = 0.5
 
 @dataclass(frozen=True)
 class Regions:
-    """Boxes of one image that a stage learns from."""
+    """Boxes that a stage learns from."""
 
-    boxes_R4: torch.Tensor
-    object_R: torch.Tensor
-    """Row of the truth; means nothing for background."""
+    boxes: list[torch.Tensor]
+    """Of each image, (R, 4)."""
     label_R: torch.Tensor
-    """0 to K - 1, or K for background."""
+    """0 to K - 1, or K for background; of all images, as what follows."""
+    positive_P: torch.Tensor
+    """Rows of those that are not background."""
+    object_P: torch.Tensor
+    """Row of the positives' object among those of all images."""
 
 
 class RegionHeads(nn.Module):
@@ -95,24 +101,19 @@ class RegionHeads(nn.Module):
         Raises:
             UserError: a refined box is not finite.
         """
-        first = regions = [
-            self._drawn(boxes_R4, truth, generator) for boxes_R4, truth in zip(proposals, truths, strict=True)
-        ]
+        first = regions = self._drawn(proposals, truths, generator)
+        true_N4 = torch.cat([truth.boxes_N4 for truth in truths])
         losses: dict[str, torch.Tensor] = {}
         for stage, weights in enumerate(WEIGHTS):
-            boxes = [region.boxes_R4 for region in regions]
-            logits_RJ, deltas_R4 = self._stage(stage, levels, boxes, training=True)
-            label_R = torch.cat([region.label_R for region in regions])
-            losses[f"loss_cls_stage{stage}"] = self.box_predictor[stage].class_loss(logits_RJ, label_R, generator)
-            losses[f"loss_box_reg_stage{stage}"] = self._box_loss(deltas_R4, regions, truths, weights)
+            logits_RJ, deltas_R4 = self._stage(stage, levels, regions.boxes, training=True)
+            losses[f"loss_cls_stage{stage}"] = self.box_predictor[stage].class_loss(
+                logits_RJ, regions.label_R, generator
+            )
+            losses[f"loss_box_reg_stage{stage}"] = _box_loss(deltas_R4, regions, true_N4, weights)
             if stage + 1 < len(WEIGHTS):
-                refined = _refined(deltas_R4, boxes, sizes_hw, weights)
-                for image, boxes_R4 in enumerate(refined):
-                    refuse_non_finite(image, boxes_R4)
-                regions = [
-                    self._labelled(boxes_R4[has_area(boxes_R4)], truth, OVERLAPS[stage + 1])
-                    for boxes_R4, truth in zip(refined, truths, strict=True)
-                ]
+                refined = _refined(deltas_R4, regions.boxes, sizes_hw, weights)
+                refuse_non_finite(refined)
+                regions = self._labelled(with_area(refined), truths, OVERLAPS[stage + 1])
         if self.mask_head is not None:
             losses["loss_mask"] = self._mask_loss(levels, first, truths, scale)
         return losses
@@ -129,8 +130,7 @@ class RegionHeads(nn.Module):
             boxes = _refined(deltas_R4, boxes, sizes_hw, weights)
         # In detectron2's order of operations; a mean rounds otherwise.
         scores_RJ = (scores[0] + scores[1] + scores[2]) * (1 / 3)
-        split = scores_RJ.split([len(boxes_R4) for boxes_R4 in boxes])
-        found = [self._best(boxes_R4, scores_rJ) for boxes_R4, scores_rJ in zip(boxes, split, strict=True)]
+        found = self._best(boxes, scores_RJ)
         if self.mask_head is None:
             return found
         pooled_RCSS = pool(levels, [one.boxes_D4 for one in found], SIDE // 2)
@@ -148,61 +148,77 @@ class RegionHeads(nn.Module):
         return self.box_predictor[stage](self.box_head[stage](pooled_RCSS))
 
     @torch.no_grad()
-    def _drawn(self, boxes_R4: torch.Tensor, truth: Target, generator: torch.Generator | None) -> Regions:
+    def _drawn(
+        self, proposals: Sequence[torch.Tensor], truths: Sequence[Target], generator: torch.Generator | None
+    ) -> Regions:
         """The objects are proposals too, so that there are positives before there are good proposals."""
-        regions = self._labelled(torch.cat([boxes_R4, truth.boxes_N4]), truth, OVERLAPS[0])
-        both = draw(
-            regions.label_R, number=self._config.regions, share=_SHARE, negative=self._classes, generator=generator
-        )
-        rows = torch.cat(both)
-        return Regions(regions.boxes_R4[rows], regions.object_R[rows], regions.label_R[rows])
+        boxes = [torch.cat([one_R4, truth.boxes_N4]) for one_R4, truth in zip(proposals, truths, strict=True)]
+        found = [self._found(*each, OVERLAPS[0]) for each in zip(boxes, truths, strict=True)]
+        labels = [label_R for _, label_R in found]
+        both = draw(labels, number=self._config.regions, share=_SHARE, negative=self._classes, generator=generator)
+        rows = [torch.cat(pair) for pair in both]
+        chosen = [[each[rows_R] for each in found_of] for found_of, rows_R in zip(found, rows, strict=True)]
+        return self._regions([boxes_R4[rows_R] for boxes_R4, rows_R in zip(boxes, rows, strict=True)], chosen, truths)
 
     @torch.no_grad()
-    def _labelled(self, boxes_R4: torch.Tensor, truth: Target, overlap: float) -> Regions:
-        object_R, found_R = match(boxes_R4, truth.boxes_N4, low=overlap, high=overlap, best_of_each=False)
-        label_R = torch.full_like(object_R, self._classes)
-        positive_R = found_R == POSITIVE
-        label_R[positive_R] = truth.labels_N[object_R[positive_R]]
-        return Regions(boxes_R4, object_R, label_R)
+    def _labelled(self, boxes: list[torch.Tensor], truths: Sequence[Target], overlap: float) -> Regions:
+        found = [self._found(*each, overlap) for each in zip(boxes, truths, strict=True)]
+        return self._regions(boxes, found, truths)
 
-    def _box_loss(
-        self, deltas_R4: torch.Tensor, regions: Sequence[Regions], truths: Sequence[Target], weights: Weights
-    ) -> torch.Tensor:
-        """L1 over the positives, by the number of all boxes."""
-        goals = [
-            encode(region.boxes_R4[rows], truth.boxes_N4[region.object_R[rows]], weights)
-            for region, truth in zip(regions, truths, strict=True)
-            for rows in [region.label_R < self._classes]
-        ]
-        positive_R = torch.cat([region.label_R for region in regions]) < self._classes
-        return (deltas_R4[positive_R] - torch.cat(goals)).abs().sum() / max(len(positive_R), 1)
+    def _found(self, boxes_R4: torch.Tensor, truth: Target, overlap: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """The object of each box of an image, and its label."""
+        object_R, found_R = match(boxes_R4, truth.boxes_N4, low=overlap, high=overlap, best_of_each=False)
+        if not len(truth.labels_N):
+            return object_R, torch.full_like(object_R, self._classes)
+        return object_R, torch.where(found_R == POSITIVE, truth.labels_N[object_R], self._classes)
+
+    def _regions(
+        self, boxes: list[torch.Tensor], found: Sequence[Sequence[torch.Tensor]], truths: Sequence[Target]
+    ) -> Regions:
+        first = accumulate((len(truth.labels_N) for truth in truths), initial=0)
+        object_R = torch.cat([object_r + start for (object_r, _), start in zip(found, first, strict=False)])
+        label_R = torch.cat([label_r for _, label_r in found])
+        positive_P = (label_R < self._classes).nonzero()[:, 0]
+        return Regions(boxes, label_R, positive_P, object_R[positive_P])
 
     def _mask_loss(
-        self, levels: Sequence[torch.Tensor], regions: Sequence[Regions], truths: Sequence[Target], scale: float
+        self, levels: Sequence[torch.Tensor], regions: Regions, truths: Sequence[Target], scale: float
     ) -> torch.Tensor:
-        boxes, labels, goals = [], [], []
-        for region, truth in zip(regions, truths, strict=True):
-            rows = region.label_R < self._classes
-            boxes.append(region.boxes_R4[rows])
-            labels.append(region.label_R[rows])
-            if truth.masks_NHW is not None and rows.any():
-                goals.append(mask_targets(truth.masks_NHW, boxes[-1] / scale, region.object_R[rows]))
-        logits_RMM = self.mask_head.of_labels(pool(levels, boxes, SIDE // 2), torch.cat(labels))
+        positive_P, sizes = regions.positive_P, [len(boxes_R4) for boxes_R4 in regions.boxes]
+        counts = counted((regions.label_R < self._classes).split(sizes))
+        boxes = torch.cat(regions.boxes)[positive_P].split(counts)
+        first = accumulate((len(truth.labels_N) for truth in truths), initial=0)
+        goals = [
+            mask_targets(truth.masks_NHW, boxes_P4 / scale, object_P - start)
+            for truth, boxes_P4, object_P, start in zip(
+                truths, boxes, regions.object_P.split(counts), first, strict=False
+            )
+            if truth.masks_NHW is not None and len(boxes_P4)
+        ]
+        logits_RMM = self.mask_head.of_labels(pool(levels, boxes, SIDE // 2), regions.label_R[positive_P])
         if not goals:
             # Zero that hangs on the weights: every rank's gradient has an entry for every parameter.
             return logits_RMM.sum() * 0
         return F.binary_cross_entropy_with_logits(logits_RMM, torch.cat(goals))
 
-    def _best(self, boxes_R4: torch.Tensor, scores_RJ: torch.Tensor) -> Detections:
-        """Of one image: above the threshold, suppressed by category, the best `detections`."""
+    def _best(self, boxes: Sequence[torch.Tensor], scores_RJ: torch.Tensor) -> list[Detections]:
+        """Of each image: above the threshold, suppressed by category, the best `detections`."""
+        boxes_R4, scores_RK = torch.cat(list(boxes)), scores_RJ[:, :-1]
         finite_R = boxes_R4.isfinite().all(1) & scores_RJ.isfinite().all(1)
-        boxes_R4, scores_RK = boxes_R4[finite_R], scores_RJ[finite_R, :-1]
-        row_D, label_D = (scores_RK > self._config.score_threshold).nonzero(as_tuple=True)
-        boxes_D4, scores_D = boxes_R4[row_D], scores_RK[row_D, label_D]
-        best = batched_nms(boxes_D4, scores_D, label_D, _OVERLAP)[: self._config.detections]
+        above_RK = (scores_RK > self._config.score_threshold) & finite_R[:, None]
+        row_D, label_D = above_RK.nonzero(as_tuple=True)
+        counts = counted(above_RK.split([len(one_R4) for one_R4 in boxes]))
+        found = (each.split(counts) for each in (boxes_R4[row_D], scores_RK[row_D, label_D], label_D))
+        kept = []
+        for boxes_D4, scores_D, labels_D in zip(*found, strict=True):
+            best = batched_nms(boxes_D4, scores_D, labels_D, _OVERLAP)[: self._config.detections]
+            kept.append((boxes_D4[best], scores_D[best], labels_D[best]))
         # Only after the cut, where detectron2 drops what has no area.
-        best = best[has_area(boxes_D4[best])]
-        return Detections(boxes_D4[best], scores_D[best], label_D[best])
+        flags = [has_area(boxes_D4) for boxes_D4, _, _ in kept]
+        return [
+            Detections(*(part if count == len(flag_D) else part[flag_D] for part in parts))
+            for parts, flag_D, count in zip(kept, flags, counted(flags), strict=True)
+        ]
 
 
 class BoxPredictor(nn.Module):
@@ -217,6 +233,7 @@ class BoxPredictor(nn.Module):
             nn.init.zeros_(layer.bias)
         self.fed_loss_cls_weights: torch.Tensor | None
         self.register_buffer("fed_loss_cls_weights", weight_K)
+        self._drawn = 0 if weight_K is None else drawn_categories(weight_K)
 
     def forward(self, x_RC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(R, J) and (R, 4), float32."""
@@ -226,7 +243,7 @@ class BoxPredictor(nn.Module):
         self, logits_RJ: torch.Tensor, label_R: torch.Tensor, generator: torch.Generator | None
     ) -> torch.Tensor:
         if self.fed_loss_cls_weights is not None:
-            return federated_loss(logits_RJ, label_R, self.fed_loss_cls_weights, generator)
+            return federated_loss(logits_RJ, label_R, self.fed_loss_cls_weights, self._drawn, generator)
         return F.cross_entropy(logits_RJ, label_R) if len(label_R) else logits_RJ.sum() * 0
 
 
@@ -249,6 +266,13 @@ def box_head(config: HeadConfig, channels: int) -> nn.Sequential:
             nn.init.kaiming_uniform_(layer.weight, a=1)
             nn.init.zeros_(layer.bias)
     return head
+
+
+def _box_loss(deltas_R4: torch.Tensor, regions: Regions, true_N4: torch.Tensor, weights: Weights) -> torch.Tensor:
+    """L1 over the positives, by the number of all boxes."""
+    rows = regions.positive_P
+    goal_P4 = encode(torch.cat(regions.boxes)[rows], true_N4[regions.object_P], weights)
+    return (deltas_R4[rows] - goal_P4).abs().sum() / max(len(deltas_R4), 1)
 
 
 @torch.no_grad()

@@ -1,15 +1,19 @@
 """The detector's behaviour apart from parity: nothing to find, numbers that are none, patches, masks, backends."""
 
 import sys
+from functools import partial
 
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from probes.detection import rpn, stages
 from probes.detection.backend import build_detector
 from probes.detection.boxes import POSITIVE, decode, draw, encode, match
 from probes.detection.cascade import CascadeMaskRCNN
 from probes.detection.federated import category_weights, drawn_categories, federated_loss
-from probes.detection.masks import mask_targets, paste
+from probes.detection.masks import MaskHead, mask_targets, paste
 from probes.detection.nouns import LOSSES, Target
 from probes.detection.recipe import RECIPES, HeadConfig
 from rice_core.errors import UserError
@@ -98,8 +102,8 @@ def test_masks_are_read_in_the_encoders_pixels(patch):
     with torch.no_grad():
         model.roi_heads.mask_head.predictor.bias.fill_(20.0)
     # The objects themselves as the only proposals.
-    regions = model.roi_heads._drawn(torch.zeros(0, 4), truth, None)
-    loss = model.roi_heads._mask_loss(model.pyramid(TOKENS[:1]), [regions], [truth], 16 / patch)
+    regions = model.roi_heads._drawn([torch.zeros(0, 4)], [truth], None)
+    loss = model.roi_heads._mask_loss(model.pyramid(TOKENS[:1]), regions, [truth], 16 / patch)
     assert loss < 0.01
 
 
@@ -154,10 +158,13 @@ def test_matching():
 
 def test_drawing():
     label_R = torch.tensor([1] * 8 + [0] * 5 + [-1] * 9)
-    positive_P, negative_Q = draw(label_R, number=12, share=0.25, negative=0, generator=None)
-    assert (len(positive_P), len(negative_Q)) == (3, 5)
-    assert (label_R[positive_P] == POSITIVE).all()
-    assert (label_R[negative_Q] == 0).all()
+    labels = [torch.full((4,), -1), label_R, label_R[3:]]
+    none, *both = draw(labels, number=12, share=0.25, negative=0, generator=None)
+    assert [len(rows) for rows in none] == [0, 0]
+    for (positive_P, negative_Q), of_image in zip(both, labels[1:], strict=True):
+        assert (len(positive_P), len(negative_Q)) == (3, 5)
+        assert (of_image[positive_P] == POSITIVE).all()
+        assert (of_image[negative_Q] == 0).all()
 
 
 def test_federated_loss_learns_from_its_own_and_the_drawn():
@@ -165,7 +172,7 @@ def test_federated_loss_learns_from_its_own_and_the_drawn():
     weight_K = category_weights([0.0] * 40 + [4.0] * 60, 100)
     logits_RJ = torch.zeros(4, 101, requires_grad=True)
     label_R = torch.tensor([3, 99, 100, 100])
-    federated_loss(logits_RJ, label_R, weight_K, torch.Generator().manual_seed(0)).backward()
+    federated_loss(logits_RJ, label_R, weight_K, 50, torch.Generator().manual_seed(0)).backward()
     learnt_J = logits_RJ.grad.abs().sum(0) > 0
     assert learnt_J[[3, 99]].all()
     assert int(learnt_J[:40].sum()) == 1, "a category without images is learnt from where it is true alone"
@@ -230,3 +237,53 @@ def test_backends(monkeypatch):
         build_detector(SMALL, **arguments, backend="detectron2")
     with pytest.raises(UserError, match="auto, ops or detectron2"):
         build_detector(SMALL, **arguments, backend="mmdet")
+
+
+class Asked(TorchDispatchMode):
+    """Counts what a GPU's host would wait for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        waits = ("nonzero", "_local_scalar_dense", "unique", "masked_select", "lift_fresh")
+        self.count += any(word in function.__name__ for word in waits)
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("detects", [False, True])
+def test_the_host_asks_for_all_images_at_once(detects, monkeypatch):
+    for module in (rpn, stages):  # torchvision's own suppression asks, image by image
+        monkeypatch.setattr(module, "batched_nms", lambda boxes_R4, scores_R, *_: scores_R.argsort(descending=True))
+
+    def asked(images):
+        model, tokens = detector(), TOKENS[:1].repeat(images, 1, 1, 1)
+        call = partial(model.detect, tokens, sizes()[:1] * images) if detects else partial(_step, model, tokens)
+        call()
+        with Asked() as mode:
+            call()
+        return mode.count
+
+    assert 0 < asked(2) == asked(5) < 25
+
+
+def _step(model, tokens):
+    found = model.losses(tokens, sizes()[:1] * len(tokens), [target()] * len(tokens), torch.Generator().manual_seed(0))
+    sum(found.values()).backward()
+
+
+@pytest.mark.parametrize("boxes", [0, 1, 3, 30])
+def test_logits_of_the_categories_that_are_asked_for_are_those_of_all(boxes):
+    head = MaskHead(4, width=8, convs=1, classes=200, norm=False)
+    nn.init.normal_(head.predictor.weight)
+    pooled_RCSS, label_R = torch.randn(boxes, 4, 14, 14), torch.randint(9, (boxes,)) * 20
+    gradients, found = [], []
+    for every in (True, False):
+        head.zero_grad()
+        logits_RMM = head(pooled_RCSS)[torch.arange(boxes), label_R] if every else head.of_labels(pooled_RCSS, label_R)
+        logits_RMM.square().sum().backward()
+        found.append(logits_RMM)
+        gradients.append([p.grad.clone() for p in head.parameters()])
+    assert torch.equal(*found)
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
