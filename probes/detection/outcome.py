@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def outcome_of(
                 figure="detection-ap",
             ),
         ),
-        assumptions=(*assumptions(recipe, encoder, learnt), *truth.notes),
+        assumptions=(*assumptions(recipe, encoder, learnt), *length(recipe, [learnt.training.iterations]), *truth.notes),
         used=used_of(recipe, encoder, learnt),
     )
 
@@ -118,8 +119,10 @@ def _number(value: float) -> float | None:
 
 def used_of(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> dict[str, Param]:
     """What the recipe's settings came to: a side that the patch divides, what "auto" chose, and a rate never reached in the warm-up."""
-    training = recipe.training
+    training = learnt.training
     used: dict[str, Param] = {"backend": learnt.backend.split()[0], "masks": "on" if learnt.masks else "off"}
+    if recipe.epochs is not None and training.iterations == recipe.training.iterations:
+        used["epochs"] = round(learnt.passes, 1)  # cut short by the most steps of the recipe
     if (side := side_of(training.side, encoder.patch)) != training.side:
         used["side"] = side
     # After the warm-up it only falls.
@@ -134,12 +137,12 @@ def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, 
     head, training = recipe.head, recipe.training
     side = side_of(training.side, encoder.patch)
     width = "the encoder's width" if head.projection is None else f"{head.projection} channels by a 1x1 convolution"
-    used = used_of(recipe, encoder, learnt)
+    used, most = used_of(recipe, encoder, learnt), "" if recipe.epochs is None else "at most "
     said = [
         f"The detector is trained by {learnt.backend}.",
         *([recipe.reading] if recipe.reading else []),
         "The paper states no schedule, rate, augmentation or head; "
-        f"here AdamW at {training.rate:g}, decay {training.weight_decay:g}, {training.iterations} steps of {training.batch} "
+        f"here AdamW at {training.rate:g}, decay {training.weight_decay:g}, {most}{training.iterations} steps of {training.batch} "
         f"images, a tenth of the rate at {', '.join(f'{share:.0%}' for share in training.drops)} of them, "
         f"{head.box_head} box heads.",
         f"Images are {side} pixels square: large-scale jitter {training.jitter[0]:g} to {training.jitter[1]:g} in training, whole and "
@@ -165,3 +168,19 @@ def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, 
     if not learnt.masks:
         said.append("Boxes alone: no mask is learnt or judged.")
     return tuple(said)
+
+
+def length(recipe: Recipe, steps: Sequence[int]) -> tuple[str, ...]:
+    """How long it was trained, where that depends on a data set's size.
+
+    Args:
+        steps: of each data set.
+    """
+    if recipe.epochs is None or not steps:
+        return ()
+    came = f"{min(steps):,}" if min(steps) == max(steps) else f"{min(steps):,} to {max(steps):,}"
+    return (
+        f"A data set is trained for {recipe.epochs} passes over its train images (RF100's own baselines: 100) and for "
+        f"{recipe.training.iterations:,} steps at most, warm-up and drops in proportion; the paper does not say for how long. "
+        f"That came to {came} steps.",
+    )

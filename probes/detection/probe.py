@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig, side_of
+from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig, scheduled, side_of
 from rice_core.budget import Budget, Passes
 from rice_core.errors import NotApplicable, UserError, did_you_mean
 from rice_core.record import Outcome
@@ -33,6 +33,8 @@ class CocoFormatDetection:
     """on, off, or auto: where the training annotations have them."""
     side: int | None = None
     iterations: int | None = None
+    epochs: int | None = None
+    """Passes over the train images, of which `iterations` of the recipe are the most; not beside `iterations=`."""
     batch: int | None = None
     accumulate: int | None = None
     views: int | None = None
@@ -56,7 +58,7 @@ class CocoFormatDetection:
 
     @property
     def spec(self) -> ProbeSpec:
-        given = {name: getattr(self, name) for name in (*_TRAINING, *_HEAD)}
+        given = {name: getattr(self, name) for name in (*_TRAINING, *_HEAD, "epochs")}
         params: dict[str, Param] = {"backend": self.backend, "masks": self.masks}
         params |= {name: value for name, value in given.items() if value is not None}
         return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
@@ -75,10 +77,9 @@ class CocoFormatDetection:
         from probes.detection.training import DetectorTraining
         from rice_core.datasets import only
 
-        recipe = self.settings()
-        return DetectorTraining(
-            recipe.head, recipe.training, self.backend, masks, only(dataset, "train", labelled=False), part, share
-        )
+        recipe, train = self.settings(), only(dataset, "train", labelled=False)
+        training = scheduled(recipe, len(train.splits.get("train", ())))
+        return DetectorTraining(recipe.head, training, self.backend, masks, train, part, share)
 
     def _learns_masks(self, dataset: Dataset) -> bool:
         from probes.detection.annotations import has_masks
@@ -109,7 +110,11 @@ class CocoFormatDetection:
             )
         if self.backend not in ("auto", "ops", "detectron2") or self.masks not in ("auto", "on", "off"):
             raise UserError(f"{self.name}: write backend=auto, ops or detectron2, and masks=auto, on or off.")
+        if self.epochs is not None and self.iterations is not None:
+            raise UserError(f"{self.name}: epochs= and iterations= both say how long it is trained; give one of them.")
         base = RECIPES[self.recipe]
+        # Who asks for so many steps means them, whatever the set's size.
+        epochs = None if self.iterations is not None else self.epochs or base.epochs
         try:
             head = HeadConfig.model_validate(base.head.model_dump() | self._given(_HEAD) | self.judged())
             training = TrainingConfig.model_validate(base.training.model_dump() | self._given(_TRAINING) | self.shown())
@@ -119,7 +124,7 @@ class CocoFormatDetection:
             raise UserError(f"{': '.join([self.name, *map(str, problem['loc']), said])}.") from None
         # Of another side it would say what is not so.
         reading = base.reading if training.side == base.training.side else ""
-        return Recipe(name=base.name, reading=reading, head=head, training=training)
+        return Recipe(name=base.name, reading=reading, head=head, training=training, epochs=epochs)
 
     def judged(self) -> dict[str, Any]:
         """What a data set's protocol asks of the head."""

@@ -6,6 +6,7 @@ nothing else: no schedule, rate, augmentation or head. `paper@2` states ours onc
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -91,6 +92,25 @@ class Recipe(Frozen):
     """How it reads what the paper leaves open, one sentence; empty where it stands for nothing of the paper."""
     head: HeadConfig = HeadConfig()
     training: TrainingConfig = TrainingConfig()
+    epochs: int | None = Field(default=None, ge=1, le=10**5)
+    """Passes over the train images. A set of which they are fewer steps than `training.iterations` is trained for them; None: every
+    set is trained for `iterations` steps, whatever its size."""
+
+
+def scheduled(recipe: Recipe, images: int) -> TrainingConfig:
+    """The training on a set of so many train images; the warm-up keeps its share of the steps, as the drops do.
+
+    RF100's own baselines train every set for 100 epochs: YOLOv7 (roboflow/roboflow-100-benchmark at 4522642, yolov7-benchmark/train.sh),
+    and mmdetection's Faster R-CNN, TOOD and DINO (projects/RF100-Benchmark: 25 epochs of a set that is repeated four times).
+    """
+    training = recipe.training
+    steps = training.iterations if recipe.epochs is None else math.ceil(recipe.epochs * images / training.batch)
+    if steps >= training.iterations:
+        return training
+    # Nothing can be trained on no image, which is told where it is read.
+    steps = max(1, steps)
+    warm_up = round(training.warm_up * steps / training.iterations)
+    return training.model_copy(update={"iterations": steps, "warm_up": warm_up})
 
 
 def side_of(side: int, patch: int) -> int:

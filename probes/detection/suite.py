@@ -17,6 +17,7 @@ from rice_core.record import Metric, Outcome, Scores
 from rice_core.stats.estimates import mean_clustered, metric_of
 
 if TYPE_CHECKING:
+    from probes.detection.recipe import Recipe
     from probes.detection.training import DetectorTraining
     from rice_core.datasets import Dataset
     from rice_core.features import Encoder
@@ -70,7 +71,7 @@ class Rf100Detection(CocoFormatDetection):
             artifacts=(work.artifact_json(f"{self.name}.json", {"parts": figures}, figure="suite-ap"),),
             assumptions=(
                 *first["assumptions"],
-                "Each data set is trained with the same settings, whatever its size.",
+                *_lengths(self.settings(), list(judged.values())),
                 *_without_a_mean(lacking, ap, domain),
             ),
             used=first["used"],
@@ -110,6 +111,7 @@ class Rf100Detection(CocoFormatDetection):
             "train": len(train.images),
             "judged": len(val.images),
             "categories": len(train.categories),
+            "steps": stage.training.iterations,
             "assumptions": assumptions(self.settings(), encoder, learnt),
             "used": used_of(self.settings(), encoder, learnt),
         }
@@ -184,6 +186,14 @@ def means(ap: Mapping[str, float | None], domain: Mapping[str, str]) -> tuple[tu
             )
         )
     return tuple(metrics), scores
+
+
+def _lengths(recipe: Recipe, judged: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    from probes.detection.outcome import length
+
+    # What was finished before there were epochs does not know its steps.
+    said = length(recipe, [body["steps"] for body in judged if "steps" in body])
+    return said or ("Each data set is trained with the same settings, whatever its size.",)
 
 
 def _without_a_mean(lacking: Sequence[str], ap: Mapping[str, object], domain: Mapping[str, str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from probes.detection.detect import SplitResults, detect_all
-from probes.detection.recipe import Recipe
+from probes.detection.recipe import Recipe, TrainingConfig
 from probes.detection.training import DetectorTraining, load_weights, workers_of
 from probes.detection.truth import GroundTruth
 from rice_core.errors import NotApplicable, UserError
@@ -31,6 +31,10 @@ class Learnt:
     """Whether masks were learnt."""
     backend: str
     """Its name and version."""
+    training: TrainingConfig
+    """What was made of the recipe's for a train split of this size."""
+    passes: float
+    """Over the train images that this came to."""
 
 
 def check_splits(truth: GroundTruth, val: GroundTruth, masks: str) -> None:
@@ -89,7 +93,9 @@ def found_in(
     )
     for skip in (*truth.skipped, *val.skipped, *_no_targets(truth), *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
-    return Learnt(found, [dict(point) for point in ready.trained.curve], stage.masks, made_by)
+    curve = [dict(point) for point in ready.trained.curve]
+    passes = stage.training.iterations * stage.training.batch / max(1, len(stage.dataset.splits["train"]))
+    return Learnt(found, curve, stage.masks, made_by, stage.training, passes)
 
 
 def _no_targets(truth: GroundTruth) -> tuple[Skipped, ...]:
