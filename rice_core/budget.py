@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 from rice_core.record import Evidence, Record
-from rice_core.spec import EncoderSpec
+from rice_core.spec import EncoderSpec, Param
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a finished training took."""
+
+    stage: str
+    params: Mapping[str, Param]
+    """Of its `StageSpec`."""
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class Budget:
     """Patch tokens of an image at the encoder's own resolution."""
     tokens_per_second: float | None = None
     """That the encoder has given in earlier measurements, decoding included."""
+    trained: tuple[Took, ...] = ()
+    """Trainings with the encoder that are finished: what their like took says what others will."""
 
     def shared(self, share: float) -> Budget:
         """With this share of the space."""
@@ -38,6 +50,10 @@ class Passes:
     side: int
     """Of each, in pixels."""
     why: str
+    steps: int = 0
+    """Of a training that makes steps."""
+    seconds: float | None = None
+    """Of the training in all, by what its like took; None where none is on record."""
 
 
 def budget_of(encoder: EncoderSpec, records: Sequence[Record], space: Budget) -> Budget:

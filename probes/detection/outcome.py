@@ -59,7 +59,11 @@ def outcome_of(
                 figure="detection-ap",
             ),
         ),
-        assumptions=(*assumptions(recipe, encoder, learnt), *length(recipe, [learnt.training.iterations]), *truth.notes),
+        assumptions=(
+            *assumptions(recipe, encoder, learnt),
+            *length(recipe, [learnt.training.iterations]),
+            *truth.notes,
+        ),
         used=used_of(recipe, encoder, learnt),
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -22,12 +24,12 @@ from probes.detection.recipe import HeadConfig, TrainingConfig, side_of
 from probes.detection.train import train
 from probes.detection.truth import GroundTruth
 from probes.detection.ways import cheapest
-from rice_core.budget import Budget, Passes
+from rice_core.budget import Budget, Passes, Took
 from rice_core.datasets.nouns import Dataset
 from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError
 from rice_core.features import Encoder
-from rice_core.spec import EncoderSpec
+from rice_core.spec import EncoderSpec, Param
 from rice_core.stage import Curve, Stage, StageSpec
 from rice_core.train.learner import Trainee
 
@@ -82,7 +84,11 @@ class DetectorTraining(Stage):
         side = self.training.side if budget.patch is None else side_of(self.training.side, budget.patch)
         images, space = len(self.dataset.splits.get("train", ())), budget.shared(self.share)
         way = cheapest(self.training, images=images, heads=1 + companions, side=side, budget=space)
-        return Passes(way.images, side, f"detector{f' of {self.part}' if self.part else ''}, {way.name}: {way.why}")
+        steps = (1 + companions) * self.training.iterations
+        seconds = seconds_a_step(self.spec, budget.trained)
+        price = "" if seconds is None else f"; {steps:,} steps, about {steps * seconds / 3600:.2g} h"
+        why = f"detector{f' of {self.part}' if self.part else ''}, {way.name}: {way.why}{price}"
+        return Passes(way.images, side, why, steps, None if seconds is None else steps * seconds)
 
     def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
         """See `rice_core.stage.Stage`. A companion may have trained it already: then its state is in `work.folder`."""
@@ -169,6 +175,22 @@ class DetectorTraining(Stage):
             way = cheapest(training, images=images, heads=heads, side=side, budget=budget, kept=kept, ranks=ranks)
             found = way.name
         return str(work.ranks.agree(found))
+
+
+def seconds_a_step(spec: StageSpec, trained: Sequence[Took]) -> float | None:
+    """The slowest of finished trainings of such a head on such views, whatever they were of and however long; None without one.
+
+    One that was resumed knows its last session alone, and one that another's passes served nearly nothing: both look fast.
+    """
+
+    def kind(params: Mapping[str, Param]) -> list[object]:
+        training = json.loads(str(params["training"]))
+        shown = {name: training[name] for name in training if name not in ("iterations", "warm_up", "drops", "rate")}
+        return [params["head"], params["masks"], shown]
+
+    like = [each for each in trained if each.stage == spec.name and kind(each.params) == kind(spec.params)]
+    steps = [(each.seconds, json.loads(str(each.params["training"]))["iterations"]) for each in like]
+    return max((seconds / n for seconds, n in steps if seconds), default=None)
 
 
 def load_weights(detector: Detector, folder: Path) -> None:

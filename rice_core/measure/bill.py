@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rice_core.budget import Budget, Passes, budget_of
+from rice_core.budget import Budget, Passes, Took, budget_of
 from rice_core.datasets import Dataset
 from rice_core.measure.plan import Plan
-from rice_core.measure.trained import BROKEN, Shelf
+from rice_core.measure.trained import BROKEN, Shelf, all_trained
 from rice_core.pooling import Pooling
 from rice_core.probe import Live, Probe, Read, stages_named
 from rice_core.record import Cell, Record
@@ -32,7 +32,7 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
     """
     records = store.records()
     by_id = {record.cell.id: record for record in records}
-    shelf = Shelf(store)
+    shelf, trained = Shelf(store), all_trained(store)
     yield from plan.described()
     for encoder in plan.encoders:
         waiting: list[tuple[Cell, Probe, Dataset]] = []
@@ -44,7 +44,9 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
             yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand}{where} / seed {cell.seed}: {state}"
             if not lacking and not _done(record):
                 waiting.append((cell, probe, dataset))
-        budget = budget_of(encoder, records, space)
+        mine = [each for each in trained if each.request.encoder.identity() == encoder.told().identity()]
+        took = tuple(Took(each.request.stage.name, each.request.stage.params, each.seconds) for each in mine)
+        budget = replace(budget_of(encoder, records, space), trained=took)
         stages = _stages(waiting)
         missing = []
         for place, (request, stage, needed) in enumerate(stages):
@@ -54,7 +56,8 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
                 yield f"  {request.id}  stage {request.title}, for {_several(needed, 'cell')}: {_stage_state(stands)}"
         if len(stages) > _MOST:
             yield f"  and {len(stages) - _MOST} more; of all {len(stages)} stages {len(missing)} are to be trained, each once"
-        passes = [group[0].cost(encoder, budget, companions=len(group) - 1) for group in _groups(missing)]
+        trainings = [group[0].cost(encoder, budget, companions=len(group) - 1) for group in _groups(missing)]
+        passes = trainings.copy()
         passes += [probe.passes(dataset, budget) for _, probe, dataset in waiting if isinstance(probe, Live)]
         reasons = Counter(each.why for each in passes if each.why)
         for why, times in reasons.most_common(_MOST):
@@ -62,6 +65,8 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
         if len(reasons) > _MOST:
             yield f"    and {len(reasons) - _MOST} more such lines"
         reads = [(read, dataset) for _, probe, dataset in waiting for read in probe.reads]
+        if steps := sum(each.steps for each in trainings):
+            yield f"    {steps:,} training steps in all; {_hours(trainings)}"
         yield "    " + _cost(encoder, reads, passes, budget)
 
 
@@ -87,6 +92,18 @@ def _groups(stages: list[Stage]) -> list[list[Stage]]:
         else:
             groups.append([stage])
     return groups
+
+
+def _hours(trainings: list[Passes]) -> str:
+    """Of a whole suite, the encoder's passes included, and what that rests on."""
+    stepping = [each for each in trainings if each.steps]
+    known = [each.seconds for each in stepping if each.seconds is not None]
+    if len(known) < len(stepping):
+        return (
+            f"no finished training of this encoder prices {_several(len(stepping) - len(known), 'training')} of them: a short one "
+            "(iterations=100) on one data set does"
+        )
+    return f"about {sum(known) / 3600:.3g} h at what a step of the slowest earlier training of the same head took, on the machine that it ran on"
 
 
 def _stage_state(stands: bool) -> str:

@@ -1,13 +1,22 @@
 """How long a detector is trained, by the size of its data set."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from probes.detection.outcome import length
 from probes.detection.probe import CocoFormatDetection
 from probes.detection.recipe import Recipe, TrainingConfig, rate_at, scheduled
 from probes.detection.suite import Rf100Detection
+from probes.detection.training import seconds_a_step
+from rice_core.budget import Budget, Took
 from rice_core.datasets import open_dataset
 from rice_core.errors import UserError
+from rice_core.measure.bill import bill
+from rice_core.measure.plan import Plan
+from rice_core.spec import EncoderSpec
+from rice_core.stage import StageSpec
+from rice_core.store import Store
 from rice_core.world.layouts.coco import write_coco
 
 LONG = Recipe(name="long", training=TrainingConfig(iterations=9000, batch=16, warm_up=100), epochs=100)
@@ -59,3 +68,29 @@ def test_how_long_is_said_where_it_depends_on_the_set():
     assert "100 passes over its train images" in said
     assert "9,000 steps at most" in said
     assert said.endswith("That came to 63 to 2,800 steps.")
+
+
+def trained_in(seconds, **given):
+    spec = CocoFormatDetection(**given).training_on(SimpleNamespace(splits={}, spec=None), masks=False).spec
+    return Took(spec.name, spec.params, seconds)
+
+
+def test_what_a_step_takes_is_known_from_trainings_of_the_same_head(tmp_path, monkeypatch):
+    monkeypatch.setattr("rice_core.datasets.only", lambda dataset, *splits, labelled: dataset)
+    spec = StageSpec(name="detector", params=trained_in(0, recipe="mini").params)
+    short, resumed = trained_in(20, recipe="mini", iterations=10, rate=1e-4), trained_in(1, recipe="mini")
+    others = trained_in(900, recipe="mini", side=128), trained_in(900, recipe="mini", box_head="4conv1fc")
+    assert seconds_a_step(spec, [*others]) is None
+    assert seconds_a_step(spec, [*others, short, resumed]) == 2.0
+
+
+def test_a_plan_prices_trainings_by_what_their_like_took(tmp_path, monkeypatch):
+    world = open_dataset(write_coco(tmp_path / "w", seed=3, train=12, val=8), name="mini")
+    plan = Plan.over((EncoderSpec.parse("synthetic:oracle"),), (CocoFormatDetection(recipe="mini", epochs=20),), world)
+    store = Store(tmp_path / "s")
+    (said,) = [line for line in bill(plan, store, Budget(1 << 30, 1 << 30)) if "steps in all" in line]
+    assert "60 training steps in all; no finished training of this encoder prices 1 training of them" in said
+    monkeypatch.setattr("probes.detection.training.seconds_a_step", lambda spec, trained: 120.0)
+    lines = list(bill(plan, store, Budget(1 << 30, 1 << 30)))
+    assert any("240 training views, each new to its seed" in line and "60 steps, about 2 h" in line for line in lines)
+    assert any("60 training steps in all; about 2 h at what a step of the slowest" in line for line in lines)
