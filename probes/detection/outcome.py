@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probes.detection.evaluate import Judged, score
 from probes.detection.pictures import contact_sheet
-from probes.detection.recipe import Recipe, rate_at, side_of
+from probes.detection.recipe import RECIPES, Recipe, rate_at, side_of
 from probes.detection.results import write_results
 from probes.detection.trained import Learnt
 from probes.detection.truth import GroundTruth
@@ -125,7 +125,8 @@ def used_of(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> dict[str, Param
     """What the recipe's settings came to: a side that the patch divides, what "auto" chose, and a rate never reached in the warm-up."""
     training = learnt.training
     used: dict[str, Param] = {"backend": learnt.backend.split()[0], "masks": "on" if learnt.masks else "off"}
-    if recipe.epochs is not None and training.iterations == recipe.training.iterations:
+    asked = recipe.epochs is not None and recipe.epochs != RECIPES[recipe.name].epochs
+    if asked and training.iterations == recipe.training.iterations:
         used["epochs"] = round(learnt.passes, 1)  # cut short by the most steps of the recipe
     if (side := side_of(training.side, encoder.patch)) != training.side:
         used["side"] = side

@@ -170,8 +170,9 @@ RECIPES: dict[str, Recipe] = {
             reading=_INPUT,
             head=HeadConfig(anchors=(16, 32, 64, 128, 256)),
             training=TrainingConfig(side=512),
+            epochs=100,
         ),
-        Recipe(name="paper-1024@2", reading=_PRETRAINING),
+        Recipe(name="paper-1024@2", reading=_PRETRAINING, epochs=100),
         # As it was before there were two readings: a name of its own, so that its records are never taken for others.
         Recipe(name="paper@1", reading=_PRETRAINING),
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from probes.detection.outcome import assumptions, used_of
 from probes.detection.probe import CocoDetection
+from probes.detection.recipe import Recipe, scheduled
 from probes.knn import Knn
 from probes.linear_seg import LinearSeg
 from probes.tokens import Tokens
@@ -111,8 +113,10 @@ class Patched:
     patch = 14
 
 
-def learnt(backend: str = "ops (torchvision 1.2)", masks: bool = True):
-    return type("L", (), {"backend": backend, "masks": masks})()
+def learnt(recipe: Recipe, backend: str = "ops (torchvision 1.2)", masks: bool = True, images: int = 118_000):
+    training = scheduled(recipe, images)
+    passes = training.iterations * training.batch / images
+    return SimpleNamespace(backend=backend, masks=masks, training=training, passes=passes)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +133,22 @@ def learnt(backend: str = "ops (torchvision 1.2)", masks: bool = True):
     ],
 )
 def test_a_detector_s_recipe_says_its_side_and_the_rate_it_reached(settings: dict, used: dict) -> None:
-    recipe = CocoDetection(**settings).settings()
-    found = used_of(recipe, Patched(), learnt())
+    recipe = CocoDetection(recipe="paper@1", **settings).settings()
+    found = used_of(recipe, Patched(), learnt(recipe))
     assert found == {"backend": "ops", "masks": "on"} | used
-    said = assumptions(recipe, Patched(), learnt())
+    said = assumptions(recipe, Patched(), learnt(recipe))
     assert any("which a patch of 14 does not divide" in each for each in said) == ("side" in used)
     assert any("ends in its warm-up" in each for each in said) == ("rate" in used)
-    assert used_of(recipe, Patched(), learnt("detectron2 0.6 (abc)", masks=False))["backend"] == "detectron2"
-    assert used_of(recipe, Patched(), learnt(masks=False))["masks"] == "off"
+    assert used_of(recipe, Patched(), learnt(recipe, "detectron2 0.6 (abc)"))["backend"] == "detectron2"
+    assert used_of(recipe, Patched(), learnt(recipe, masks=False))["masks"] == "off"
+
+
+def test_passes_that_the_most_steps_cut_short_are_said() -> None:
+    recipe = CocoDetection(recipe="paper@2", epochs=50).settings()
+    assert used_of(recipe, Patched(), learnt(recipe))["epochs"] == 12.2
+    assert "epochs" not in used_of(recipe, Patched(), learnt(recipe, images=500))
+    own = CocoDetection(recipe="paper@2").settings()
+    assert "epochs" not in used_of(own, Patched(), learnt(own))
 
 
 def test_a_detection_record_says_what_auto_came_to(small: Dataset, tmp_path: Path) -> None:

@@ -94,3 +94,12 @@ def test_a_plan_prices_trainings_by_what_their_like_took(tmp_path, monkeypatch):
     lines = list(bill(plan, store, Budget(1 << 30, 1 << 30)))
     assert any("240 training views, each new to its seed" in line and "60 steps, about 2 h" in line for line in lines)
     assert any("60 training steps in all; about 2 h at what a step of the slowest" in line for line in lines)
+
+
+def test_the_papers_recipes_train_coco_for_their_steps_and_rf100_for_100_epochs():
+    for name in ("paper@2", "paper-1024@2"):
+        recipe = Rf100Detection(recipe=name).settings()
+        assert scheduled(recipe, 117_266).iterations == 90_000  # COCO's train images with objects
+        assert scheduled(recipe, 1573).iterations == 9832  # 70 % of RF100's 224,714 images in 100 data sets
+        assert scheduled(recipe, 1573).warm_up == 109
+    assert scheduled(Rf100Detection(recipe="paper@1").settings(), 1573).iterations == 90_000
