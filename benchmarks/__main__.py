@@ -19,6 +19,7 @@ NAMES = (
     "loader",
     "training",
     "curation",
+    "evaluate",
     "detection",
     "views",
     "peer_visbench_detection",

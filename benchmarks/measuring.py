@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +38,22 @@ def timed(call: Callable[[], object]) -> Lap:
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     return Lap(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def process(*words: str) -> tuple[Lap, str]:
+    """Seconds of a process of one thread, with its children, and what it printed.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    used, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+    wall, now = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words[:4])} ended with {done.returncode}: {done.stderr[-500:]}")
+    cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+    return Lap(wall, cpu), done.stdout
 
 
 def alternate(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[Lap]]:

@@ -9,23 +9,17 @@ seconds, because neighbours stretch the wall's.
 from __future__ import annotations
 
 import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Lap, keep, machine
+from benchmarks.measuring import Lap, keep, machine, process
 
 ROUNDS, DEAR = 5, 3
 """Of what takes seconds, and of the demo and the cold runs."""
 ENCODER = "mini-supervised"
 _DIGEST = """
-import time
 from probes.detection.probe import CocoDetection
 from rice_core.measure.provenance import number_code
 began = time.process_time()
@@ -38,13 +32,13 @@ def main() -> None:
     """Measure all four."""
     before = machine()
     looking = {
-        word: _median([_process("-m", "rice_core.cli", word)[0] for _ in range(ROUNDS)]) for word in ("--help", "list")
+        word: _median([process("-m", "rice_core.cli", word)[0] for _ in range(ROUNDS)]) for word in ("--help", "list")
     }
-    digests = [float(_process("-c", _DIGEST)[1]) for _ in range(ROUNDS)]
+    digests = [float(process("-c", _DIGEST)[1]) for _ in range(ROUNDS)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         demo = ("-m", "rice_core.cli", "demo", "--quiet", f"--store={folder / 'store'}")
-        first, *again = (_process(*demo)[0] for _ in range(1 + DEAR))
+        first, *again = (process(*demo)[0] for _ in range(1 + DEAR))
         (world,) = (folder / "store" / "worlds").glob("mini-seed0-*")
         overhead = _overhead(folder, world)
     second, digest = _median(again), round(statistics.median(digests), 3)
@@ -71,10 +65,10 @@ def _overhead(folder: Path, world: Path) -> dict[str, Any]:
     for turn in range(DEAR):
         store = folder / f"cold-{turn}"
         words = ("run", "-e", ENCODER, "-p", "knn,linear", f"--data={world}", f"--store={store}", "--quiet")
-        suite.append(_process("-m", "rice_core.cli", *words)[0].cpu)
-        lap, said = _process("-m", "benchmarks.side_bare", str(world), ENCODER)
+        suite.append(process("-m", "rice_core.cli", *words)[0].cpu)
+        lap, said = process("-m", "benchmarks.side_bare", str(world), ENCODER)
         bare.append(lap.cpu)
-        numbers["bare_top1"] = json.loads(said)
+        numbers["bare_top1"] = json.loads(said.splitlines()[-1])
         numbers["suite_top1"] = _top1(store)
     ratios = [one / other for one, other in zip(suite, bare, strict=True)]
     return numbers | {
@@ -94,22 +88,6 @@ def _top1(store: Path) -> dict[str, float]:
         for metric in record["metrics"]
         if metric["name"] == "top1"
     }
-
-
-def _process(*words: str) -> tuple[Lap, str]:
-    """Seconds of a process with its children, and the last line that it printed.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    used, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
-    wall, now = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words[:4])} ended with {done.returncode}: {done.stderr[-500:]}")
-    cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-    return Lap(wall, cpu), (done.stdout.splitlines() or [""])[-1]
 
 
 def _median(laps: list[Lap]) -> dict[str, float]:

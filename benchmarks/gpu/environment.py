@@ -22,8 +22,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "compiled": (*_ALL, "pycocotools"),
 }
 """Measurement -> modules without which it is left out, in the order in which they run."""
-_TESTS = ("pytest", *_TRAINS, "faster_coco_eval", "sklearn")
-_PYPI = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "faster_coco_eval": "faster-coco-eval"}
+_TESTS = ("pytest", *_TRAINS, "sklearn")
+_PYPI = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
 _BRINGS = {
     "pydantic": ("pydantic-core", "annotated-types", "typing-inspection", "typing-extensions"),
     "mmengine": ("addict", "termcolor", "yapf", "platformdirs"),

@@ -1,20 +1,21 @@
 """Results against ground truth: COCO's AP and LVIS's AP, by category, as curves, and with an error over images.
 
-The numbers are faster-coco-eval's, which are pycocotools' and the lvis package's. Letters: D detections, I images,
-K categories, T IoU thresholds (0.50 to 0.95), A area ranges (all, small, medium, large), R resamples.
+The numbers are pycocotools' and the lvis package's. Letters: K categories, T IoU thresholds (0.50 to 0.95), R recalls,
+A area ranges (all, small, medium, large), M limits of detections.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from probes.detection.matches import Flags, Floats, Ints, Matches, RankedDetections, match
-from probes.detection.official import DETECTIONS, LIMITS, CountedRows, Kind, evaluated
+from probes.detection.columns import Columns, Floats, Ints, Kind
+from probes.detection.curves import curves_of
+from probes.detection.matches import Matches, match
+from probes.detection.overlaps import pairs_of
 from probes.detection.resample import bootstrap, groups_of, image_values
 from probes.detection.truth import FREQUENCIES, GroundTruth, Style
 from rice_core.record import Metric, Scores
@@ -24,9 +25,11 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RESAMPLES = 200
 """Their spread gives the standard error to 5 %."""
 
+LIMITS: dict[Style, list[int]] = {"coco": [1, 10, 100], "lvis": [300]}
+"""Detections that AR is given for."""
 _SIZES = ("s", "m", "l")
-_MOST_AREA = 1e10
-"""A detection that is larger and finds nothing counts neither way, as in pycocotools."""
+_RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
+"""Square pixels of all objects, then by size."""
 
 
 @dataclass(frozen=True)
@@ -105,95 +108,31 @@ def score(
     Raises:
         KeyError: a result of an image that the truth does not have.
     """
-    rows, groups = CountedRows(truth, results), _groups(truth)
-    box = _judge(truth, rows, groups, "box", resamples, seed)
-    mask = _judge(truth, rows, groups, "mask", resamples, seed) if masks else None
+    columns, groups = Columns(truth, results), _groups(truth)
+    box = _judge(columns, groups, "box", resamples, seed)
+    mask = _judge(columns, groups, "mask", resamples, seed) if masks else None
     return Evaluation(truth.style, tuple(image.sample.id for image in truth.images), groups, box, mask)
 
 
-def _judge(
-    truth: GroundTruth, rows: CountedRows, groups: dict[str, Ints], kind: Kind, resamples: int, seed: int
-) -> Judged:
-    objects = _objects(truth, rows)
-    area_D = _areas(rows.rows, kind)
-    chosen, unjudged_D = _chosen(truth, rows, area_D, {(o["image_id"], o["category_id"]) for o in objects})
-    found = RankedDetections(rows.image_D[chosen], rows.category_D[chosen], rows.score_D[chosen], unjudged_D)
-    detections = [_detection(rows, row, float(area_D[row]), kind) for row in chosen.tolist()]
-    precision_TRKA, recall_TKAM, ious = evaluated(truth, rows, objects, detections, kind)
-    matches = match(found, _crowds(objects), ious, THRESHOLDS.tolist(), len(truth.categories))
+def _judge(columns: Columns, groups: dict[str, Ints], kind: Kind, resamples: int, seed: int) -> Judged:
+    truth, found = columns.truth, columns.found(kind)
+    K, limits = len(truth.categories), LIMITS[truth.style]
+    pairs = pairs_of(columns, found, kind)
+    matches_A = match(found, columns.objects, pairs, THRESHOLDS.tolist(), _RANGES, K)
+    curves_A = [curves_of(matches, limits) for matches in matches_A]
+    precision_TRKA, recall_TKMA = (np.stack(parts, axis=-1) for parts in zip(*curves_A, strict=True))
     return Judged(
         ap=_summary(precision_TRKA, groups),
-        ar=_recalls(recall_TKAM, LIMITS[truth.style]),
-        errors=bootstrap(matches, groups, len(truth.images), resamples, seed) if resamples else {},
-        matches=matches,
-        category_ap_K=np.array([_percent(precision_TRKA[:, :, k, 0], np.nan) for k in range(len(truth.categories))]),
+        ar=_recalls(recall_TKMA, limits),
+        errors=bootstrap(matches_A[0], groups, len(truth.images), resamples, seed) if resamples else {},
+        matches=matches_A[0],
+        category_ap_K=np.array([_percent(precision_TRKA[:, :, k, 0], np.nan) for k in range(K)]),
         curves={
             "0.50": _curve(precision_TRKA[:1]),
             "0.75": _curve(precision_TRKA[5:6]),
             "0.50:0.95": _curve(precision_TRKA),
         },
     )
-
-
-def _objects(truth: GroundTruth, rows: CountedRows) -> list[dict[str, Any]]:
-    """True objects with places for ids; copies, for the evaluator writes into them."""
-    objects = [
-        entry | {"image_id": rows.images[entry["image_id"]], "category_id": rows.labels[entry["category_id"]]}
-        for entry in truth.body["annotations"]
-    ]
-    if truth.style == "lvis":  # The lvis package knows no crowds, and passes over what has no area.
-        objects = [entry | {"iscrowd": 0} for entry in objects if entry["area"] > 0]
-    return objects
-
-
-def _areas(rows: Sequence[Mapping[str, Any]], kind: Kind) -> Floats:
-    if kind == "box":
-        return np.array([row["bbox"][2] * row["bbox"][3] for row in rows], np.float64)
-    from faster_coco_eval.core import mask
-
-    return np.array(mask.area([row["segmentation"] for row in rows]) if rows else [], np.float64)
-
-
-def _chosen(truth: GroundTruth, rows: CountedRows, area_D: Floats, present: set[tuple[int, int]]) -> tuple[Ints, Flags]:
-    """CountedRows that are judged, in the order of evaluation, and which of them count neither way where they find nothing."""
-    order = np.lexsort((-rows.score_D, rows.category_D, rows.image_D))
-    unjudged = area_D > _MOST_AREA
-    if truth.style == "lvis":
-        negative = _pairs(truth, rows, "negative") | present
-        partial = _pairs(truth, rows, "not_exhaustive")
-        pairs = list(zip(rows.image_D.tolist(), rows.category_D.tolist(), strict=True))
-        order = np.array([row for row in order if area_D[row] > 0 and pairs[row] in negative], np.int64)
-        unjudged |= np.array([pair in partial for pair in pairs], bool)
-    else:
-        code = rows.image_D[order] * len(truth.categories) + rows.category_D[order]
-        rank = np.arange(len(order)) - np.searchsorted(code, code)
-        order = order[rank < DETECTIONS["coco"]]
-    return order, unjudged[order]
-
-
-def _pairs(truth: GroundTruth, rows: CountedRows, field: Literal["negative", "not_exhaustive"]) -> set[tuple[int, int]]:
-    return {
-        (place, rows.labels[category]) for place, image in enumerate(truth.images) for category in getattr(image, field)
-    }
-
-
-def _detection(rows: CountedRows, row: int, area: float, kind: Kind) -> dict[str, Any]:
-    shape = "bbox" if kind == "box" else "segmentation"
-    return {
-        "image_id": int(rows.image_D[row]),
-        "category_id": int(rows.category_D[row]),
-        "score": float(rows.score_D[row]),
-        "area": area,
-        "iscrowd": 0,
-        shape: rows.rows[row][shape],
-    }
-
-
-def _crowds(objects: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], Flags]:
-    flags: dict[tuple[int, int], list[bool]] = defaultdict(list)
-    for entry in objects:
-        flags[entry["image_id"], entry["category_id"]].append(bool(entry["iscrowd"]))
-    return {pair: np.array(of_pair, bool) for pair, of_pair in flags.items()}
 
 
 def _groups(truth: GroundTruth) -> dict[str, Ints]:
@@ -215,9 +154,9 @@ def _summary(precision_TRKA: Floats, groups: Mapping[str, Ints]) -> dict[str, fl
     return summary | {name: _percent(precision_TRKA[:, :, labels, 0]) for name, labels in groups.items()}
 
 
-def _recalls(recall_TKAM: Floats, limits: Sequence[int]) -> dict[str, float | None]:
-    recalls = {f"AR{limit}": _percent(recall_TKAM[:, :, 0, m]) for m, limit in enumerate(limits)}
-    return recalls | {f"AR{size}": _percent(recall_TKAM[:, :, a, -1]) for a, size in enumerate(_SIZES, 1)}
+def _recalls(recall_TKMA: Floats, limits: Sequence[int]) -> dict[str, float | None]:
+    recalls = {f"AR{limit}": _percent(recall_TKMA[:, :, m, 0]) for m, limit in enumerate(limits)}
+    return recalls | {f"AR{size}": _percent(recall_TKMA[:, :, -1, a]) for a, size in enumerate(_SIZES, 1)}
 
 
 def _percent(precision: Floats, undefined: float | None = None) -> Any:

@@ -49,7 +49,7 @@ class CocoFormatDetection:
     summary: ClassVar[str] = "Cascade Mask R-CNN on a frozen encoder, your own COCO-format set (AP)"
     needs: ClassVar[frozenset[str]] = frozenset({"dense", "multires"})
     data: ClassVar[frozenset[str]] = frozenset({"regions"})
-    instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "faster-coco-eval", "pycocotools", "detectron2")
+    instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "pycocotools", "detectron2")
     role: ClassVar[str] = "detection"
     style: ClassVar[str] = "coco"
 

@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from probes.detection.matches import Flags, Floats, Ints, Matches
+from probes.detection.columns import Flags, Floats, Ints
+from probes.detection.curves import RECALLS
+from probes.detection.matches import Matches
 from rice_core.stats.estimates import Estimate
 from rice_core.stats.intervals import bounded_interval
 
@@ -21,7 +23,6 @@ from rice_core.stats.intervals import bounded_interval
 _GROUPS = 200
 Counts = npt.NDArray[np.int32]
 
-_RECALLS = np.linspace(0.0, 1.0, 101)
 _CELLS = 4_000_000
 """Weights held at once; this bounds the memory."""
 
@@ -150,6 +151,6 @@ def _curve_areas(times_RD: Counts, right_DT: Flags, ignored_DT: Flags, objects_R
         best_RH = np.maximum.accumulate(precision_RH[:, ::-1], axis=1)[:, ::-1]
         recall_RH = right_RH / np.maximum(objects_R, 1)[:, None]
         # Each hit answers for the recalls that it is the first to reach.
-        reached_RH = np.searchsorted(_RECALLS, recall_RH, side="right")
-        area_RT[:, t] += (best_RH * np.diff(reached_RH, axis=1, prepend=0)).sum(1) / len(_RECALLS)
+        reached_RH = np.searchsorted(RECALLS, recall_RH, side="right")
+        area_RT[:, t] += (best_RH * np.diff(reached_RH, axis=1, prepend=0)).sum(1) / len(RECALLS)
     return area_RT

@@ -8,7 +8,6 @@ protocol they belong to.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from probes.detection.truth import GroundTruth
 from rice_core.datasets.entries import Key, as_key
 from rice_core.datasets.regions import BadEntry, read_polygons, rle_counts
+from rice_core.datasets.runs import fills_of
 from rice_core.digest import bytes_digest
 from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError
@@ -80,9 +80,10 @@ def read_results(path: Path, truth: GroundTruth) -> Results:
     reader = _Reader(truth)
     left_out = _LeftOut()
     entries = []
+    fills = _fills(body) if truth.has_masks else {}
     for place, entry in enumerate(body):
         try:
-            entries.append(reader.entry(entry))
+            entries.append(reader.entry(entry, fills.get(place)))
         except BadEntry as reason:
             left_out.add(str(reason), f"entry {place}")
     with_masks = sum("segmentation" in entry for entry in entries)
@@ -124,7 +125,10 @@ class _Reader:
         self.size_of: dict[Key, tuple[int, int] | None] = {image.key: image.size_hw for image in truth.images}
         self.categories = {category.id for category in truth.categories}
 
-    def entry(self, entry: Any) -> dict[str, Any]:
+    def entry(self, entry: Any, pixels: int | None) -> dict[str, Any]:
+        """Args:
+        pixels: of the entry's run lengths, if they are text; -1 where they cannot be read.
+        """
         if not isinstance(entry, dict):
             raise BadEntry("is no JSON object")
         image, category = as_key(entry.get("image_id")), as_key(entry.get("category_id"))
@@ -139,7 +143,7 @@ class _Reader:
         box, segmentation = (None if entry.get(key) == [] else entry.get(key) for key in ("bbox", "segmentation"))
         if not self.has_masks and box is not None:
             segmentation = None  # masks are not judged, so whatever stands there costs no box
-        mask = None if segmentation is None else _mask(segmentation, self.size_of[image])
+        mask = None if segmentation is None else _mask(segmentation, self.size_of[image], pixels)
         if mask is None and box is None:
             raise BadEntry("has neither a box nor a mask")
         checked["bbox"] = _around(mask) if mask and box is None else _box(box)
@@ -156,7 +160,17 @@ def _box(value: Any) -> list[float]:
     return value
 
 
-def _mask(value: Any, size_hw: tuple[int, int] | None) -> dict[str, Any]:
+def _fills(body: list[Any]) -> dict[int, int]:
+    """Place -> pixels of the run lengths of all entries that have them as text; -1 where they cannot be read."""
+    texts: dict[int, str] = {}
+    for place, entry in enumerate(body):
+        mask = entry.get("segmentation") if isinstance(entry, dict) else None
+        if isinstance(mask, dict) and isinstance(counts := mask.get("counts"), str):
+            texts[place] = counts
+    return dict(zip(texts, fills_of(list(texts.values()))[0].tolist(), strict=True))
+
+
+def _mask(value: Any, size_hw: tuple[int, int] | None, pixels: int | None) -> dict[str, Any]:
     """The run lengths as compressed text, checked: evaluators read memory that is not theirs where they do not fit."""
     if isinstance(value, list):
         return _drawn(value, size_hw)
@@ -167,10 +181,11 @@ def _mask(value: Any, size_hw: tuple[int, int] | None) -> dict[str, Any]:
         raise BadEntry("has run lengths of another size than the image")
     counts = value.get("counts")
     try:
-        runs = rle_counts(counts)
+        runs = rle_counts(counts) if pixels is None or pixels < 0 else []
     except ValueError as error:
         raise BadEntry(f"has run lengths that cannot be read: {error}") from None
-    if not all(isinstance(n, int) for n in size) or sum(runs) != size[0] * size[1]:
+    filled = sum(runs) if pixels is None else pixels
+    if not all(isinstance(n, int) for n in size) or filled != size[0] * size[1]:
         raise BadEntry("has run lengths that do not fill the mask")
     return {"size": size, "counts": counts} if isinstance(counts, str) else _compressed(runs, size)
 
@@ -198,9 +213,8 @@ def _around(mask: Mapping[str, Any]) -> list[float]:
 
 
 def _finite(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
-    )
+    # Neither does what is no number lie between two.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

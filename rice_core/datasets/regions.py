@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from rice_core.datasets.nouns import Region
+from rice_core.datasets.runs import runs_of
 from rice_core.images import MAX_PIXELS
 
 _FAR = 100_000.0
@@ -61,9 +62,6 @@ def is_crowd(entry: dict[str, Any]) -> bool:
 def rle_counts(counts: Any) -> list[int]:
     """Lengths of the runs of 0, 1, 0, ... down the columns, from a list or from COCO's compressed text.
 
-    Text holds one number in groups of five bits, low first, each group + 48 as a character with 32 for "more follows";
-    from the fourth number on it is the difference to the number before the last (pycocotools' rleFrString).
-
     Raises:
         ValueError: neither of the two forms.
     """
@@ -71,25 +69,9 @@ def rle_counts(counts: Any) -> list[int]:
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
             raise ValueError("counts are not whole numbers")
         return counts
-    if not isinstance(counts, (str, bytes)) or not counts.isascii():
+    if not isinstance(counts, (str, bytes)):
         raise ValueError("counts are neither a list nor a plain text")
-    numbers: list[int] = []
-    value = shift = 0
-    for byte in counts.encode() if isinstance(counts, str) else counts:
-        group = byte - 48
-        if not 0 <= group < 64 or shift > 60:
-            raise ValueError("counts are no compressed run lengths")
-        value |= (group & 31) << shift
-        shift += 5
-        if group & 32:
-            continue
-        if group & 16:
-            value -= 1 << shift
-        numbers.append(value + (numbers[-2] if len(numbers) > 2 else 0))
-        value = shift = 0
-    if shift or any(n < 0 for n in numbers):
-        raise ValueError("counts are no compressed run lengths")
-    return numbers
+    return runs_of(counts)
 
 
 def _box(value: Any) -> tuple[float, float, float, float]:

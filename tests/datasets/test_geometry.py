@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from rice_core.datasets import Region, Sample, coverage, label_map, region_mask
 from rice_core.datasets.geometry import cell_shares
 from rice_core.datasets.regions import rle_counts
+from rice_core.datasets.runs import fills_of
 from rice_core.features import BACKGROUND, IGNORE
 
 numbers = st.floats(0, 40, allow_nan=False, width=32)
@@ -111,10 +112,30 @@ def test_long_runs_survive_compression() -> None:
     assert rle_counts(rle["counts"].encode()) == rle_counts(rle["counts"])
 
 
-@pytest.mark.parametrize("counts", ["~~~", "P", "ééé", " ", "P" * 40, None, 5, [1, -1], [1.5], [True]])
+@pytest.mark.parametrize(
+    "counts", ["", "~~~", "P", "ééé", " ", "P" * 40, "P" * 7 + "0", "0N", None, 5, [1, -1], [1.5], [True]]
+)
 def test_what_is_no_run_length_is_refused(counts: Any) -> None:
     with pytest.raises(ValueError, match="counts"):
         rle_counts(counts)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_run_lengths_are_measured_at_once(seed: int) -> None:
+    """Also behind, before and among ones that cannot be read."""
+    rng = np.random.default_rng(seed)
+    texts: list[str | bytes] = ["~~~", "P", "", "é", "P" * 40, "0N"]  # the last one's second run is -2
+    expected = [(-1, -1)] * len(texts)
+    for n in range(450):
+        H, W = rng.integers(1, 90, 2).tolist()
+        mask_HW = rng.random((H, W)) < rng.choice([0, 0.02, 0.5, 1])
+        counts = run_lengths(mask_HW, compressed=True)["counts"]
+        texts.append(counts.encode() if n % 2 else counts)
+        expected.append((H * W, int(mask_HW.sum())))
+    order = rng.permutation(len(texts))
+    pixels_N, covered_N = fills_of([texts[i] for i in order])
+    assert list(zip(pixels_N.tolist(), covered_N.tolist(), strict=True)) == [expected[i] for i in order]
+    assert [len(column) for column in fills_of([])] == [0, 0]
 
 
 def test_label_map_samples_under_the_centres_and_small_objects_lie_on_top() -> None:
