@@ -117,6 +117,10 @@ class Informed(Protocol):
 class Layered(Protocol):
     """An encoder whose blocks can be read together, whatever its spec asks for."""
 
+    @property
+    def normed(self) -> bool:
+        """Whether it has a final norm over its tokens, which `blocks` reads behind."""
+
     def reaches(self, layer: int) -> bool:
         """Whether `levels` can be asked for it."""
 

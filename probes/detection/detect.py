@@ -16,7 +16,7 @@ from probes.detection.examples import ViewExample
 from probes.detection.loader import whole_batches
 from probes.detection.masks import paste
 from probes.detection.nouns import Detections, Detector
-from probes.detection.recipe import side_of
+from probes.detection.recipe import Norm, side_of
 from probes.detection.tokens import tokens_of
 from probes.detection.truth import Category, TruthImage
 from rice_core.features import Encoder, Informed
@@ -41,6 +41,7 @@ def detect_all(
     side: int,
     batch: int,
     precision: str,
+    norm: Norm,
     progress: Callable[[Sequence[int], str], Iterator[int]],
     what: str,
     workers: int = 0,
@@ -67,7 +68,7 @@ def detect_all(
         skipped += views.skipped
         if not views.examples:
             continue
-        tokens_BCTU = tokens_of(encoder, views, precision)
+        tokens_BCTU = tokens_of(encoder, views, precision, norm)
         with torch.inference_mode(), torch.autocast(encoder.device.type, torch.bfloat16, enabled=precision == "bf16"):
             found = detector.detect(tokens_BCTU, views.sizes_hw)
         for example, detections in zip(views.examples, found, strict=True):

@@ -79,7 +79,7 @@ def _made(
         reasons |= {str(names[skip.item]): skip.reason for skip in batch.skipped}
         if not batch.examples:
             continue
-        kept = packed(tokens_of(encoder, batch, config.precision))
+        kept = packed(tokens_of(encoder, batch, config.precision, config.norm))
         for example, half_CTU, exponent in zip(
             batch.examples, kept.half_BCTU.cpu().numpy(), kept.exponent_B.tolist(), strict=True
         ):

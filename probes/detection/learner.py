@@ -32,10 +32,13 @@ class DetectorLearner:
     Args:
         seed: of the anchors and regions that each step learns from.
         ranks: the ranks of the training.
+        scale: of the loop's rate: heads that differ in their rate alone are trained side by side.
     """
 
-    def __init__(self, detector: Detector, config: TrainingConfig, *, seed: int, ranks: Ranks) -> None:
-        self._config, self._seed, self._ranks = config, seed, ranks
+    def __init__(
+        self, detector: Detector, config: TrainingConfig, *, seed: int, ranks: Ranks, scale: float = 1.0
+    ) -> None:
+        self._config, self._seed, self._ranks, self._scale = config, seed, ranks, scale
         self._module = cast(nn.Module, detector)
         self._adam = Adam(self._module, rate=config.rate, weight_decay=config.weight_decay, clip=config.clip)
         self._spread = spread(_Losses(detector), [], ranks, "ddp")
@@ -47,6 +50,7 @@ class DetectorLearner:
     def step(self, parts: Sequence[Encoded], *, step: int, rate: float) -> StepOutcome:
         """See `rice_core.train.learner.Learner`."""
         self._module.train()
+        rate *= self._scale
         found: dict[str, torch.Tensor] = {}
         for number, part in enumerate(parts):
             with reducing(self._spread, last=number == len(parts) - 1):
@@ -97,9 +101,13 @@ class DetectorLearner:
 
 
 def trainee(
-    detector: Detector, config: TrainingConfig, *, seed: int, folder: Path, ranks: Ranks
+    detector: Detector, config: TrainingConfig, *, seed: int, folder: Path, ranks: Ranks, scale: float = 1.0
 ) -> Trainee[DetectorLearner]:
-    """A head that goes on from `folder`/checkpoints, which belong to a folder of this name wherever it lies."""
+    """A head that goes on from `folder`/checkpoints, which belong to a folder of this name wherever it lies.
+
+    Args:
+        scale: of the rate, as of `DetectorLearner`.
+    """
     kept = folder / "checkpoints"
     checkpoints = Checkpoints(
         kept,
@@ -109,7 +117,7 @@ def trainee(
         foreign=f"{kept} holds what belongs to another name",
         advice=f"remove {kept} to begin again",
     )
-    return Trainee(DetectorLearner(detector, config, seed=seed, ranks=ranks), checkpoints)
+    return Trainee(DetectorLearner(detector, config, seed=seed, ranks=ranks, scale=scale), checkpoints)
 
 
 def _seed(*numbers: int) -> int:

@@ -40,6 +40,7 @@ class CocoFormatDetection:
     views: int | None = None
     rate: float | None = None
     precision: str | None = None
+    norm: str | None = None
     unpool: str | None = None
     projection: int | None = None
     box_head: str | None = None
@@ -166,7 +167,7 @@ def _annotations(path: Path | None) -> Path:
     return path
 
 
-_TRAINING = ("side", "iterations", "batch", "accumulate", "views", "rate", "precision")
+_TRAINING = ("side", "iterations", "batch", "accumulate", "views", "rate", "precision", "norm")
 _HEAD = ("unpool", "projection", "box_head")
 
 

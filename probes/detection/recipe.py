@@ -19,6 +19,7 @@ _WIDEST = 2**14
 
 
 Side = Annotated[float, Field(gt=0, le=_WIDEST)]
+Norm = Literal["none", "final", "layer"]
 
 
 class HeadConfig(Frozen):
@@ -76,6 +77,9 @@ class TrainingConfig(Frozen):
     repeat_threshold: float | None = Field(default=None, gt=0, lt=1)
     """LVIS: images of categories rarer than this share are shown more often (Gupta et al. 2019)."""
     precision: Literal["bf16", "fp32"] = "bf16"
+    norm: Norm = "none"
+    """Of the tokens before the pyramid. none: as the model gives them, behind its final norm or not. final: behind the model's own
+    final norm. layer: each token to mean 0 and deviation 1 over its channels, without a parameter, the same for every encoder."""
 
     @model_validator(mode="after")
     def _divides(self) -> TrainingConfig:

@@ -55,7 +55,7 @@ def train(
     ranks = ranks or Ranks(0, 1, encoder.device)
 
     def tokens(batch: ViewBatch) -> torch.Tensor:
-        tokens_BCTU = tokens_of(encoder, batch, config.precision)
+        tokens_BCTU = tokens_of(encoder, batch, config.precision, config.norm)
         return rounded(tokens_BCTU) if config.views is not None and kept is None else tokens_BCTU
 
     def open_loader(leg: Leg, step: int, positions: Mapping[int, Position] | None) -> Generator[Encoded]:

@@ -87,6 +87,7 @@ def found_in(
         side=training.side,
         batch=max(1, training.batch // training.accumulate),
         precision=training.precision,
+        norm=training.norm,
         progress=work.progress,
         what=f"{' / '.join(filter(None, (encoder.spec.title, part)))}: detecting",
         workers=workers_of(encoder, work.workers),

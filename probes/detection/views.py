@@ -120,4 +120,5 @@ def about(truth: GroundTruth, images: range, side: int, config: TrainingConfig) 
         "jitter": config.jitter,
         "flip": config.flip,
         "precision": config.precision,
+        "norm": config.norm,
     }

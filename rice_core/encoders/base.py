@@ -149,6 +149,11 @@ class TorchEncoder:
         cls_BC = self._class_token(last_BTC, self._normed(self._layers[-1], native=True))
         return Features(grids[-1], cls_BC, grids if len(grids) > 1 else ())
 
+    @property
+    def normed(self) -> bool:
+        """See `rice_core.features.Layered`."""
+        return not isinstance(self._trunk.norm, nn.Identity)
+
     def reaches(self, layer: int) -> bool:
         """See `rice_core.features.Layered`."""
         return -len(self._trunk.blocks) <= layer < len(self._trunk.blocks)

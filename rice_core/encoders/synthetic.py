@@ -94,6 +94,11 @@ class Untold:
             return Features(torch.ones(B, DIM, h, w, device=self.device), torch.ones(B, DIM, device=self.device))
         return noise(pixels_B3HW, h, w, self.device)
 
+    @property
+    def normed(self) -> bool:
+        """See `rice_core.features.Layered`."""
+        return False
+
     def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
         """See `rice_core.features.Layered`: what is known is known in every block."""
         return (self.encode(pixels_B3HW),) * n

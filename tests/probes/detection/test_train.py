@@ -219,6 +219,29 @@ def test_heads_that_share_the_encoder_s_passes_end_as_they_would_alone(images, t
         assert torch.equal(one.count.weight, other.count.weight)
 
 
+def test_heads_of_several_rates_share_the_encoder_s_passes_and_end_as_they_would_alone(images, tmp_path, monkeypatch):
+    settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x"}
+    alone = [Counter() for _ in range(2)]
+    for rate, head in zip((CONFIG.rate, CONFIG.rate * 3), alone, strict=True):
+        config = CONFIG.model_copy(update={"rate": rate})
+        train(_encoder(), [_learner(head, config, tmp_path / f"a{rate}")], images, config, **settings)
+    together = [Counter() for _ in range(2)]
+    learners = [
+        trainee(head, CONFIG, seed=1, folder=tmp_path / f"t{scale}", ranks=ALONE, scale=scale)
+        for scale, head in zip((1.0, 3.0), together, strict=True)
+    ]
+    passes, ask = [], training.tokens_of
+    monkeypatch.setattr(training, "tokens_of", lambda *given: (passes.append(1), ask(*given))[1])
+    train(_encoder(), learners, images, CONFIG, **settings)
+    assert len(passes) == CONFIG.iterations
+    for one, other in zip(alone, together, strict=True):
+        assert torch.allclose(one.count.weight, other.count.weight, rtol=1e-6)
+    assert not torch.allclose(together[0].count.weight, together[1].count.weight, rtol=1e-3)
+    assert [learner.learner.curve[-1]["rate"] for learner in learners] == pytest.approx(
+        [rate_at(CONFIG, 7), 3 * rate_at(CONFIG, 7)]
+    )
+
+
 def test_a_signal_stops_a_training_after_its_step(images, tmp_path):
     """Checkpoints are three steps apart here, so the one of the stop is found."""
     config = CONFIG.model_copy(update={"iterations": 60})
