@@ -42,6 +42,7 @@ def test_the_two_readings_differ_in_the_view_and_in_what_goes_with_it_alone() ->
     printed, other = RECIPES["paper@2"], RECIPES["paper-1024@2"]
     assert other.training == printed.training.model_copy(update={"side": 1024})
     assert other.head == printed.head.model_copy(update={"anchors": HeadConfig().anchors})
+    assert other.epochs == printed.epochs
     assert [2 * side for side in printed.head.anchors] == list(other.head.anchors)
 
 
@@ -66,8 +67,9 @@ def test_the_detector_is_built_with_the_recipes_anchors() -> None:
 
 
 def said(probe: CocoDetection, patch: int = 16) -> str:
-    encoder = SimpleNamespace(patch=patch)
-    return " ".join(assumptions(probe.settings(), encoder, Learnt(None, [], True, "ops (0)")))
+    encoder, settings = SimpleNamespace(patch=patch), probe.settings()
+    learnt = Learnt(None, [], True, "ops (0)", settings.training, 1.0)
+    return " ".join(assumptions(settings, encoder, learnt))
 
 
 def test_a_record_says_which_reading_it_is_of() -> None:
