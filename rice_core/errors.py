@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 
 class UserError(Exception):
@@ -50,3 +51,38 @@ def did_you_mean(name: str, known: Iterable[str], also: Mapping[str, str] | None
     found = [wrong] if wrong in words else difflib.get_close_matches(wrong, words, n=3, cutoff=0.5)
     near = list(dict.fromkeys(words[each] for each in found if words[each] != name))
     return f"did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}? " if near else ""
+
+
+def lacks_memory(error: BaseException) -> str:
+    """What a device or the machine said when its memory was full; empty where the error is another.
+
+    torch is not asked: who never loaded it can have no error of it.
+    """
+    said = " ".join(str(error).split())
+    full = isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    # A CPU's allocator and MPS raise what is not told from any other RuntimeError.
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    full |= isinstance(error, RuntimeError) and any(each in said.lower() for each in words)
+    return (
+        f"memory is full ({'. '.join(said.split('. ')[:2])[:160].rstrip('.') or type(error).__name__})" if full else ""
+    )
+
+
+@contextlib.contextmanager
+def room_for(what: str, advice: str) -> Iterator[None]:
+    """Around what may take more memory than there is.
+
+    Args:
+        advice: what to change.
+
+    Raises:
+        UserError: memory is full.
+    """
+    try:
+        yield
+        return
+    except (MemoryError, RuntimeError) as error:
+        if not (full := lacks_memory(error)):
+            raise
+    # Not before the block has ended: the error's traceback holds the tensors that filled it.
+    raise UserError(f"{what}: {full}; {advice}.")

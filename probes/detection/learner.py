@@ -16,7 +16,7 @@ from probes.detection.nouns import Detector, Target
 from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import Encoded
 from rice_core.disk.sealed import key_of
-from rice_core.errors import UserError
+from rice_core.errors import UserError, lacks_memory
 from rice_core.ranks import Ranks, reducing, spread
 from rice_core.train.adam import Adam
 from rice_core.train.checkpoint import Checkpoints
@@ -72,7 +72,8 @@ class DetectorLearner:
 
     def _losses(self, part: Encoded, step: int, number: int) -> dict[str, torch.Tensor]:
         self.skipped |= {skip.item: skip.reason for skip in part.skipped}
-        losses, error = dict[str, torch.Tensor](), None
+        losses = dict[str, torch.Tensor]()
+        error: Exception | None = None
         try:
             tokens_BCTU = part.tokens_BCTU
             device = tokens_BCTU.device
@@ -82,6 +83,11 @@ class DetectorLearner:
                 losses = self._spread(tokens_BCTU, part.batch, generator)
         except UserError as refusal:
             error = refusal
+        except (MemoryError, RuntimeError) as full:
+            if not lacks_memory(full):
+                raise
+            # By its message alone: its traceback holds what filled the memory.
+            error = torch.OutOfMemoryError(str(full))
         if self._ranks.any(error is not None):
             raise error or UserError("the detector's training failed on another rank.")
         return losses

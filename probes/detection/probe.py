@@ -59,7 +59,8 @@ class CocoFormatDetection:
 
     @property
     def spec(self) -> ProbeSpec:
-        given = {name: getattr(self, name) for name in (*_TRAINING, *_HEAD, "epochs")}
+        # `accumulate` is how a step fits into memory; a number of another is compared with it, and gone on from.
+        given = {name: getattr(self, name) for name in (*_TRAINING, *_HEAD, "epochs") if name != "accumulate"}
         params: dict[str, Param] = {"backend": self.backend, "masks": self.masks}
         params |= {name: value for name, value in given.items() if value is not None}
         return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)

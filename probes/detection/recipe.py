@@ -122,6 +122,14 @@ def side_of(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
 
 
+def more_room(config: TrainingConfig, *, masks: bool, world: int) -> str:
+    """What to do where a step does not fit into memory: first what changes no number, then what makes another recipe."""
+    own = config.batch // world
+    parts = next((n for n in range(config.accumulate + 1, own + 1) if own % n == 0 and config.batch % n == 0), None)
+    same = f"give accumulate={parts} or more ranks, which go on with this training" if parts else "use more ranks"
+    return f"{same}, or a smaller side= or {'masks=off' if masks else 'projection='}, which is another training"
+
+
 def rate_at(config: TrainingConfig, step: int) -> float:
     """Linear warm-up, then a tenth at each drop."""
     return dropping(step, config.iterations, peak=config.rate, warm_up=config.warm_up, drops=config.drops)

@@ -8,7 +8,7 @@ import torch
 
 from probes.detection.learner import DetectorLearner
 from probes.detection.loader import ViewBatch, training_batches
-from probes.detection.recipe import TrainingConfig, rate_at, side_of
+from probes.detection.recipe import TrainingConfig, more_room, rate_at, side_of
 from probes.detection.tokens import Encoded, tokens_of
 from probes.detection.truth import TruthImage
 from probes.detection.views import SEED, KeptViews, rounded
@@ -48,7 +48,8 @@ def train(
         ranks: the ranks of the training; None is this process alone.
 
     Raises:
-        UserError: a loss is no number, the features are not finite, no image can be read, or the batch does not divide.
+        UserError: a loss is no number, the features are not finite, memory is full, no image can be read, or the batch
+            does not divide.
         StoreError: a checkpoint cannot be written.
         KeyboardInterrupt: SIGINT or SIGTERM came; the step was finished and kept.
     """
@@ -85,6 +86,7 @@ def train(
         open_loader=open_loader,
         accumulate=config.accumulate,
         advice="try a smaller rate=",
+        room=more_room(config, masks=masks, world=ranks.size),
     )
     hooks = [BarHook(progress, what), CheckpointHook(max(1, config.iterations // _SAVES))]
     if not SafeRunner(training, hooks).train():

@@ -63,9 +63,10 @@ class DetectorTraining(Stage):
         learnt = self.head.model_copy(
             update={"score_threshold": defaults.score_threshold, "detections": defaults.detections}  # of judging alone
         )
+        training = self.training.model_copy(update={"accumulate": 1})  # where a step's images lie in memory
         params = {
             "head": learnt.model_dump_json(),
-            "training": self.training.model_dump_json(),
+            "training": training.model_dump_json(),
             "backend": self.backend,
             "masks": self.masks,
         }

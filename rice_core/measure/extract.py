@@ -20,7 +20,7 @@ from rice_core.bundle import Arrays, Bundle
 from rice_core.datasets import Dataset, Sample
 from rice_core.datasets.seen import labels_seen
 from rice_core.digest import json_digest
-from rice_core.errors import UserError
+from rice_core.errors import UserError, room_for
 from rice_core.features import Encoder, Informed, Layered, Truth
 from rice_core.images import ImageError
 from rice_core.measure.cache import FeatureCache
@@ -106,7 +106,11 @@ class Extractor:
         if found is not None:
             return found
         began = time.perf_counter()
-        shards = self._compute(start, self._together(read, start))
+        advice = (
+            f"use a --batch smaller than {self._batch}, or try ?dtype=bf16" if self._batch > 1 else "try ?dtype=bf16"
+        )
+        with room_for(f"{self.encoder.spec.title} with {self._batch} images at once", advice):
+            shards = self._compute(start, self._together(read, start))
         self.seconds += time.perf_counter() - began
         for each, shard in shards.items():
             self.cache.put(self._key(each, start), shard)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rice_core.datasets import Dataset
 from rice_core.datasets.regions import CROWDS_ALONE
-from rice_core.errors import NotApplicable, StoreError, UserError
+from rice_core.errors import NotApplicable, StoreError, UserError, lacks_memory
 from rice_core.left_out import because
 from rice_core.measure.extract import Extractor
 from rice_core.measure.provenance import feature_code
@@ -210,6 +210,8 @@ def _without_number(cell: Cell, status: str, reason: str, evidence: Evidence, sk
 
 
 def _unexpected(error: Exception) -> str:
+    if full := lacks_memory(error):
+        return f"{full}; use a smaller --batch, or settings that need less, then run again."
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{where.name}, line {where.lineno}"
     return f"{type(error).__name__}: {error} ({place}); run again with --debug for the traceback."

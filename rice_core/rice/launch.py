@@ -141,6 +141,7 @@ def _runner(
         open_loader=open_loader,
         accumulate=config.accumulate,
         advice="lower optimizer.rate, raise optimizer.warm_up or lower optimizer.clip, and train into another folder",
+        room="raise accumulate, set checkpoint_activations or parallel: fsdp2, or use more ranks",
         say=progress.say,
         # A pipe has the log's own lines.
         reach=progress.reach if progress.live else None,
@@ -208,6 +209,8 @@ def _fixed(config: TrainConfig) -> dict[str, Any]:
     """What fixes the result. The manifest's digest stands for the data, wherever its folder is."""
     body = config.model_dump(mode="json", exclude=_FREE)
     body["data"].pop("path")
+    if config.objective.name != "siglip":  # whose negatives are those of a part
+        body.pop("accumulate")
     return body
 
 

@@ -23,7 +23,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from rice_core.disk.files import check_writable
-from rice_core.errors import UserError
+from rice_core.errors import UserError, lacks_memory
 from rice_core.ranks import Ranks
 from rice_core.train.checkpoint import Position, State
 from rice_core.train.learner import B, Learner, NonFinite, StepOutcome, Trainee
@@ -54,6 +54,8 @@ class Training(Generic[B]):
     """Micro-batches of a step."""
     advice: str = "lower the learning rate"
     """What to do where a loss is no number."""
+    room: str = "use a smaller batch"
+    """What to do where memory is full."""
     say: Callable[[str], None] = _log.warning
     reach: Callable[[int], None] | None = None
     """Told the steps done after each: a bar."""
@@ -111,7 +113,7 @@ class SafeRunner(Runner):  # type: ignore[misc]
         """Train to the end, or to the end of the step in which SIGINT or SIGTERM came; returns whether it is finished.
 
         Raises:
-            UserError: a loss or a gradient is not finite, or no checkpoint can be read or written.
+            UserError: a loss or a gradient is not finite, memory is full, or no checkpoint can be read or written.
         """
         with _flagging(self):
             self.call_hook("before_run")
@@ -207,6 +209,10 @@ class SafeRunner(Runner):  # type: ignore[misc]
             reason = f"the loss or a gradient is not finite ({found}); {self.training.advice}."
         except UserError as error:
             reason = str(error)
+        except (MemoryError, RuntimeError) as error:
+            if not (full := lacks_memory(error)):
+                raise
+            reason = f"{full}; {self.training.room}, and the same command goes on."
         last = trainee.checkpoints.last_written()
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         raise UserError(f"step {self.iter} of {leg.name}: {reason} The step was not made, and {kept}.")

@@ -23,7 +23,7 @@ from training import FORK, assert_same_bits, last_checkpoint, losses, no_picture
 
 from rice_core.errors import UserError
 from rice_core.rice.config import TrainConfig, load_train_config
-from rice_core.rice.launch import legs_of, rate_at
+from rice_core.rice.launch import CONFIG, legs_of, rate_at
 from rice_core.rice.objectives import build_objective
 from rice_core.train.metrics import MetricsLog
 
@@ -282,6 +282,21 @@ def test_parts_of_a_batch_add_up(data: Path, tmp_path: Path) -> None:
     for accumulate in (1, 2):
         run(tiny(data, objective=mlcd, accumulate=accumulate), tmp_path / str(accumulate))
     assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-4)
+
+
+def test_another_number_of_parts_goes_on_with_the_training(data: Path, tmp_path: Path) -> None:
+    """As after a step that memory did not hold; siglip's negatives are those of a part, so to it that is another training."""
+    mlcd = {"name": "mlcd", "image_labels": "clusters", "loss": {"rho": 0.5, "margin": "cos", "m": 0.1, "s": 8}}
+    assert run(tiny(data, objective=mlcd), tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    shutil.rmtree(max((tmp_path / "again/checkpoints").glob("step-*")))
+    assert run(tiny(data, objective=mlcd, accumulate=2), tmp_path / "again")
+    assert losses(tmp_path / "again") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+    assert max((tmp_path / "again/checkpoints").glob("step-*")).name == "step-00000012"
+    siglip = {"name": "siglip", "tokenizer": "words"}
+    (tmp_path / "whole" / CONFIG).write_text(tiny(data, objective=siglip).model_dump_json())
+    with pytest.raises(UserError, match="accumulate is 1 there and 2 here"):
+        run(tiny(data, objective=siglip, accumulate=2), tmp_path / "whole")
 
 
 def test_compiled_blocks_learn_the_same(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from training import assert_same_bits, last_checkpoint
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, lacks_memory, room_for
 from rice_core.ranks import Ranks
 from rice_core.record import Skipped
 from rice_core.train.adam import Adam
@@ -151,3 +151,39 @@ def test_tied_weights_are_kept_once(tmp_path: Path) -> None:
     assert train(tmp_path, Tied())
     assert set(last_checkpoint(tmp_path)) >= {"network.weight", "network.bias"}
     assert "network.again" not in last_checkpoint(tmp_path)
+
+
+def test_a_step_that_memory_does_not_hold_says_what_to_change_and_loses_nothing(tmp_path: Path) -> None:
+    class Large(LineLearner):
+        def step(self, parts: Sequence[Points], *, step: int, rate: float) -> StepOutcome:
+            if step == 14:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has none left.")
+            return super().step(parts, step=step, rate=rate)
+
+    said = r"step 14 of near: memory is full \(CUDA out of memory\. Tried to allocate 2\.00 GiB\); use a smaller batch, and the "
+    with pytest.raises(UserError, match=said + r"same command goes on\. The step was not made, .*step-00000012"):
+        train(tmp_path / "parts", Large())
+    assert train(tmp_path / "parts", LineLearner())
+    assert train(tmp_path / "whole", LineLearner())
+    assert_same_bits(last_checkpoint(tmp_path / "parts"), last_checkpoint(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError(), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+            True,
+        ),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB). Tried to allocate 1 GB"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_memory_that_is_full_is_told_from_other_errors(error: Exception, full: bool) -> None:
+    assert bool(lacks_memory(error)) is full
+    said = "here: memory is full .*; go there" if full else None
+    with pytest.raises(UserError if full else type(error), match=said), room_for("here", "go there"):
+        raise error

@@ -424,6 +424,13 @@ def test_the_oracle_is_found_and_noise_is_not(suite_folder, tmp_path):
     assert ap["noise"] < ap["random-weights"] < ap["oracle"]
 
 
+def test_in_how_many_parts_a_step_is_made_is_no_part_of_a_number(world):
+    one, other = (CocoDetection(recipe="smoke", accumulate=parts) for parts in (None, 2))
+    assert one.spec == other.spec
+    (training,), (parts,) = one.stages(world), other.stages(world)
+    assert (training.spec, parts.training.accumulate) == (parts.spec, 2)
+
+
 def test_what_is_misspelt_is_told_before_anything_runs():
     for given, said in (
         ({"recipe": "paper"}, "there is no recipe 'paper'"),

@@ -124,6 +124,46 @@ class Silent(Counter):
     noise = 0.0
 
 
+class Full(Silent):
+    """On a device that holds two images at once."""
+
+    def losses(self, tokens_BCTU, *rest):
+        if len(tokens_BCTU) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 is full.")
+        return super().losses(tokens_BCTU, *rest)
+
+
+def test_another_accumulate_goes_on_with_the_training(images, tmp_path):
+    """Of a head that draws nothing the losses differ by the rounding of sums alone; what is shown is the same to the last bit."""
+    config = CONFIG.model_copy(update={"batch": 4})
+    whole, alone = Silent(), _learner(Silent(), config, tmp_path / "whole")
+    settings = {"masks": False, "seed": 1, "what": "x"}
+    train(_encoder(), [alone], images, config, progress=_stop_at(None), **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            _encoder(), [_learner(Silent(), config, tmp_path / "p")], images, config, progress=_stop_at(3), **settings
+        )
+    parts = config.model_copy(update={"accumulate": 2})
+    again = _learner(whole, parts, tmp_path / "p")
+    assert again.done == 3
+    train(_encoder(), [again], images, parts, progress=_stop_at(None), **settings)
+    assert again.learner.curve[:3] == alone.learner.curve[:3]
+    for one, other in zip(again.learner.curve, alone.learner.curve, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_memory_that_is_full_says_which_accumulate_fits_and_that_goes_on(images, tmp_path):
+    config = CONFIG.model_copy(update={"batch": 4})
+    settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x"}
+    said = r"step 0 of .*: memory is full \(CUDA out of memory\. Tried to allocate 9 GiB\); give accumulate=2 or more ranks"
+    with pytest.raises(UserError, match=said):
+        train(_encoder(), [_learner(Full(), config, tmp_path)], images, config, **settings)
+    config = config.model_copy(update={"accumulate": 2})
+    learner = _learner(Full(), config, tmp_path)
+    train(_encoder(), [learner], images, config, **settings)
+    assert learner.done == config.iterations
+
+
 def _rank(rank, images, folder, meeting):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
