@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from probes.detection.truth import FREQUENCIES, Category, Style, Thing, TruthImage
 from rice_core.datasets.entries import Key, size_of
 from rice_core.datasets.nouns import Region, Sample
-from rice_core.datasets.regions import BadEntry, rle_counts
+from rice_core.datasets.segmentations import rle_counts
 from rice_core.images import MAX_PIXELS
 
 
@@ -39,15 +40,17 @@ def thing_of(region: Region, crowd: bool) -> Thing:
     return Thing((x, y, x + w, y + h), region.label, region.segmentation, crowd)
 
 
-def area_of(entry: dict[str, Any], thing: Thing, size_hw: tuple[int, int] | None) -> float:
-    """Evaluators sort objects into small, medium and large by it: the mask's where there is one, else the box's."""
-    area = entry.get("area")
-    if area is None:
-        drawn = None if thing.segmentation is None else _mask_area(thing.segmentation, size_hw)
-        return float(entry["bbox"][2] * entry["bbox"][3]) if drawn is None else drawn
-    if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area <= MAX_PIXELS:
-        raise BadEntry(f"has no usable area ({area!r:.20})")
-    return area
+def area_of(area: Any, thing: Thing, bbox: Sequence[float], size_hw: tuple[int, int] | None) -> tuple[float, str]:
+    """What evaluators sort an object into small, medium and large by, and why it is not the file's where that cannot be used.
+
+    Then it is the mask's where there is one, else the box's.
+    """
+    usable = isinstance(area, (int, float)) and not isinstance(area, bool) and 0 <= area <= MAX_PIXELS
+    if usable:
+        return area, ""
+    drawn = None if thing.segmentation is None else _mask_area(thing.segmentation, size_hw)
+    why = "" if area is None else f"has no usable area ({area!r:.20})"
+    return float(bbox[2] * bbox[3]) if drawn is None else drawn, why
 
 
 def _mask_area(segmentation: Any, size_hw: tuple[int, int] | None) -> float | None:

@@ -1,8 +1,8 @@
 """A data set's own annotation file -> what is true of its images, checked, with its original ids.
 
-Read are COCO's instances, LVIS v1, and Roboflow's `_annotations.coco.json`. A bad entry is left out and listed with its
-reason; it never costs another one. Sound entries reach the evaluators as they stand in the file, so that the official
-numbers come out on the official files.
+Read are COCO's instances, LVIS v1, and Roboflow's `_annotations.coco.json`. A flaw costs the field that has it, and truth
+that cannot be used makes its place ignored (`rice_core.datasets.regions`). Sound entries reach the evaluators as they stand
+in the file, so that the official numbers come out on the official files.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from probes.detection.annotated import area_of, category_of, own_sample, raw_category, raw_image, style_of, thing_of
 from probes.detection.truth import Category, GroundTruth, Style, Thing, TruthImage
 from rice_core.datasets.entries import CocoFile, Key, as_key, in_order, parse_coco, size_of
-from rice_core.datasets.nouns import Region, Sample
-from rice_core.datasets.regions import CROWDS_ALONE
+from rice_core.datasets.nouns import Sample
+from rice_core.datasets.regions import CROWDS_ALONE, Annotation
 from rice_core.digest import bytes_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.record import Skipped
@@ -69,13 +69,15 @@ class _Truth:
         self.entries: dict[Key, dict[str, Any]] = {}
         """Of the images that can be used."""
         self.things: dict[Key, list[Thing]] = {}
+        self.ignored: dict[Key, list[Thing]] = {}
+        self.categories: tuple[Category, ...] = ()
         self.raw: list[dict[str, Any]] = []
         """The same as evaluators read them."""
 
     def truth(self, samples: list[Sample] | None) -> GroundTruth:
-        entries = self.entries = self.file.images(_sized)
+        entries = self.entries = self.file.images(lambda _, entry: entry)
         asked = self._asked(entries, samples)
-        categories = self._categories()
+        categories = self.categories = self._categories()
         labels = {category.id: label for label, category in enumerate(categories)}
         self.file.regions(entries, labels, size_of, self._add, asked=asked.__contains__)
         if not any(not thing.crowd for of_image in self.things.values() for thing in of_image):
@@ -88,6 +90,7 @@ class _Truth:
                 sample=sample,
                 size_hw=size_of(entries[key]),
                 things=tuple(self.things.get(key, ())),
+                ignored=tuple(self.ignored.get(key, ())),
                 negative=self._known(entries[key], "neg_category_ids", labels, style),
                 not_exhaustive=self._known(entries[key], "not_exhaustive_category_ids", labels, style),
             )
@@ -105,7 +108,7 @@ class _Truth:
             },
             has_masks=self._has_masks(images),
             skipped=tuple(self.skipped),
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self.file.notes()),
         )
 
     def _no_object(self, images: int, crowds: int) -> str:
@@ -147,15 +150,21 @@ class _Truth:
             and not any(isinstance(a, dict) and as_key(a.get("category_id")) == 0 for a in self.body["annotations"])
         )
 
-    def _add(self, _: str, entry: dict[str, Any], image: Key, region: Region, crowd: bool) -> None:
-        thing = thing_of(region, crowd)
+    def _add(self, item: str, entry: dict[str, Any], image: Key, found: Annotation) -> None:
+        thing = thing_of(found.region, found.kind == "crowd")
+        if found.kind == "ignored":
+            self.ignored.setdefault(image, []).append(thing)
+            return
+        area, why = area_of(entry.get("area"), thing, found.bbox, size_of(self.entries[image]))
+        if why:
+            self.file.mend(item, "area", why)
         kept = {
             "id": len(self.raw) + 1,  # 0 means "unmatched" to evaluators, and some files start there
             "image_id": image,
-            "category_id": as_key(entry["category_id"]),
-            "bbox": entry["bbox"],
-            "area": area_of(entry, thing, size_of(self.entries[image])),
-            "iscrowd": int(crowd),
+            "category_id": self.categories[thing.label].id,
+            "bbox": found.bbox,
+            "area": area,
+            "iscrowd": int(thing.crowd),
         }
         self.raw.append(kept if thing.segmentation is None else kept | {"segmentation": thing.segmentation})
         self.things.setdefault(image, []).append(thing)
@@ -169,17 +178,20 @@ class _Truth:
             )
 
     def _has_masks(self, images: Sequence[TruthImage]) -> bool:
-        without = sum("segmentation" not in entry for entry in self.raw)
-        if 0 < without < len(self.raw):
+        unsized = {image.key for image in images if image.size_hw is None}
+        objects = [entry for entry in self.raw if not entry["iscrowd"]]
+        without = sum("segmentation" not in entry for entry in objects)
+        judged = any("segmentation" in entry and entry["image_id"] not in unsized for entry in objects)
+        if without and judged:
             self.notes.append(
-                f"{without} of {len(self.raw)} objects of {self.name} have no mask, so masks are not judged."
+                f"{without} of {len(objects)} objects of {self.name} have no mask: where masks are judged or learnt they count "
+                "neither way."
             )
-        unsized = sum(image.size_hw is None for image in images)
-        if unsized and without == 0:
+        if unsized and without < len(objects):
             self.notes.append(
-                f"{unsized} of {len(images)} images of {self.name} have no size, so masks are not judged."
+                f"{len(unsized)} of {len(images)} images of {self.name} have no size, so masks are not judged in them."
             )
-        return without == 0 and not unsized
+        return judged
 
     def _known(self, entry: dict[str, Any], field: str, labels: dict[Key, int], style: Style) -> tuple[Key, ...]:
         if style == "coco":
@@ -190,9 +202,3 @@ class _Truth:
         if len(known) < len(keys):
             self.file.skip(f"image {entry.get('id')!s:.60}", f"has {field} that are no categories of the file")
         return known
-
-
-def _sized(_: Key, entry: dict[str, Any]) -> dict[str, Any]:
-    """An image entry whose size, where it states one, is one."""
-    size_of(entry)
-    return entry

@@ -14,6 +14,7 @@ import numpy as np
 
 from probes.detection.columns import Columns, Floats, Ints, Kind
 from probes.detection.curves import curves_of
+from probes.detection.forgiven import as_judged
 from probes.detection.matches import Matches, match
 from probes.detection.overlaps import pairs_of
 from probes.detection.resample import bootstrap, groups_of, image_values
@@ -108,9 +109,14 @@ def score(
     Raises:
         KeyError: a result of an image that the truth does not have.
     """
-    columns, groups = Columns(truth, results), _groups(truth)
+    groups, mask = _groups(truth), None
+    columns = Columns(as_judged(truth, results, "box"), results)
     box = _judge(columns, groups, "box", resamples, seed)
-    mask = _judge(columns, groups, "mask", resamples, seed) if masks else None
+    if masks:
+        of_masks = as_judged(truth, results, "mask")
+        if of_masks is not columns.truth:
+            columns = Columns(of_masks, results)
+        mask = _judge(columns, groups, "mask", resamples, seed)
     return Evaluation(truth.style, tuple(image.sample.id for image in truth.images), groups, box, mask)
 
 

@@ -35,7 +35,7 @@ class Thing:
     label: int
     """Index into the categories."""
     segmentation: Any = None
-    """COCO polygons (list of lists), a COCO RLE dict, or None for a box alone."""
+    """COCO polygons (list of lists), a COCO RLE dict, or None for a box alone: then nothing is known of its mask."""
     crowd: bool = False
 
 
@@ -46,6 +46,9 @@ class TruthImage:
     size_hw: tuple[int, int] | None
     """As annotated; the loader compares it with the file. None where the file does not say: boxes need none."""
     things: tuple[Thing, ...]
+    """Objects and crowds."""
+    ignored: tuple[Thing, ...] = ()
+    """Truth that cannot be used: where it is (perhaps a point, a line or `regions.ANYWHERE`), and its label, or `regions.ANY`."""
     negative: tuple[Key, ...] = ()
     """LVIS: categories that were looked for and are not there."""
     not_exhaustive: tuple[Key, ...] = ()
@@ -67,7 +70,7 @@ class GroundTruth:
     """`images`, `annotations` and `categories` for evaluators: original image and category ids, annotations from 1."""
     skipped: tuple[Skipped, ...]
     has_masks: bool
-    """Whether every object has a segmentation."""
+    """Whether any object has a mask that can be judged: those without one then count neither way."""
     notes: tuple[str, ...] = ()
     """What was decided about the file as a whole, though nothing was lost: one sentence each."""
     sha256: str = ""

@@ -1,4 +1,4 @@
-"""COCO-format annotations -> samples. A bad entry is left out and listed with its reason; it never costs another one."""
+"""COCO-format annotations -> samples. What cannot be used is listed with its reason, and costs nothing else (entries)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rice_core.datasets.coco_files import annotation_files, image_folder
 from rice_core.datasets.entries import CocoFile, Key, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
-from rice_core.datasets.regions import BadEntry
+from rice_core.datasets.regions import ANY, Annotation
+from rice_core.datasets.segmentations import BadEntry
 from rice_core.datasets.splits import Judge, by_id, divide, judged, role
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
@@ -30,6 +31,8 @@ class Coco:
     """Split -> the annotation file that it comes from."""
     skipped: tuple[Skipped, ...]
     n_regions: int
+    notes: tuple[str, ...]
+    """What was mended."""
 
 
 CROWDS = "are neither objects nor background"
@@ -52,6 +55,7 @@ def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: J
     splits: dict[str, tuple[Sample, ...]] = {}
     digests: dict[str, str] = {}
     sources: dict[str, Path] = {}
+    notes: list[str] = []
     for part, (split, path) in by_role.items():
         relative = path.relative_to(folder).as_posix()
         data, sources[part] = path.read_bytes(), path
@@ -59,6 +63,7 @@ def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: J
         file = CocoFile(parse_coco(data, relative), relative, skipped)
         places = Places(folder, split, only=image_folder(path))
         splits[part] = by_id(_Images(file, places, classes).samples())
+        notes += file.notes()
     if not any(splits.values()):
         first = f" The first reason: {skipped[0].item}: {skipped[0].reason}." if skipped else ""
         raise UserError(
@@ -68,7 +73,7 @@ def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: J
         splits = divide(splits["all"])
         sources = dict.fromkeys(splits, sources["all"])
     n_regions = sum(len(sample.regions) for samples in splits.values() for sample in samples)
-    return Coco(tuple(classes), splits, digests, sources, tuple(skipped), n_regions)
+    return Coco(tuple(classes), splits, digests, sources, tuple(skipped), n_regions, tuple(notes))
 
 
 def _by_role(
@@ -105,7 +110,7 @@ class _Images:
         self.file, self.places, self.classes = file, places, classes
         self._ids: set[str] = set()
         self._regions: dict[tuple[Key, bool], list[Region]] = {}
-        """By image and whether they are crowds."""
+        """By image and whether they are crowds, or ignored."""
         self._crowds: list[str] = []
 
     def samples(self) -> list[Sample]:
@@ -133,7 +138,8 @@ class _Images:
         self._ids.add(sample.id)
         return sample
 
-    def _add(self, item: str, entry: dict[str, Any], image: Key, region: Region, crowd: bool) -> None:
-        self._regions.setdefault((image, crowd), []).append(region)
-        if crowd:
+    def _add(self, item: str, _: dict[str, Any], image: Key, found: Annotation) -> None:
+        region = replace(found.region, label=ANY) if found.kind == "ignored" else found.region
+        self._regions.setdefault((image, found.kind != "object"), []).append(region)
+        if found.kind == "crowd":
             self._crowds.append(item)

@@ -58,7 +58,9 @@ def _read(folder: Path, files: dict[str, Path], name: str, judge: Judge) -> Data
     )
     provides = frozenset({"labels", "regions"}) if coco.n_regions else frozenset[str]()
     skipped = (*coco.skipped, *beside(folder, files))
-    return Dataset(spec, coco.classes, coco.splits, provides, skipped, coco.files, saw=_saw(folder, coco))
+    return Dataset(
+        spec, coco.classes, coco.splits, provides, skipped, coco.files, saw=_saw(folder, coco), notes=coco.notes
+    )
 
 
 def _saw(folder: Path, coco: Coco) -> str:

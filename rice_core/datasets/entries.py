@@ -1,17 +1,19 @@
-"""One COCO-format file while it is read: its sound entries, and why the others are left out.
+"""One COCO-format file while it is read: what its entries say, what was mended for it, and why others are left out.
 
-Data sets and the truth that detections are judged by are read from it; each takes of an entry what it needs. A bad entry
-is left out and listed with its reason; it never costs another one.
+Data sets and the truth that detections are judged by are read from it; each takes of an entry what it needs. A flaw costs
+the field that has it (regions); what cannot be used is listed with its reason, and never costs another entry.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
-from rice_core.datasets.nouns import Region
-from rice_core.datasets.regions import BadEntry, is_crowd, read_region
+from rice_core.datasets.regions import Annotation, read_annotation
+from rice_core.datasets.segmentations import BadEntry
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
 from rice_core.record import Skipped
@@ -19,6 +21,21 @@ from rice_core.record import Skipped
 Key = int | str
 """An id as the file has it: a whole number or a string."""
 T = TypeVar("T")
+_DIGITS = re.compile(r"-?[0-9]{1,18}")
+
+IGNORED = "is ignored: neither object nor background"
+"""How truth that cannot be used is listed, behind the reason."""
+_MENDED = {
+    "mask": ("segmentations that cannot be used", "the objects keep their boxes, and have no mask"),
+    "polygons": ("segmentations in another form", "what they say is read, and what covers nothing is left out"),
+    "box": ("boxes that cannot be used", "each is drawn around its mask"),
+    "numbers": ("boxes written as text", "the numbers are read"),
+    "area": ("areas that cannot be used", "each is that of its mask, else of its box"),
+    "key": ("ids written otherwise than where they are defined", "each is read as the id that it can only be"),
+    "id": ("annotations with the id of another one", "ids of annotations count for nothing, and all are read"),
+    "size": ("images without a usable size", "they are read without"),
+}
+"""What was mended -> its plural, and what became of it."""
 
 
 def parse_coco(data: bytes, name: str) -> dict[str, Any]:
@@ -49,6 +66,8 @@ class CocoFile:
         self.body, self.name, self.skipped = body, name, skipped
         self._without: set[Key | None] = set()
         """Images that cannot be used: their annotations need no second mention."""
+        self._mended: dict[str, list[str]] = {}
+        """What of _MENDED -> of each, which entry and why."""
 
     def images(self, read: Callable[[Key, dict[str, Any]], T]) -> dict[Key, T]:
         """What `read` makes of each image, by id; it raises `BadEntry` where that is nothing."""
@@ -60,7 +79,7 @@ class CocoFile:
                     raise BadEntry("has no usable id")
                 if key in images:
                     raise BadEntry("has the id of an earlier image")
-                images[key] = read(key, entry)
+                images[key] = read(key, self._sized(item, entry))
             except BadEntry as reason:
                 self._without.add(key)
                 self.skip(item, reason)
@@ -84,39 +103,74 @@ class CocoFile:
         images: Mapping[Key, T],
         labels: Mapping[Key, int],
         size: Callable[[T], tuple[int, int] | None],
-        read: Callable[[str, dict[str, Any], Key, Region, bool], None],
+        read: Callable[[str, dict[str, Any], Key, Annotation], None],
         *,
         asked: Callable[[Key], bool] = lambda key: True,
     ) -> None:
-        """Call `read(what it is called, entry, image, region, crowd)` of each sound annotation, in the order of the file; it may raise `BadEntry`.
+        """Call `read(what it is called, entry, image, what it says)` of each annotation of an image, in the order of the file.
 
         Args:
             images: of `images`. labels: index by category id. size: height and width of an image, where it is known.
             asked: whether an image's annotations are wanted; the others are passed over.
         """
-        seen: set[Key | None] = set()
+        seen: dict[Key, dict[str, Any]] = {}
         for item, entry in self._entries("annotations", "annotation"):
-            key, image, category = (as_key(entry.get(field)) for field in ("id", "image_id", "category_id"))
-            try:
-                if key is not None and key in seen:
-                    raise BadEntry("has the id of an earlier annotation")
-                seen.add(key)
-                if image is None or image not in images:
-                    if image is None or image not in self._without:
-                        raise BadEntry(f"belongs to no image of the file (image_id {entry.get('image_id')!r:.40})")
+            mend = partial(self.mend, item)
+            image = self._meant(entry.get("image_id"), images, mend)
+            if image is None:
+                key = as_key(entry.get("image_id"))
+                if key is None or key not in self._without:
+                    self.skip(item, f"belongs to no image of the file (image_id {entry.get('image_id')!r:.40})")
+                continue
+            key = as_key(entry.get("id"))
+            earlier = None if key is None else seen.setdefault(key, entry)
+            if earlier is not None and earlier is not entry:
+                if _same(earlier, entry):
+                    self.skip(item, "is an earlier annotation once more: the same id, image, category and box")
                     continue
-                if not asked(image):
-                    continue
-                if category is None or category not in labels:
-                    raise BadEntry(f"has an unknown category ({entry.get('category_id')!r:.40})")
-                crowd = is_crowd(entry)
-                read(item, entry, image, read_region(entry, labels[category], size(images[image])), crowd)
-            except BadEntry as reason:
-                self.skip(item, reason)
+                mend("id", "has the id of an earlier annotation")
+            if asked(image):
+                category = self._meant(entry.get("category_id"), labels, mend)
+                label = None if category is None else labels[category]
+                found = read_annotation(entry, label, size(images[image]), mend)
+                if found.kind == "ignored":
+                    self.skip(item, f"{found.why}, and {IGNORED}")
+                read(item, entry, image, found)
+
+    def mend(self, item: str, what: str, reason: object) -> None:
+        """Count what was mended, of _MENDED, and what with."""
+        self._mended.setdefault(what, []).append(f"{item} {reason}")
+
+    def notes(self) -> list[str]:
+        """What was mended: one sentence each."""
+        return [
+            f"{self.name}, {_MENDED[what][0]}: {len(items)} (the first: {items[0]}); {_MENDED[what][1]}."
+            for what, items in self._mended.items()
+        ]
 
     def skip(self, item: str, reason: object, times: int = 1) -> None:
         """List what is left out."""
         self.skipped.append(Skipped(item=f"{self.name}: {item}", reason=str(reason), times=times))
+
+    def _sized(self, item: str, entry: dict[str, Any]) -> dict[str, Any]:
+        """The entry of an image; without its size, where that is none."""
+        try:
+            size_of(entry)
+        except BadEntry as reason:
+            self.mend(item, "size", reason)
+            return entry | {"height": None, "width": None}
+        return entry
+
+    def _meant(self, value: Any, known: Mapping[Key, Any], mend: Callable[[str, object], None]) -> Key | None:
+        """The id that is written, though it be text for a number or the other way round; None where there is no such one."""
+        key = as_key(value)
+        if key is None or key in known:
+            return key
+        other: Key | None = str(key) if isinstance(key, int) else int(key) if _DIGITS.fullmatch(key) else None
+        if other is None or other not in known:
+            return None
+        mend("key", f"names {value!r:.40}")
+        return other
 
     def _entries(self, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(how to call it, entry); what is no object is listed."""
@@ -125,6 +179,10 @@ class CocoFile:
                 yield f"{noun} {entry.get('id', f'at place {place}')!s:.60}", entry
             else:
                 self.skip(f"{noun} at place {place}", "is no JSON object")
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one.get(field) == other.get(field) for field in ("image_id", "category_id", "bbox"))
 
 
 def as_key(value: Any) -> Key | None:

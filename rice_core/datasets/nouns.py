@@ -47,7 +47,8 @@ class Sample:
     label: int | None = None
     regions: tuple[Region, ...] = ()
     crowds: tuple[Region, ...] = ()
-    """Groups of objects that nobody told apart (COCO's iscrowd 1): neither objects nor background."""
+    """Groups of objects that nobody told apart (COCO's iscrowd 1), and places of truth that cannot be used, whose label is
+    `regions.ANY`: neither objects nor background."""
     size_hw: tuple[int, int] | None = None
     """As annotated; checked when the image is decoded."""
     target: Path | None = None

@@ -1,47 +1,77 @@
-"""One annotation of a COCO-format file -> a `Region`, or the reason why not.
+"""One annotation of a COCO-format file -> what is true there, and what had to be mended for it.
 
-Everything is checked before pycocotools sees it: it reads uninitialised memory for run lengths that do not fill the
-mask, and allocates by the perimeter of a polygon, however far that leaves the image.
+A flaw in one field costs that field alone. Truth that cannot be used makes its place "ignored": what is found there is
+neither right nor wrong, and what is learnt there is neither object nor background. Left out, it would turn right
+detections into false ones, and objects into background.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from rice_core.datasets.nouns import Region
-from rice_core.datasets.runs import runs_of
-from rice_core.images import MAX_PIXELS
-
-_FAR = 100_000.0
-"""Pixels that a polygon may reach where the image's size is not annotated."""
+from rice_core.datasets.segmentations import BadEntry, box_around, is_number, read_segmentation
 
 _CROWD: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
 
 CROWDS_ALONE = "where these are single objects, as in CVAT's export of brush masks, set iscrowd to 0 or export polygons"
 """What to do about a file that has no object but crowds."""
 
+ANY = -1
+"""The label of an ignored region that may be of any category."""
+ANYWHERE = (0.0, 0.0, 1e5, 1e5)
+"""The box of an ignored region that may be anywhere in its image: more than any image."""
 
-class BadEntry(Exception):
-    """Why an entry of an annotation file is left out."""
+Box = tuple[float, float, float, float]
+Kind = Literal["object", "crowd", "ignored"]
+Mend = Callable[[str, object], None]
+"""Told the field that was mended, and why."""
 
 
-def read_region(entry: dict[str, Any], label: int, size_hw: tuple[int, int] | None) -> Region:
-    """A box that reaches over the border is cut there; one that lies outside for more than half of its area is refused.
+@dataclass(frozen=True)
+class Annotation:
+    """One entry, read."""
+
+    kind: Kind
+    region: Region
+    """Its box is cut at the image's border. Of what is ignored it may be a point, a line or ANYWHERE; its label may be ANY."""
+    bbox: list[float]
+    """As evaluators read it: the file's own numbers where they can be used, not cut."""
+    why: str = ""
+    """Of what is ignored."""
+
+
+def read_annotation(
+    entry: dict[str, Any], label: int | None, size_hw: tuple[int, int] | None, mend: Mend
+) -> Annotation:
+    """What an entry says. A box that cannot be used is drawn around the mask, where there is one.
 
     Args:
+        label: None where its category is not known.
         size_hw: the image's height and width as annotated; None leaves borders unchecked.
-
-    Raises:
-        BadEntry: no area, not finite, outside the image, or a segmentation that is no polygon and no run lengths.
     """
-    box = _cut(_box(entry.get("bbox")), size_hw)
-    segmentation = entry.get("segmentation")
-    if segmentation is None or segmentation == []:
-        return Region(box, label)
-    if isinstance(segmentation, dict):
-        return Region(box, label, _run_lengths(segmentation, size_hw))
-    return Region(box, label, read_polygons(segmentation, size_hw))
+    why = [] if label is not None else [f"has an unknown category ({entry.get('category_id')!r:.40})"]
+    crowd, segmentation = False, None
+    try:
+        segmentation, mended = read_segmentation(entry.get("segmentation"), size_hw)
+        if mended:
+            mend("polygons", mended)
+    except BadEntry as reason:
+        mend("mask", reason)
+    try:
+        crowd = is_crowd(entry)
+    except BadEntry as reason:
+        why.append(str(reason))
+    bbox, box, flaw = _placed(entry.get("bbox"), segmentation, size_hw, mend)
+    if flaw:
+        why.append(flaw)
+    region = Region(box, ANY if label is None else label, None if flaw else segmentation)
+    if why:
+        return Annotation("ignored", region, bbox, why[0])
+    return Annotation("crowd" if crowd else "object", region, bbox)
 
 
 def is_crowd(entry: dict[str, Any]) -> bool:
@@ -59,24 +89,41 @@ def is_crowd(entry: dict[str, Any]) -> bool:
     raise BadEntry(f"has an iscrowd that is neither 0 nor 1 ({value!r:.20})")
 
 
-def rle_counts(counts: Any) -> list[int]:
-    """Lengths of the runs of 0, 1, 0, ... down the columns, from a list or from COCO's compressed text.
+def _placed(value: Any, segmentation: Any, size_hw: tuple[int, int] | None, mend: Mend) -> tuple[list[float], Box, str]:
+    """The box for evaluators, the box cut at the border, and why the two are of no use but as a place; "" where they are."""
+    try:
+        numbers = _numbers(value, mend)
+        return numbers, _cut(_box(numbers), size_hw), ""
+    except BadEntry as reason:
+        if segmentation is not None:
+            around = box_around(segmentation)
+            try:
+                drawn = _cut(_box(around), size_hw)
+            except BadEntry:
+                pass
+            else:
+                mend("box", reason)
+                return [*around], drawn, ""
+        box = _place(value, size_hw)
+        return [*box], box, str(reason)
 
-    Raises:
-        ValueError: neither of the two forms.
-    """
-    if isinstance(counts, list):
-        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
-            raise ValueError("counts are not whole numbers")
-        return counts
-    if not isinstance(counts, (str, bytes)):
-        raise ValueError("counts are neither a list nor a plain text")
-    return runs_of(counts)
+
+def _numbers(value: Any, mend: Mend) -> list[float]:
+    if isinstance(value, list) and len(value) == 4:
+        if all(map(is_number, value)):
+            return value
+        try:
+            # Text that is a number says what it is; a truth value does not.
+            numbers = [float(v) if isinstance(v, str) else v for v in value]
+        except ValueError:
+            numbers = []
+        if numbers and all(map(is_number, numbers)):
+            mend("numbers", "has a box of text")
+            return numbers
+    raise BadEntry("has no box of four numbers")
 
 
-def _box(value: Any) -> tuple[float, float, float, float]:
-    if not isinstance(value, list) or len(value) != 4 or not all(map(_number, value)):
-        raise BadEntry("has no box of four numbers")
+def _box(value: Any) -> Box:
     x, y, w, h = map(float, value)
     if not all(map(math.isfinite, (x, y, w, h))):
         raise BadEntry("has a box that is not finite")
@@ -85,7 +132,12 @@ def _box(value: Any) -> tuple[float, float, float, float]:
     return x, y, w, h
 
 
-def _cut(box: tuple[float, float, float, float], size_hw: tuple[int, int] | None) -> tuple[float, float, float, float]:
+def _cut(box: Box, size_hw: tuple[int, int] | None) -> Box:
+    """A box that reaches over the border is cut there.
+
+    Raises:
+        BadEntry: more than half of its area lies outside.
+    """
     if size_hw is None:
         return box
     x, y, w, h = box
@@ -98,55 +150,13 @@ def _cut(box: tuple[float, float, float, float], size_hw: tuple[int, int] | None
     return box if (left, top, right, bottom) == (x, y, x + w, y + h) else (left, top, right - left, bottom - top)
 
 
-def read_polygons(value: Any, size_hw: tuple[int, int] | None) -> list[list[float]]:
-    """COCO's polygons, checked.
-
-    Raises:
-        BadEntry: no lists of x, y pairs, not finite, far outside the image, or without area.
-    """
-    if not isinstance(value, list):
-        raise BadEntry("has a segmentation that is neither polygons nor run lengths")
-    height, width = size_hw or (_FAR, _FAR)
-    for polygon in value:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not all(map(_number, polygon)):
-            raise BadEntry("has a polygon that is no list of three or more x, y pairs")
-        xs, ys = polygon[::2], polygon[1::2]
-        if not all(map(math.isfinite, polygon)):
-            raise BadEntry("has a polygon that is not finite")
-        if min(xs) < -width or max(xs) > 2 * width or min(ys) < -height or max(ys) > 2 * height:
-            raise BadEntry("has a polygon that lies far outside the image")
-    if all(_flat(polygon) for polygon in value):
-        raise BadEntry("has polygons without area")
-    return value
-
-
-def _flat(polygon: list[float]) -> bool:
-    xs, ys = polygon[::2], polygon[1::2]
-    pairs = zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True)
-    return sum(x * v - u * y for x, y, u, v in pairs) == 0
-
-
-def _run_lengths(value: dict[str, Any], size_hw: tuple[int, int] | None) -> dict[str, Any]:
-    size = value.get("size")
-    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise BadEntry("has run lengths without a size")
-    if size_hw is not None and tuple(size) != size_hw:
-        raise BadEntry(
-            f"has run lengths for {size[1]} x {size[0]} pixels, and the image has {size_hw[1]} x {size_hw[0]}"
-        )
-    if size[0] * size[1] > MAX_PIXELS:
-        raise BadEntry("has run lengths for more pixels than are read")
-    try:
-        counts = rle_counts(value.get("counts"))
-    except ValueError as error:
-        raise BadEntry(f"has run lengths that cannot be read: {error}") from None
-    if sum(counts) != size[0] * size[1]:
-        raise BadEntry("has run lengths that do not fill the mask")
-    if not any(counts[1::2]):
-        raise BadEntry("has run lengths that cover no pixel")
-    return {"size": size, "counts": value["counts"]}
-
-
-def _number(value: Any) -> bool:
-    # A whole number too long for a float would overflow later on.
-    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**15)
+def _place(value: Any, size_hw: tuple[int, int] | None) -> Box:
+    """Where a box that cannot be used is all the same: as much of it as lies in the image, at least a point; else ANYWHERE."""
+    if not isinstance(value, list) or len(value) != 4 or not all(is_number(v) and math.isfinite(v) for v in value):
+        return ANYWHERE
+    height, width = size_hw or (math.inf, math.inf)
+    x, y, w, h = map(float, value)
+    # A negative side may be one that was measured from the other corner.
+    (left, right), (top, bottom) = sorted((x, x + w)), sorted((y, y + h))
+    left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
+    return (left, top, right - left, bottom - top) if left <= right and top <= bottom else ANYWHERE

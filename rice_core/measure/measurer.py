@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rice_core.datasets import Dataset
-from rice_core.datasets.regions import CROWDS_ALONE
+from rice_core.datasets.regions import ANY, CROWDS_ALONE
 from rice_core.errors import NotApplicable, StoreError, UserError, lacks_memory
 from rice_core.left_out import because
 from rice_core.measure.extract import Extractor
@@ -186,7 +186,7 @@ class Measurer:
 def _crowds_alone(dataset: Dataset) -> str:
     """What to add where every region of a data set is a crowd, which is hardly ever meant."""
     samples = [sample for split in dataset.splits for sample in dataset.samples(split)]
-    crowds = sum(len(sample.crowds) for sample in samples)
+    crowds = sum(crowd.label != ANY for sample in samples for crowd in sample.crowds)
     if not crowds or any(sample.regions for sample in samples):
         return ""
     return f": it has no object, only {crowds} crowd regions (iscrowd 1); {CROWDS_ALONE}"

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
 from rice_core.datasets.geometry import cell_shares
-from rice_core.datasets.regions import rle_counts
+from rice_core.datasets.segmentations import rle_counts
 from rice_core.images import ImageError, decode_image
 from rice_core.model.visibility import box_shares, visible_patches
 from rice_core.rice.captions import caption_tokenizer

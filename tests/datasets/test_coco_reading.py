@@ -17,8 +17,10 @@ from pycocotools.coco import COCO
 
 from rice_core.datasets import Dataset, data_digest, label_map, open_dataset, region_mask
 from rice_core.datasets.digests import fingerprint
+from rice_core.datasets.regions import ANY, ANYWHERE
 from rice_core.digest import file_digest
 from rice_core.errors import UserError
+from rice_core.features import BACKGROUND, IGNORE
 
 SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]
 
@@ -113,8 +115,9 @@ def test_one_file_is_divided(tmp_path: Path) -> None:
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 16, "val": 4}
 
 
-# What is changed in annotation 0, and the words of the reason.
-BAD_ANNOTATIONS: list[tuple[dict[str, Any], str]] = [
+NO_MASK = {"segmentation": []}
+# What is changed in annotation 2, and the words of the reason.
+IGNORED: list[tuple[dict[str, Any], str]] = [
     ({"bbox": [40, 3, 5, 5]}, "box outside the image"),
     ({"bbox": [-50, 3, 5, 5]}, "box outside the image"),
     ({"bbox": [27, 3, 10, 5]}, "mostly outside"),
@@ -123,17 +126,25 @@ BAD_ANNOTATIONS: list[tuple[dict[str, Any], str]] = [
     ({"bbox": [2, 3, float("nan"), 5]}, "not finite"),
     ({"bbox": [2, float("-inf"), 5, 5]}, "not finite"),
     ({"bbox": [2, 3, 5]}, "four numbers"),
-    ({"bbox": [2, 3, 5, "5"]}, "four numbers"),
+    ({"bbox": [2, 3, 5, "x"]}, "four numbers"),
     ({"bbox": [2, 3, 5, 10**400]}, "four numbers"),
     ({"bbox": None}, "four numbers"),
     ({"category_id": 8}, "unknown category"),
     ({"category_id": [7]}, "unknown category"),
-    ({"image_id": 99}, "no image of the file"),
-    ({"image_id": None}, "no image of the file"),
+]
+MENDED: list[tuple[dict[str, Any], str]] = [
+    ({"bbox": [40, 3, 5, 5]}, "box outside the image"),
+    ({"bbox": None}, "four numbers"),
+    ({"bbox": ["2", "3", "10", "10"]}, "box of text"),
     ({"id": 10}, "id of an earlier annotation"),
+    ({"category_id": "7"}, "names '7'"),
+    ({"segmentation": [SQUARE, [1, 2, 3, 4]]}, "fewer than three points beside others"),
+    ({"segmentation": SQUARE}, "not lists of x, y, x, y"),
+]
+NO_MASKS: list[tuple[dict[str, Any], str]] = [
     ({"segmentation": [SQUARE[:7]]}, "three or more"),
     ({"segmentation": [SQUARE[:4]]}, "three or more"),
-    ({"segmentation": SQUARE}, "three or more"),
+    ({"segmentation": [[]]}, "three or more"),
     ({"segmentation": [[*SQUARE[:6], "x", 1]]}, "three or more"),
     ({"segmentation": [[*SQUARE[:6], float("nan"), 1]]}, "not finite"),
     ({"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]}, "far outside"),
@@ -149,15 +160,44 @@ BAD_ANNOTATIONS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "reason"), BAD_ANNOTATIONS)
-def test_a_bad_annotation_is_listed_and_costs_no_other(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+@pytest.mark.parametrize(("change", "reason"), IGNORED)
+def test_truth_that_cannot_be_used_is_ignored_and_costs_no_other(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
     body = instances(3)
-    body["annotations"][2] |= change
+    body["annotations"][2] |= NO_MASK | change
     dataset = read(tmp_path, body)
     (skipped,) = dataset.skipped
     assert reason in skipped.reason
+    assert skipped.reason.endswith("and is ignored: neither object nor background")
     assert skipped.item.startswith("annotations/instances_train.json: annotation")
-    assert sorted(len(s.regions) for s in samples(dataset).values()) == [0, 1, 1]
+    found = samples(dataset)
+    assert [len(found[f"train/{k}.png"].regions) for k in range(3)] == [1, 1, 0]
+    (ignored,) = found["train/2.png"].crowds
+    assert ignored.label == ANY
+    labels = label_map(found["train/2.png"], (20, 30), (20, 30))
+    assert set(np.unique(labels)) <= {BACKGROUND, IGNORE}
+    if ignored.box_xywh == ANYWHERE:
+        assert (labels == IGNORE).all()
+
+
+@pytest.mark.parametrize(("change", "reason"), [*MENDED, *NO_MASKS])
+def test_a_flaw_costs_the_field_that_has_it(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    body = instances(3)
+    body["annotations"][2] |= change
+    dataset = read(tmp_path, body)
+    assert dataset.skipped == ()
+    assert any(note.startswith("annotations/instances_train.json, ") and reason in note for note in dataset.notes)
+    (region,) = samples(dataset)["train/2.png"].regions
+    assert region.box_xywh == (2, 3, 10, 10)
+    assert region.segmentation == (None if (change, reason) in NO_MASKS else [SQUARE])
+
+
+def test_an_annotation_of_no_image_is_listed(tmp_path: Path) -> None:
+    body = instances(3)
+    body["annotations"][1]["image_id"], body["annotations"][2]["image_id"] = 99, None
+    dataset = read(tmp_path, body)
+    assert ["no image of the file" in skip.reason for skip in dataset.skipped] == [True, True]
 
 
 BAD_IMAGES: list[tuple[dict[str, Any], str]] = [
@@ -182,10 +222,6 @@ BAD_IMAGES: list[tuple[dict[str, Any], str]] = [
     ({"file_name": None, "coco_url": "http://x/train/9.png"}, "has no file '9.png'"),
     ({"id": 1}, "id of an earlier image"),
     ({"id": None}, "no usable id"),
-    ({"width": 0}, "no usable size"),
-    ({"width": "30"}, "no usable size"),
-    ({"height": float("nan")}, "no usable size"),
-    ({"width": 10**6, "height": 10**6}, "more than the limit"),
 ]
 
 
@@ -198,6 +234,17 @@ def test_a_bad_image_is_listed_and_costs_no_other(tmp_path: Path, change: dict[s
     dataset = open_dataset(tmp_path)
     assert any(reason in skipped.reason for skipped in dataset.skipped)
     assert sorted(samples(dataset)) == ["train/0.png", "train/1.png"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 0}, {"width": "30"}, {"height": float("nan")}, {"width": 10**6, "height": 10**6}]
+)
+def test_an_image_without_a_usable_size_is_read_without(tmp_path: Path, change: dict[str, Any]) -> None:
+    body = instances(3)
+    body["images"][2] |= change
+    dataset = read(tmp_path, body)
+    assert [samples(dataset)[f"train/{k}.png"].size_hw for k in range(3)] == [(20, 30), (20, 30), None]
+    assert any("images without a usable size: 1 (the first: image 2 has" in note for note in dataset.notes)
 
 
 def test_annotations_of_a_left_out_image_are_not_listed_again(tmp_path: Path) -> None:
@@ -311,14 +358,16 @@ def test_crowds_alone_provide_nothing(tmp_path: Path) -> None:
 
 def test_a_crowd_is_checked_as_an_object_is(tmp_path: Path) -> None:
     body = instances(3)
-    body["annotations"][0] |= {"iscrowd": 1, "bbox": [200, 3, 5, 5]}
+    body["annotations"][0] |= {"iscrowd": 1, "bbox": [200, 3, 5, 5], "segmentation": []}
     body["annotations"][1] |= {"iscrowd": 1, "segmentation": {"size": [20, 30], "counts": [5]}}
     dataset = read(tmp_path, body)
-    assert [line.reason for line in dataset.skipped] == [
+    assert [line.reason.split(",")[0] for line in dataset.skipped] == [
         "has a box outside the image",
-        "has run lengths that do not fill the mask",
+        "are neither objects nor background",
     ]
-    assert not any(sample.crowds for sample in samples(dataset).values())
+    assert any("has run lengths that do not fill the mask" in note for note in dataset.notes)
+    found = samples(dataset)
+    assert [found[f"train/{k}.png"].crowds[0].box_xywh for k in (0, 1)] == [ANYWHERE, (2, 3, 10, 10)]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +399,7 @@ def test_an_iscrowd_that_says_neither_is_no_guess(tmp_path: Path, value: object)
     body["annotations"][0]["iscrowd"] = value
     dataset = read(tmp_path, body)
     first = samples(dataset)["train/0.png"]
-    assert (first.regions, first.crowds) == ((), ())
+    assert (first.regions, [crowd.label for crowd in first.crowds]) == ((), [ANY])
     assert [line.reason.split("(")[0] for line in dataset.skipped] == ["has an iscrowd that is neither 0 nor 1 "]
 
 

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from rice_core.datasets.geometry import region_mask
 from rice_core.datasets.nouns import Region
-from rice_core.datasets.regions import BadEntry, read_region
+from rice_core.datasets.regions import read_annotation
 from rice_core.images import ImageError
 from rice_core.rice.curate.nouns import DecodedImage, Proposal, TextLine
 
@@ -46,11 +46,11 @@ class Sa1bMasks:
         size_hw = (picture.image.height, picture.image.width)
         proposals = []
         for entry in entries if isinstance(entries, list) else []:
-            try:
-                proposal = _proposal(read_region(entry, 0, size_hw), picture, score=_score(entry))
-            except (BadEntry, AttributeError):
-                continue
-            proposals.append(proposal)
+            flaws: list[object] = []
+            if isinstance(entry, dict):
+                found = read_annotation(entry, 0, size_hw, lambda *flaw: flaws.append(flaw))  # noqa: B023 - called at once
+                if found.kind != "ignored" and not flaws:
+                    proposals.append(_proposal(found.region, picture, score=_score(entry)))
         return sorted(proposals, key=lambda p: ((p.box[0] - p.box[2]) * (p.box[3] - p.box[1]), p.box))
 
 

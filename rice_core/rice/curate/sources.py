@@ -17,6 +17,7 @@ from typing import Any
 from rice_core.datasets.coco import read_coco
 from rice_core.datasets.coco_files import annotation_files
 from rice_core.datasets.nouns import Sample
+from rice_core.datasets.regions import ANY
 from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.images import is_image_name
@@ -83,9 +84,8 @@ def category_names(folder: Path) -> tuple[str, ...]:
 
 
 def _from_coco(sample: Sample) -> SourceImage:
-    return SourceImage(
-        id=sample.id, path=sample.path, size_hw=sample.size_hw, regions=sample.regions, crowds=len(sample.crowds)
-    )
+    crowds = sum(crowd.label != ANY for crowd in sample.crowds)
+    return SourceImage(id=sample.id, path=sample.path, size_hw=sample.size_hw, regions=sample.regions, crowds=crowds)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

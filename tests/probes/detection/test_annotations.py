@@ -139,39 +139,96 @@ def test_lvis_files_say_what_was_looked_for(tmp_path: Path) -> None:
     ]
 
 
-def test_some_masks_are_no_masks(tmp_path: Path) -> None:
+def test_masks_are_decided_object_by_object(tmp_path: Path) -> None:
     made = body()
     made["annotations"][0]["segmentation"] = []
     truth = read(tmp_path, made)
-    assert not truth.has_masks
-    assert truth.notes == ("1 of 3 objects of truth.json have no mask, so masks are not judged.",)
+    assert truth.has_masks
+    assert truth.notes == (
+        "1 of 3 objects of truth.json have no mask: where masks are judged or learnt they count neither way.",
+    )
+    for entry in made["annotations"]:
+        entry["segmentation"] = []
+    assert (read(tmp_path, made).has_masks, read(tmp_path, made).notes) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"bbox": [40, 3, 5, 5]}, "has a box outside the image"),
+        ({"bbox": [25, 3, 15, 5]}, "has a box that lies mostly outside the image"),
+        ({"bbox": [2, 3, 0, 5]}, "has a box without area"),
+        ({"bbox": [2, float("nan"), 5, 5]}, "has a box that is not finite"),
+        ({"category_id": 99}, "has an unknown category (99)"),
+        ({"iscrowd": "no"}, "has an iscrowd that is neither 0 nor 1 ('no')"),
+    ],
+)
+def test_truth_that_cannot_be_used_is_ignored(change: dict, reason: str, tmp_path: Path) -> None:
+    made = body()
+    made["annotations"][2]["category_id"] = 9
+    made["annotations"][1] |= {"segmentation": []} | change
+    truth = read(tmp_path, made)
+    assert reasons(truth) == [f"annotation 1 {reason}, and is ignored: neither object nor background"]
+    assert (truth.images[1].things, len(truth.images[1].ignored)) == ((), 1)
+    assert truth.images[-1].things[0].box_xyxy == (2, 3, 12, 13)
+    assert score(truth, [], masks=truth.has_masks, resamples=0).box.ap["AP"] == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "note"),
+    [
+        (
+            "annotations",
+            {"segmentation": [[1, 2, 3, 4]]},
+            "segmentations that cannot be used: 1 (the first: annotation 1 has a polygon that is no list of three or more x, "
+            "y pairs); the objects keep their boxes, and have no mask.",
+        ),
+        (
+            "annotations",
+            {"area": -1},
+            "areas that cannot be used: 1 (the first: annotation 1 has no usable area (-1)); each is that of its mask, else of "
+            "its box.",
+        ),
+        (
+            "annotations",
+            {"bbox": [40, 3, 5, 5]},
+            "boxes that cannot be used: 1 (the first: annotation 1 has a box outside the image); each is drawn around its mask.",
+        ),
+        (
+            "annotations",
+            {"id": 0},
+            "annotations with the id of another one: 1 (the first: annotation 0 has the id of an earlier annotation); ids of "
+            "annotations count for nothing, and all are read.",
+        ),
+        (
+            "images",
+            {"width": 0},
+            "images without a usable size: 1 (the first: image 1 has no usable size (0 x 20)); they are read without.",
+        ),
+    ],
+)
+def test_what_was_mended_is_counted_and_said(field: str, change: dict, note: str, tmp_path: Path) -> None:
+    made = body()
+    made[field][1] |= change
+    truth = read(tmp_path, made)
+    assert f"truth.json, {note}" in truth.notes
+    assert truth.skipped == ()
+    assert [thing.box_xyxy for image in truth.images for thing in image.things] == [(2, 3, 12, 13)] * 3
 
 
 @pytest.mark.parametrize(
     ("field", "change", "reason"),
     [
-        ("annotations", {"bbox": [40, 3, 5, 5]}, "annotation 1 has a box outside the image"),
-        ("annotations", {"bbox": [25, 3, 15, 5]}, "annotation 1 has a box that lies mostly outside the image"),
-        ("annotations", {"bbox": [2, 3, 0, 5]}, "annotation 1 has a box without area"),
-        ("annotations", {"bbox": [2, float("nan"), 5, 5]}, "annotation 1 has a box that is not finite"),
-        ("annotations", {"segmentation": [[1, 2, 3, 4]]}, "annotation 1 has a polygon that is no list of three"),
-        ("annotations", {"segmentation": {"size": [30, 20], "counts": [600]}}, "annotation 1 has run lengths for"),
-        ("annotations", {"id": 0}, "annotation 0 has the id of an earlier annotation"),
         ("annotations", {"image_id": 99}, "annotation 1 belongs to no image of the file (image_id 99)"),
-        ("annotations", {"category_id": 99}, "annotation 1 has an unknown category (99)"),
-        ("annotations", {"iscrowd": "no"}, "annotation 1 has an iscrowd that is neither 0 nor 1"),
-        ("annotations", {"area": float("nan")}, "annotation 1 has no usable area"),
-        ("annotations", {"area": -1}, "annotation 1 has no usable area"),
-        ("images", {"width": 0}, "image 1 has no usable size (0 x 20)"),
-        ("images", {"height": None}, "image 1 has no usable size"),
-        ("images", {"width": 10**6, "height": 10**6}, "image 1 has 1000000 x 1000000 pixels, more than the limit"),
         ("images", {"id": None}, "image None has no usable id"),
         ("images", {"id": 0}, "image 0 has the id of an earlier image"),
         ("categories", {"id": 9}, "category 9 has the id of an earlier category"),
         ("categories", {"name": " "}, "category 7 has no usable id or name"),
     ],
 )
-def test_what_is_bad_is_named_and_costs_nothing_else(field: str, change: dict, reason: str, tmp_path: Path) -> None:
+def test_what_has_no_place_is_named_and_costs_nothing_else(
+    field: str, change: dict, reason: str, tmp_path: Path
+) -> None:
     made = body()
     made["annotations"][2]["category_id"] = 9
     made[field][1] |= change
@@ -179,12 +236,6 @@ def test_what_is_bad_is_named_and_costs_nothing_else(field: str, change: dict, r
     assert reasons(truth)[0].startswith(reason)
     assert truth.images[-1].things[0].box_xyxy == (2, 3, 12, 13)
     assert score(truth, [], masks=truth.has_masks, resamples=0).box.ap["AP"] == 0
-
-
-def test_annotations_of_an_image_left_out_need_no_second_mention(tmp_path: Path) -> None:
-    made = body()
-    made["images"][1]["width"] = 0
-    assert len(read(tmp_path, made).skipped) == 1
 
 
 @pytest.mark.parametrize(

@@ -189,10 +189,9 @@ def test_boxes_need_no_image_size(tmp_path: Path) -> None:
     assert any("have no size, so masks are not judged" in note for note in truth.notes)
     found = score(truth, results, masks=False, resamples=0).box
     assert (found.ap, found.ar) == (expected.ap, expected.ar)
-    body["images"][0]["height"] = -3  # what is there has to be a size
-    (tmp_path / "truth.json").write_text(json.dumps(body))
-    skipped = read_ground_truth(tmp_path / "truth.json", None, name="truth.json").skipped
-    assert any("no usable size" in skip.reason for skip in skipped)
+    body["images"][0]["height"] = -3  # no size, which costs no box
+    again = score(truth_of(body, tmp_path), results, masks=False, resamples=0).box
+    assert (again.ap, again.ar) == (expected.ap, expected.ar)
 
 
 def test_ids_may_be_strings_or_larger_than_a_float_holds(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""The truth as boxes, or masks, are judged by it: with what is found in ignored places neither right nor wrong.
+
+COCO's rules forgive what lies in a crowd (overlap by the detection's own area, so that whatever found the true object
+is forgiven at the same threshold), LVIS's what is of a category that is not exhaustively annotated in its image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from probes.detection.columns import Kind
+from probes.detection.truth import GroundTruth, TruthImage
+from rice_core.datasets.entries import Key
+from rice_core.datasets.regions import ANY
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where something is that cannot be judged."""
+
+    image: TruthImage
+    category: Key | None
+    """None: it may be of any."""
+    box_xyxy: tuple[float, float, float, float]
+    segmentation: Any
+
+
+def as_judged(truth: GroundTruth, rows: Sequence[Row], kind: Kind) -> GroundTruth:
+    """The truth with its annotations (COCO) or images (LVIS) as evaluators are to read them.
+
+    Of masks, objects without one are ignored, and images without a size as a whole.
+
+    Args:
+        rows: the detections; those of categories that the truth does not have are passed over.
+    """
+    counted, places = _parted(truth, kind)
+    unsized = {image.key for image in truth.images if image.size_hw is None} if kind == "mask" else set()
+    if not places and not unsized:
+        return truth
+    found: dict[Key, list[Row]] = defaultdict(list)
+    known = {category.id for category in truth.categories}
+    for row in rows:
+        if row["category_id"] in known:
+            found[row["image_id"]].append(row)
+    counted = [entry for entry in counted if entry["image_id"] not in unsized]
+    places = [place for place in places if place.image.key not in unsized]
+    if truth.style == "lvis":
+        return _not_exhaustive(truth, counted, places, unsized, found)
+    forgiving = [_same(row) for key in unsized for row in found[key]]
+    forgiving += [entry for place in places for entry in _crowds(place, found[place.image.key], kind)]
+    return replace(truth, body={**truth.body, "annotations": [*counted, *forgiving]})
+
+
+def _parted(truth: GroundTruth, kind: Kind) -> tuple[list[dict[str, Any]], list[_Place]]:
+    """The annotations that count (crowds among them), and what cannot."""
+    names = [category.id for category in truth.categories]
+    places = [
+        _Place(image, None if thing.label == ANY else names[thing.label], thing.box_xyxy, thing.segmentation)
+        for image in truth.images
+        for thing in image.ignored
+    ]
+    if kind == "box":
+        return truth.body["annotations"], places
+    images = {image.key: image for image in truth.images}
+    counted = []
+    for entry in truth.body["annotations"]:
+        if "segmentation" in entry:
+            counted.append(entry)
+        else:
+            x, y, w, h = entry["bbox"]
+            places.append(_Place(images[entry["image_id"]], entry["category_id"], (x, y, x + w, y + h), None))
+    return counted, places
+
+
+def _crowds(place: _Place, rows: Sequence[Row], kind: Kind) -> Iterator[dict[str, Any]]:
+    """Crowds that forgive what is found there: of its category, else of all that something was found of."""
+    x0, y0, x1, y1 = place.box_xyxy
+    if x0 == x1 or y0 == y1:  # nothing lies in it
+        yield from (
+            _same(row) for row in rows if place.category in (None, row["category_id"]) and _near(row["bbox"], place)
+        )
+        return
+    shape = {} if kind == "box" else {"segmentation": place.segmentation or _rectangle(place)}
+    of_any = dict.fromkeys(row["category_id"] for row in rows)
+    for category in of_any if place.category is None else [place.category]:
+        about = {"image_id": place.image.key, "category_id": category, "iscrowd": 1}
+        yield about | {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)} | shape
+
+
+def _same(row: Row) -> dict[str, Any]:
+    """A crowd that is the detection itself, which is so forgiven whatever the threshold."""
+    return {**row, "iscrowd": 1, "area": row["bbox"][2] * row["bbox"][3]}
+
+
+def _near(bbox: Sequence[float], place: _Place) -> bool:
+    """Whether what was found may be the object of which a point or a line is known: it would be with less than its own
+    width and height between, for half of the two overlaps."""
+    (x, y, w, h), (x0, y0, x1, y1) = bbox, place.box_xyxy
+    return x - w <= x1 and y - h <= y1 and x + 2 * w >= x0 and y + 2 * h >= y0
+
+
+def _rectangle(place: _Place) -> list[list[float]]:
+    """As a polygon, cut at the border; out to whole pixels, so that no pixel of the true mask is left over."""
+    assert place.image.size_hw is not None
+    (height, width), (x0, y0, x1, y1) = place.image.size_hw, place.box_xyxy
+    left, top = max(math.floor(x0), 0), max(math.floor(y0), 0)
+    right, bottom = min(math.ceil(x1), width), min(math.ceil(y1), height)
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def _not_exhaustive(
+    truth: GroundTruth,
+    counted: list[dict[str, Any]],
+    places: Sequence[_Place],
+    unsized: set[Key],
+    found: Mapping[Key, Sequence[Row]],
+) -> GroundTruth:
+    """LVIS knows no crowds: what is found of a category, and nothing true, counts neither way in the whole image."""
+    partial: dict[Key, dict[Key, None]] = defaultdict(dict)
+    for key, category in [(place.image.key, place.category) for place in places] + [(key, None) for key in unsized]:
+        of_any = (row["category_id"] for row in found.get(key, ()))
+        partial[key] |= dict.fromkeys(of_any if category is None else [category])
+    images = tuple(
+        replace(image, not_exhaustive=tuple(dict.fromkeys((*image.not_exhaustive, *partial.get(image.key, ())))))
+        for image in truth.images
+    )
+    return replace(truth, images=images, body={**truth.body, "annotations": counted})

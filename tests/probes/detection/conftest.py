@@ -1,0 +1,6 @@
+"""Helpers of these tests that several of them import: flaws.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
