@@ -8,7 +8,6 @@ Two views: `items` (pooled features of objects or whole images) and `dense` (the
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -32,8 +31,6 @@ from rice_core.probe import Read, View
 Geometry = Literal["squash", "native"]
 SHARD_IMAGES = 64
 Reads = tuple[Read, ...]
-Encoded = dict[int | None, tuple[torch.Tensor, torch.Tensor | None]]
-"""By layer: patch tokens, and class tokens where they are read."""
 
 
 class Extractor:
@@ -43,7 +40,7 @@ class Extractor:
         files: sha256 of each image file by sample id, part of every shard's key.
         code: digest of the code and libraries that turn files into features.
         batch: images a forward pass.
-        workers: decoding threads.
+        workers: decoding threads. Few serve a GPU best: they share the interpreter's lock (docs/benchmarks.md, On a GPU).
         reads: all that will be asked for, so that one pass serves what it can.
     """
 
@@ -184,38 +181,25 @@ class Extractor:
         return json_digest(body | dict(about))
 
     def _compute(self, start: int, reads: Reads) -> dict[Read, Bundle]:
-        samples = self._samples(reads[0].split, start)
+        split, samples = reads[0].split, self._samples(reads[0].split, start)
         futures = self._decode(reads[0], start)
+        if start + SHARD_IMAGES < len(self._dataset.splits[split]):
+            self._decode(reads[0], start + SHARD_IMAGES)  # the next shard, while this one is in the encoder
         del self._pending[self._decoded(reads[0], start)]
-        if self.encoder.device.type == "cpu":
-            self._decode_ahead(reads[0], start)
         rows: list[int] = []
         ready: list[Decoded] = []
         skipped: list[dict[str, str]] = []
+        parts: list[dict[Read, Arrays]] = []
         for row, (sample, future) in enumerate(zip(samples, futures, strict=True)):
             try:
                 ready.append(future.result())
                 rows.append(row)
             except ImageError as error:
                 skipped.append({"item": sample.id, "reason": str(error)})
-        parts: list[dict[Read, Arrays]] = []
-        launched: deque[tuple[list[int], list[Decoded], Encoded]] = deque()
-        for first in range(0, len(rows), self._batch):
-            some = slice(first, first + self._batch)
-            launched.append((rows[some], ready[some], self._encode(samples, rows[some], ready[some], reads)))
-            if len(launched) > 1:
-                parts.append(self._collected(samples, *launched.popleft(), reads))
-        if self.encoder.device.type != "cpu":
-            # Not before: a pass of a thousand small calls hands the interpreter's lock over as often, and threads that decode
-            # keep it waiting for each. From here on the device works by itself.
-            self._decode_ahead(reads[0], start)
-        parts += [self._collected(samples, *each, reads) for each in launched]
+            if len(ready) == self._batch or (ready and row == len(samples) - 1):
+                parts.append(self._forward(samples, rows, ready, reads))
+                rows, ready = [], []
         return {read: Bundle(concatenated([part[read] for part in parts]), {"skipped": skipped}) for read in reads}
-
-    def _decode_ahead(self, read: Read, start: int) -> None:
-        """Begin with the shard after this one, while this one is in the encoder."""
-        if start + SHARD_IMAGES < len(self._dataset.splits[read.split]):
-            self._decode(read, start + SHARD_IMAGES)
 
     def _decoded(self, read: Read, start: int) -> tuple[str, Geometry, str, int]:
         return read.split, self.geometry(read.view), read.change, start
@@ -229,26 +213,20 @@ class Extractor:
             ]
         return self._pending[key]
 
-    def _encode(self, of: Sequence[Sample], rows: list[int], ready: list[Decoded], reads: Reads) -> Encoded:
-        """A batch through the encoder; on a GPU it may still be under way."""
-        geometry = self.geometry(reads[0].view)
+    def _forward(self, of: Sequence[Sample], rows: list[int], ready: list[Decoded], reads: Reads) -> dict[Read, Arrays]:
+        batch, geometry = [of[row] for row in rows], self.geometry(reads[0].view)
         model_B3HW = torch.stack([each.model_3HW for each in ready]).to(self.encoder.device)
         if geometry == "squash":
             model_B3HW = self.encoder.normalize(model_B3HW.float() / 255)
         if isinstance(self.encoder, Informed):
-            self.encoder.observe([self._truth(of[row], each, geometry) for row, each in zip(rows, ready, strict=True)])
-        with torch.inference_mode():
-            return self._encoded(model_B3HW, reads)
-
-    def _collected(
-        self, of: Sequence[Sample], rows: list[int], ready: list[Decoded], encoded: Encoded, reads: Reads
-    ) -> dict[Read, Arrays]:
+            self.encoder.observe([self._truth(s, r, geometry) for s, r in zip(batch, ready, strict=True)])
         out: dict[Read, Arrays] = {}
         with torch.inference_mode():
+            encoded = self._encoded(model_B3HW, reads)
             for dense_BCHW, _ in encoded.values():
                 finite_B = dense_BCHW.isfinite().flatten(1).all(1).cpu().tolist()
                 if not all(finite_B):
-                    bad = of[rows[finite_B.index(False)]].id
+                    bad = batch[finite_B.index(False)].id
                     raise UserError(
                         f"{self.encoder.spec.title} gives NaN or infinite features for {bad}; try ?dtype=fp32."
                     )
@@ -263,7 +241,9 @@ class Extractor:
         self.images += len(rows)
         return out
 
-    def _encoded(self, model_B3HW: torch.Tensor, reads: Reads) -> Encoded:
+    def _encoded(
+        self, model_B3HW: torch.Tensor, reads: Reads
+    ) -> dict[int | None, tuple[torch.Tensor, torch.Tensor | None]]:
         """By layer: patch tokens [B, C, H, W], and what a pooling of class tokens takes of them [B, C]; in one pass."""
         layers = sorted({read.layer for read in reads if read.layer is not None})
         if layers in ([], [self.encoder.spec.layers[-1]]):  # what every encoder can give
