@@ -156,13 +156,7 @@ class Work(Protocol):
         """Say that an input is left out; it is counted and shown in the record."""
 
     def items(
-        self,
-        encoder: Encoder,
-        split: str,
-        pooling: Pooling = MEAN,
-        *,
-        change: str = "",
-        layer: int | None = None,
+        self, encoder: Encoder, split: str, pooling: Pooling = MEAN, *, change: str = "", layer: int | None = None
     ) -> Items:
         """All labelled items of a split with their pooled features (cached). See `Read` for the arguments.
 
@@ -171,13 +165,7 @@ class Work(Protocol):
         """
 
     def dense(
-        self,
-        encoder: Encoder,
-        split: str,
-        *,
-        most: int | None = None,
-        change: str = "",
-        layer: int | None = None,
+        self, encoder: Encoder, split: str, *, most: int | None = None, change: str = "", layer: int | None = None
     ) -> Iterator[DenseBatch]:
         """Patch tokens of a split in a fixed order (cached), shard by shard; at most `most` images. See `Read`.
 

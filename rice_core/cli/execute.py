@@ -45,7 +45,7 @@ def execute(wanted: Plan, store: Store, settings: Settings, *, quiet: bool) -> S
 def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bool) -> Summary:
     from rice_core.catalogue import explained
     from rice_core.measure.follow import follow
-    from rice_core.measure.run import Runner
+    from rice_core.measure.run import Engine, Runner
     from rice_core.measure.summary import Summary
     from rice_core.progress import Progress
     from rice_core.ranks import join
@@ -53,7 +53,7 @@ def _execute_ranked(wanted: Plan, store: Store, settings: Settings, *, quiet: bo
     with join(settings.device) as ranks:
         settings = replace(settings, device=str(ranks.device))
         if not ranks.leads:
-            follow(wanted, ranks, store, settings, Progress(quiet=True))
+            follow(wanted, ranks, Engine.of(store, settings, Progress(quiet=True)))
             return Summary()
         with Progress(quiet=quiet) as progress:
             summary = _measure(wanted, Runner(store, settings, progress, ranks=ranks, explain=explained), progress)

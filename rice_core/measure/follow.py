@@ -17,14 +17,12 @@ from rice_core.stage import Companion, Stage, chain, request_of
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.measure.plan import Plan
-    from rice_core.measure.run import Settings
-    from rice_core.progress import Progress
+    from rice_core.measure.run import Engine
     from rice_core.ranks import Ranks
     from rice_core.spec import EncoderSpec
-    from rice_core.store import Store
 
 
-def follow(plan: Plan, ranks: Ranks, store: Store, settings: Settings, progress: Progress) -> None:
+def follow(plan: Plan, ranks: Ranks, engine: Engine) -> None:
     """Help until rank 0 says that all is done.
 
     What goes wrong here is not caught: the process ends, and torchrun ends the others; the same command goes on from
@@ -41,14 +39,12 @@ def follow(plan: Plan, ranks: Ranks, store: Store, settings: Settings, progress:
         stage_id, origin, others = wanted
         spec, stage, seed = stages[stage_id]
         if subject is None or subject.encoder.spec.identity() != spec.identity():
-            subject = Subject(spec, settings.device)
-        folder = store.unfinished(stage_id, origin)
+            subject = Subject(spec, engine.settings.device)
+        folder = engine.store.unfinished(stage_id, origin)
         companions = tuple(
-            Companion(*stages[other_id][1:], store.unfinished(other_id, other)) for other_id, other in others
+            Companion(*stages[other_id][1:], engine.store.unfinished(other_id, other)) for other_id, other in others
         )
-        work = TrainingWork(
-            spec, folder, origin, store, progress, ranks=ranks, workers=settings.workers, companions=companions
-        )
-        start = None if stage.after is None else store.stage(request_of(stage.after, spec, seed).id)
+        work = TrainingWork(spec, folder, origin, engine, ranks, companions)
+        start = None if stage.after is None else engine.store.stage(request_of(stage.after, spec, seed).id)
         with seeded(seed):
             stage.train(subject.encoder, start, folder / "out", seed=seed, work=work)

@@ -20,17 +20,11 @@ from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.work import CellWork
 from rice_core.pooling import MEAN
 from rice_core.probe import Probe, Read, stages_named
-from rice_core.ranks import Ranks
 from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
-    from rice_core.measure.cache import FeatureCache
-    from rice_core.measure.claims import Claims
     from rice_core.measure.hashed import Hashed
-    from rice_core.measure.run import Settings
-    from rice_core.measure.trained import Shelf
-    from rice_core.progress import Progress
-    from rice_core.store import Store
+    from rice_core.measure.run import Engine
 
 _WORDS = {"suite": "several data sets (a folder of Roboflow exports)", "dense-labels": "boxes, masks or label maps"}
 
@@ -41,39 +35,23 @@ class Measurer:
     Args:
         probes: all that will be asked, so that one forward pass can serve several.
         sweep: layers of other encoders of the run that differ from this one in nothing else: the pass serves them too.
-        ranks: the ranks that help with trainings (rice_core.measure.follow); None is this process alone.
     """
 
     def __init__(
-        self,
-        subject: Subject,
-        data: Hashed,
-        probes: Sequence[Probe],
-        *,
-        store: Store,
-        cache: FeatureCache,
-        shelf: Shelf,
-        claims: Claims,
-        progress: Progress,
-        settings: Settings,
-        sweep: Sequence[int] = (),
-        ranks: Ranks | None = None,
+        self, subject: Subject, data: Hashed, probes: Sequence[Probe], engine: Engine, *, sweep: Sequence[int] = ()
     ) -> None:
-        self._subject, self._dataset, self._data = subject, data.dataset, data.digest
-        self._store, self._progress, self._settings = store, progress, settings
-        self._shelf, self._claims = shelf, claims
-        self._ranks = ranks or Ranks(0, 1, subject.encoder.device)
+        self._subject, self._dataset, self._data, self._engine = subject, data.dataset, data.digest, engine
         self._extractor = Extractor(
             subject.encoder,
             data.dataset,
-            cache,
+            engine.cache,
             files=data.files,
             code=feature_code(subject.encoder.spec.source),
-            batch=settings.batch,
-            workers=settings.workers,
+            batch=engine.settings.batch,
+            workers=engine.settings.workers,
             reads=_reads(probes, sweep),
         )
-        self._cache, self._named = cache, {id(probe): stages_named(probe, data.dataset) for probe in probes}
+        self._named = {id(probe): stages_named(probe, data.dataset) for probe in probes}
 
     def close(self) -> None:
         """See the class."""
@@ -93,10 +71,10 @@ class Measurer:
         evidence = self._subject.evidence(type(probe), self._data)
         if self._subject.spoilt:
             return _without_number(cell, "failed", self._subject.spoilt, evidence, ()), None
-        self._cache.written.clear()
+        self._engine.cache.written.clear()
         record, scores = self._attempt(cell, probe, others, evidence)
         if changed := self._subject.changed(cell.probe.name):
-            self._cache.drop(self._cache.written)  # features of other weights than their key says
+            self._engine.cache.drop(self._engine.cache.written)  # features of other weights than their key says
             self._subject.spoilt = f"was not measured, for {changed[0].lower()}{changed[1:]}"
             return _without_number(cell, "failed", changed, evidence, record.skipped), None
         return record, scores
@@ -109,12 +87,10 @@ class Measurer:
             cell,
             self._dataset,
             self._extractor,
-            self._store,
-            self._progress,
+            self._engine,
             made_from=evidence.reuse_key(),
-            workers=self._settings.workers,
             stages=self._named[id(probe)],
-            trainings=self._trainings(cell),
+            trainings=Stages(self._subject, cell.encoder, self._extractor, self._engine),
             later=[(stage, other.seed) for other, its in others for stage in self._named[id(its)]],
         )
         try:
@@ -130,7 +106,7 @@ class Measurer:
         except UserError as error:
             return _without_number(cell, "failed", str(error), evidence, self._skipped(work)), None
         except Exception as error:
-            if self._settings.debug:
+            if self._engine.settings.debug:
                 raise
             return _without_number(cell, "failed", _unexpected(error), evidence, self._skipped(work)), None
         fresh = self._extractor.images - images
@@ -150,19 +126,6 @@ class Measurer:
             created=now(),
         )
         return record, outcome.scores
-
-    def _trainings(self, cell: Cell) -> Stages:
-        return Stages(
-            self._subject,
-            cell.encoder,
-            self._shelf,
-            self._claims,
-            self._store,
-            self._progress,
-            extractor=self._extractor,
-            ranks=self._ranks,
-            workers=self._settings.workers,
-        )
 
     def _run(self, probe: Probe, cell: Cell, work: CellWork) -> Outcome:
         try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from rice_core.datasets.known_files import KnownFiles
@@ -61,6 +61,26 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What every part of a run works with."""
+
+    store: Store
+    settings: Settings
+    progress: Progress
+    cache: FeatureCache
+    claims: Claims
+    shelf: Shelf
+    ranks: Ranks | None = None
+    """Those of a run under torchrun, of which this is one (rice_core.measure.follow); None is this process alone."""
+
+    @classmethod
+    def of(cls, store: Store, settings: Settings, progress: Progress, ranks: Ranks | None = None) -> Engine:
+        """With the cache, the claims and the trainings of the store."""
+        cache = FeatureCache(store, max_bytes=settings.cache_bytes)
+        return cls(store, settings, progress, cache, Claims(store.root / "claims"), Shelf(store), ranks)
+
+
+@dataclass(frozen=True)
 class _Job:
     """One call of `Runner.run`."""
 
@@ -74,7 +94,7 @@ class Runner:
 
     Args:
         progress: where lines and bars go.
-        ranks: the ranks of a run under torchrun, of which this is the first (rice_core.measure.follow); None is this process alone.
+        ranks: those of a run under torchrun, of which this is the first.
         explain: what is said of an encoder that cannot be loaded.
         own: encoders of the plan that are at hand, and not to be loaded (rice_core.encoders.own).
     """
@@ -89,15 +109,10 @@ class Runner:
         explain: Callable[[UserError], str] = str,
         own: Sequence[Encoder] = (),
     ) -> None:
-        self.cache = FeatureCache(store, max_bytes=settings.cache_bytes)
+        self._engine = Engine.of(store, settings, progress, ranks)
+        self.cache, self._claims = self._engine.cache, self._engine.claims
+        self._store, self._settings, self._progress, self._explain = store, settings, progress, explain
         self._known = KnownEncoders(store.root / "known")
-        self._claims = Claims(store.root / "claims")
-        self._shelf = Shelf(store)
-        self._store = store
-        self._settings = settings
-        self._progress = progress
-        self._ranks = ranks
-        self._explain = explain
         self._own = {encoder.spec: encoder for encoder in own}
 
     def run(self, plan: Plan) -> Summary:
@@ -114,13 +129,12 @@ class Runner:
                 f"--rerun {self._settings.rerun} matches no cell of this run; {near}write a pattern of encoder/probe, as in '*/knn'."
             )
         self._store.sweep()
-        data = {
-            spec: hashed(dataset, self._known_files(spec), self._progress.say)
-            for spec, dataset in plan.datasets.items()
-        }
-        self._shelf = Shelf(
-            self._store, {key: digest for each in data.values() for key, digest in each.by_files.items()}
-        )
+        data = {}
+        for asked, dataset in plan.datasets.items():
+            known = KnownFiles(self._store.place("digests", f"{json_digest(asked.model_dump())}.json"))
+            data[asked] = hashed(dataset, known, self._progress.say)
+        files = {key: digest for each in data.values() for key, digest in each.by_files.items()}
+        self._engine = replace(self._engine, shelf=Shelf(self._store, files))
         job = _Job(plan, data, Summary())
         self._progress.begin(len(cells), "cells")
         waiting: list[tuple[EncoderSpec, Cells]] = []
@@ -135,9 +149,6 @@ class Runner:
             if left := self._encoder(job, spec, left):
                 waiting.append((spec, left))
         return job.summary
-
-    def _known_files(self, spec: DatasetSpec) -> KnownFiles:
-        return KnownFiles(self._store.place("digests", f"{json_digest(spec.model_dump())}.json"))
 
     def _encoder(self, job: _Job, spec: EncoderSpec, cells: Cells) -> Cells:
         """Finish these cells of an encoder, but those that another run has claimed, which are returned."""
@@ -186,19 +197,8 @@ class Runner:
         """Measure cells of one data set."""
         from rice_core.measure.measurer import Measurer
 
-        measurer = Measurer(
-            subject,
-            job.data[pending[0][0].dataset],
-            [probe for _, probe in pending],
-            store=self._store,
-            cache=self.cache,
-            shelf=self._shelf,
-            claims=self._claims,
-            progress=self._progress,
-            settings=self._settings,
-            sweep=_sweep(spec, job.plan.encoders),
-            ranks=self._ranks,
-        )
+        data, probes = job.data[pending[0][0].dataset], [probe for _, probe in pending]
+        measurer = Measurer(subject, data, probes, self._engine, sweep=_sweep(spec, job.plan.encoders))
         with contextlib.closing(measurer):
             for done, (cell, probe) in enumerate(pending, start=1):
                 standing = self._store.get(cell.id)
@@ -251,8 +251,8 @@ class Runner:
         for named in stages_named(probe, dataset) if used else ():
             for stage in chain(named):
                 request = request_of(stage, cell.encoder, cell.seed)
-                wanted[request.id] = self._shelf.made_from(stage, encoder, request)
-        return self._shelf.today(used, wanted)
+                wanted[request.id] = self._engine.shelf.made_from(stage, encoder, request)
+        return self._engine.shelf.today(used, wanted)
 
     def _renamed(self, record: Record, cell: Cell, *, mine: bool) -> Record:
         """The record under the display name of today; written where the cell is claimed and the record still stands."""

@@ -18,17 +18,14 @@ from rice_core.digest import file_digest, json_digest
 from rice_core.errors import StoreError, TrainingLost, UserError
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.training_work import TrainingWork
+from rice_core.ranks import Ranks
 from rice_core.record import Evidence
 from rice_core.stage import STAGE_JSON, Companion, Curve, Ready, Stage, StageRequest, Trained, request_of
 
 if TYPE_CHECKING:  # handed in, and no part of what weights are made of (rice_core.measure.closure)
-    from rice_core.measure.claims import Claims
     from rice_core.measure.extract import Extractor
-    from rice_core.measure.trained import Shelf
-    from rice_core.progress import Progress
-    from rice_core.ranks import Ranks
+    from rice_core.measure.run import Engine
     from rice_core.spec import EncoderSpec
-    from rice_core.store import Store
 
 Wanted = tuple[Stage, int]
 """A stage and its seed."""
@@ -38,26 +35,13 @@ class Stages:
     """The trainings of one subject.
 
     Args:
-        encoder: the subject's, as cells name it.
-        extractor: whose cache a training may use. ranks: that help with it.
+        encoder: the subject's, as cells name it. extractor: whose cache a training may use.
     """
 
-    def __init__(
-        self,
-        subject: Subject,
-        encoder: EncoderSpec,
-        shelf: Shelf,
-        claims: Claims,
-        store: Store,
-        progress: Progress,
-        *,
-        extractor: Extractor,
-        ranks: Ranks,
-        workers: int,
-    ) -> None:
-        self._subject, self._encoder, self._shelf, self._claims = subject, encoder, shelf, claims
-        self._store, self._progress, self._extractor = store, progress, extractor
-        self._ranks, self._workers = ranks, workers
+    def __init__(self, subject: Subject, encoder: EncoderSpec, extractor: Extractor, engine: Engine) -> None:
+        self._subject, self._encoder, self._extractor = subject, encoder, extractor
+        self._engine, self._store, self._shelf, self._claims = engine, engine.store, engine.shelf, engine.claims
+        self._ranks = engine.ranks or Ranks(0, 1, subject.encoder.device)
 
     def ready(self, stage: Stage, seed: int, later: Sequence[Wanted] = ()) -> Ready:
         """The training of a stage, made now where it does not stand.
@@ -71,7 +55,7 @@ class Stages:
         """
         request = request_of(stage, self._encoder, seed)
         made_from = self._shelf.made_from(stage, self._subject.identity, request)
-        with self._claims.waited_for(request.id, f"training {request.title}", self._progress.say):
+        with self._claims.waited_for(request.id, f"training {request.title}", self._engine.progress.say):
             trained = self._shelf.current(request.id, made_from)
             if trained is None:
                 trained = self._train(stage, request, made_from, later)
@@ -93,17 +77,9 @@ class Stages:
             raise StoreError(f"{out} cannot be written ({error.strerror}); choose another --store.") from error
         with self._companions(stage, evidence, later) as (companions, ids):
             work = TrainingWork(
-                self._encoder,
-                folder,
-                origin,
-                self._store,
-                self._progress,
-                ranks=self._ranks,
-                workers=self._workers,
-                companions=companions,
-                extractor=self._extractor,
+                self._encoder, folder, origin, self._engine, self._ranks, companions, extractor=self._extractor
             )
-            self._progress.say(f"{request.title}: trained once for all cells that need it")
+            self._engine.progress.say(f"{request.title}: trained once for all cells that need it")
             if self._ranks.size > 1:
                 self._ranks.agree((request.id, origin, ids))
             start = None if before is None else before.folder

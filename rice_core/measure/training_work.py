@@ -18,9 +18,8 @@ from rice_core.stage import Companion
 if TYPE_CHECKING:  # handed in, and no part of what weights are made of (rice_core.measure.closure)
     from rice_core.bundle import Bundle
     from rice_core.measure.extract import Extractor
-    from rice_core.progress import Progress
+    from rice_core.measure.run import Engine
     from rice_core.ranks import Ranks
-    from rice_core.store import Store
 
 E = TypeVar("E", bound=Encoder)
 
@@ -38,28 +37,25 @@ class TrainingWork:
         encoder: EncoderSpec,
         folder: Path,
         made_from: str,
-        store: Store,
-        progress: Progress,
-        *,
+        engine: Engine,
         ranks: Ranks,
-        workers: int = 0,
-        companions: tuple[Companion, ...] = (),
+        companions: tuple[Companion, ...],
+        *,
         extractor: Extractor | None = None,
     ) -> None:
-        self.ranks, self.workers, self.folder, self.companions = ranks, workers, folder, companions
+        self.ranks, self.workers, self.folder, self.companions = ranks, engine.settings.workers, folder, companions
         self.skipped: dict[tuple[str, str], Skipped] = {}
         """What was left out."""
-        self._encoder, self._made_from = encoder, made_from
-        self._store, self._progress, self._extractor = store, progress, extractor
+        self._encoder, self._made_from, self._engine, self._extractor = encoder, made_from, engine, extractor
 
     def skip(self, item: str, reason: str) -> None:
         self.skipped[item, reason] = Skipped(item=item, reason=reason)
 
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
-        return self._progress.track(sequence, what)
+        return self._engine.progress.track(sequence, what)
 
     def budget(self) -> Budget:
-        return budget_of(self._encoder, self._store.records(), self._features.cache.space())
+        return budget_of(self._encoder, self._engine.store.records(), self._features.cache.space())
 
     def has(self, about: Mapping[str, Any]) -> bool:
         return self._features.cache.has(self._key(about))
@@ -77,7 +73,8 @@ class TrainingWork:
         return private(encoder)
 
     def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
-        return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=self._progress.say)
+        say = self._engine.progress.say
+        return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=say)
 
     @property
     def _features(self) -> Extractor:

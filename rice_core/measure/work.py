@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from PIL import Image
 
 from rice_core.changes import Change
 from rice_core.datasets import Dataset, Sample
-from rice_core.datasets.nouns import NOUNS, Kind
+from rice_core.datasets.nouns import NOUNS
 from rice_core.datasets.seen import labels_seen, target_seen
 from rice_core.digest import canonical_json, json_digest
 from rice_core.encoders.private import private
@@ -30,9 +30,8 @@ from rice_core.stage import E, Ready, Stage, chain
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.bundle import Bundle
     from rice_core.measure.extract import Extractor
+    from rice_core.measure.run import Engine
     from rice_core.measure.stages import Stages, Wanted
-    from rice_core.progress import Progress
-    from rice_core.store import Store
 
 
 class CellWork:
@@ -48,48 +47,38 @@ class CellWork:
         cell: Cell,
         dataset: Dataset,
         extractor: Extractor,
-        store: Store,
-        progress: Progress,
+        engine: Engine,
         *,
-        made_from: Sequence[str] = (),
-        workers: int = 0,
-        stages: tuple[Stage, ...] = (),
-        trainings: Stages | None = None,
-        later: Sequence[Wanted] = (),
+        made_from: Sequence[str],
+        stages: tuple[Stage, ...],
+        trainings: Stages,
+        later: Sequence[Wanted],
     ) -> None:
         self.classes = dataset.classes
         self.limit = cell.limit
         self.parts, self.domain = dataset.parts, dataset.domain
-        self.workers = workers
-        self.stages = stages
+        self.workers, self.stages = engine.settings.workers, stages
         self.used: dict[str, UsedStage] = {}
         """Trainings that the number rests on, by id."""
-        self.exports = store.exports(cell.id)
-        self.folder = store.unfinished(cell.id, json_digest(list(made_from)))
+        self.exports = engine.store.exports(cell.id)
+        self.folder = engine.store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
         """Images and regions that were left out, by item."""
-        self._cell = cell
-        self._dataset = dataset
-        self._features = extractor
-        self._trainings, self._later = trainings, later
-        self._store = store
-        self._progress = progress
-
-    @overload
-    def samples(self, split: str) -> Sequence[Sample]: ...
-
-    @overload
-    def samples(self, split: str, kind: type[Kind]) -> Sequence[Kind]: ...
+        self._cell, self._dataset, self._features, self._trainings, self._later = (
+            cell,
+            dataset,
+            extractor,
+            trainings,
+            later,
+        )
+        self._store, self._progress = engine.store, engine.progress
 
     def samples(self, split: str, kind: type[Any] = Sample) -> Sequence[Any]:
-        items = self._dataset.splits.get(split, ())
+        splits = self._dataset.splits
+        items = splits.get(split, ())
         if items and isinstance(items[0], kind):
             return items
-        there = [
-            f"{name} ({len(each)} {NOUNS[type(each[0])]})"
-            for name, each in sorted(self._dataset.splits.items())
-            if each
-        ]
+        there = [f"{name} ({len(each)} {NOUNS[type(each[0])]})" for name, each in sorted(splits.items()) if each]
         raise NotApplicable(
             f"the data set {self._dataset.spec.name} has no {NOUNS[kind]} in its split {split!r}, only {', '.join(there) or 'empty ones'}"
         )
@@ -101,13 +90,7 @@ class CellWork:
         self.skipped[item] = Skipped(item=item, reason=reason)
 
     def items(
-        self,
-        encoder: Encoder,
-        split: str,
-        pooling: Pooling = MEAN,
-        *,
-        change: str = "",
-        layer: int | None = None,
+        self, encoder: Encoder, split: str, pooling: Pooling = MEAN, *, change: str = "", layer: int | None = None
     ) -> Items:
         check_poolable(pooling, encoder, self._cell.encoder.title, self._dataset.provides)
         samples = self.samples(split)
@@ -129,13 +112,7 @@ class CellWork:
         return Items(x_NC, np.array(y, dtype=np.int64), tuple(ids), tuple(clusters), self.classes)
 
     def dense(
-        self,
-        encoder: Encoder,
-        split: str,
-        *,
-        most: int | None = None,
-        change: str = "",
-        layer: int | None = None,
+        self, encoder: Encoder, split: str, *, most: int | None = None, change: str = "", layer: int | None = None
     ) -> Iterator[DenseBatch]:
         samples = self.samples(split)
         read = Read(split, "dense", most, change=change, layer=layer)
@@ -164,7 +141,8 @@ class CellWork:
             raise NotApplicable(f"layer={read.layer} needs an encoder that gives its blocks, and {title} does not")
         for start in self.progress(self._features.starts(read.split, read.most), f"{self._cell.encoder.title}: {what}"):
             shard = self._features.shard(read, start)
-            self._note(shard.notes)
+            for entry in shard.notes.get("skipped", ()):
+                self.skip(**entry)
             if shard.arrays:
                 yield start, shard
 
@@ -190,7 +168,7 @@ class CellWork:
             yield from batch
 
     def stage(self, stage: Stage) -> Ready:
-        if self._trainings is None or not any(stage == each for named in self.stages for each in chain(named)):
+        if not any(stage == each for named in self.stages for each in chain(named)):
             raise ValueError(f"a probe names the stages that it asks for, and {stage.spec.name} is none of them")
         ready = self._trainings.ready(stage, self._cell.seed, self._later)
         for used in (ready.trained.used, *ready.trained.evidence.stages):
@@ -224,10 +202,6 @@ class CellWork:
         buffer = io.BytesIO()
         Image.fromarray(pixels_HW3).save(buffer, format="WEBP", quality=90)
         return self._store.put_artifact(self._cell.id, name, buffer.getvalue(), **told)
-
-    def _note(self, notes: dict[str, Any]) -> None:
-        for entry in notes.get("skipped", ()):
-            self.skipped[entry["item"]] = Skipped(**entry)
 
 
 def _stacked(maps: Sequence[Any]) -> Any:

@@ -32,7 +32,7 @@ from rice_core.measure.data import open_data
 from rice_core.measure.follow import follow
 from rice_core.measure.plan import Plan
 from rice_core.measure.provenance import stage_modules
-from rice_core.measure.run import Runner, Settings
+from rice_core.measure.run import Engine, Runner, Settings
 from rice_core.measure.verify import verify
 from rice_core.progress import Progress
 from rice_core.ranks import Ranks, join
@@ -278,7 +278,7 @@ def _rank(rank, dataset, root, meeting):
             Runner(Store(root), settings, Progress(quiet=True), ranks=world).run(plan)
             world.agree(None)
         else:
-            follow(plan, world, Store(root), settings, Progress(quiet=True))
+            follow(plan, world, Engine.of(Store(root), settings, Progress(quiet=True)))
 
 
 @pytest.mark.slow
