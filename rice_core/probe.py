@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, overload, runtime_checkable
 
 from rice_core.changes import Change
@@ -19,6 +18,7 @@ from rice_core.features import Encoder
 from rice_core.pooling import MEAN, Pooling
 from rice_core.record import Artifact, Outcome, Told
 from rice_core.spec import ProbeSpec
+from rice_core.stage import Handle
 
 if TYPE_CHECKING:  # `list` reads probes without numpy, which is a third of its time
     import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # `list` reads probes without numpy, which is a third of its 
     from rice_core.budget import Budget, Passes
     from rice_core.datasets import Dataset, Sample
     from rice_core.datasets.nouns import Kind
-    from rice_core.stage import E, Ready, Stage
+    from rice_core.stage import Ready, Stage
 
 View = Literal["items", "dense"]
 
@@ -115,7 +115,7 @@ class Read:
             raise ValueError("a pooling says itself which blocks it is over; leave out the layer")
 
 
-class Work(Protocol):
+class Work(Handle, Protocol):
     """A probe's handle on data, cache, progress and files."""
 
     classes: tuple[str, ...]
@@ -124,12 +124,6 @@ class Work(Protocol):
     """Of a suite: its data sets by name; empty for any other data set."""
     domain: Mapping[str, str]
     """Of a suite: what each data set is grouped under; one that could not be read is here and not in `parts`."""
-    workers: int
-    """Processes or threads that may decode images beside the probe."""
-    folder: Path
-    """For the state of something long, such as a training: there again when the same cell is measured after an
-    interruption with the same weights, data and code; gone when its record is written. Made by whoever writes first."""
-
     stages: tuple[Stage, ...]
     """Those that the probe names for this data set."""
     exports: Path
@@ -151,9 +145,6 @@ class Work(Protocol):
 
     def annotations(self, split: str) -> Path | None:
         """The annotation file that the split was read from, for what `Sample.regions` leaves out; None where there is none."""
-
-    def skip(self, item: str, reason: str) -> None:
-        """Say that an input is left out; it is counted and shown in the record."""
 
     def items(
         self, encoder: Encoder, split: str, pooling: Pooling = MEAN, *, change: str = "", layer: int | None = None
@@ -184,26 +175,6 @@ class Work(Protocol):
         Raises:
             UserError: it fails.
         """
-
-    def private(self, encoder: E) -> E:
-        """A copy of the encoder whose weights may be trained; the one that `run` is handed serves other cells too.
-
-        Raises:
-            UserError: it has no weights that can be.
-        """
-
-    def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
-        """What `module.main(request)` answers in a process of its own, kept from the network (rice_core.measure.child).
-
-        Args:
-            request: JSON, as is the answer. cwd: its working directory; one of the cell's own by default. timeout: seconds.
-
-        Raises:
-            UserError: it failed, was killed or took too long; one sentence.
-        """
-
-    def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
-        """Iterate under a progress bar with an ETA (plain lines on a pipe)."""
 
     def artifact_json(self, name: str, body: Any, **told: Unpack[Told]) -> Artifact:
         """Keep numbers for a figure; `name` ends in .json. NaN is refused.

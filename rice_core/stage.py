@@ -116,41 +116,65 @@ class Companion:
     """Its `StageWork.folder`: what is left there is found when its turn comes."""
 
 
-class StageWork(Protocol):
-    """A training's handle on the outside."""
+class Handle(Protocol):
+    """What a probe and a training are both handed of the outside."""
 
-    ranks: Ranks
-    """`Stage.train` is called on each; only the first of them writes."""
     workers: int
     """Processes or threads that may decode images beside it."""
     folder: Path
-    """For checkpoints: there again after an interruption with the same weights, data and code; gone when the training is
-    finished. Made by whoever writes first."""
-    companions: tuple[Companion, ...]
+    """For the state of something long, such as checkpoints: there again after an interruption with the same weights, data and
+    code; gone when the record, or the training, is finished. Made by whoever writes first."""
 
     def skip(self, item: str, reason: str) -> None:
-        """Say that an input is left out."""
+        """Say that an input is left out; it is counted and shown in the record."""
 
     def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
-        """As `Work.progress`."""
-
-    def budget(self) -> Budget:
-        """As `Work.budget`; of the first rank."""
-
-    def has(self, about: Mapping[str, Any]) -> bool:
-        """As `Work.has`; of the first rank, as are `find` and `keep`."""
-
-    def find(self, about: Mapping[str, Any]) -> Path | None:
-        """As `Work.find`."""
-
-    def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
-        """As `Work.keep`."""
+        """Iterate under a progress bar with an ETA (plain lines on a pipe)."""
 
     def private(self, encoder: E) -> E:
-        """As `Work.private`."""
+        """A copy of the encoder whose weights may be trained; the one that is handed over serves other cells too.
+
+        Raises:
+            UserError: it has no weights that can be.
+        """
 
     def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
-        """As `Work.child`."""
+        """What `module.main(request)` answers in a process of its own, kept from the network (rice_core.measure.child).
+
+        Args:
+            request: JSON, as is the answer. cwd: its working directory; one of the cell's own by default. timeout: seconds.
+
+        Raises:
+            UserError: it failed, was killed or took too long; one sentence.
+        """
+
+
+class StageWork(Handle, Protocol):
+    """A training's handle on the outside."""
+
+    ranks: Ranks
+    """`Stage.train` is called on each; only the first of them writes, and has the feature cache."""
+    companions: tuple[Companion, ...]
+
+    def budget(self) -> Budget:
+        """What is known of the encoder's speed, and how much `keep` may take."""
+
+    def has(self, about: Mapping[str, Any]) -> bool:
+        """Whether there is something for `find`; it is not looked into."""
+
+    def find(self, about: Mapping[str, Any]) -> Path | None:
+        """The safetensors file, verified, of features kept under `about` for these weights, data and code; None where there is none.
+
+        Args:
+            about: all else that they depend on, as JSON. Every array of the file can be read by rows (`get_slice`).
+        """
+
+    def keep(self, about: Mapping[str, Any], shard: Bundle) -> Path:
+        """Put features into the cache, for `find`.
+
+        Raises:
+            StoreError: the disk is full.
+        """
 
 
 class Stage(Protocol):

@@ -1,19 +1,18 @@
-"""TrainingWork: the `StageWork` that is handed to a stage."""
+"""TrainingWork: the `StageWork` that is handed to a stage; and what it has in common with the `Work` of a probe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rice_core.budget import Budget, budget_of
 from rice_core.encoders.private import private
-from rice_core.features import Encoder
 from rice_core.measure.child import run_child
 from rice_core.record import Skipped
 from rice_core.spec import EncoderSpec
-from rice_core.stage import Companion
+from rice_core.stage import Companion, E
 
 if TYPE_CHECKING:  # handed in, and no part of what weights are made of (rice_core.measure.closure)
     from rice_core.bundle import Bundle
@@ -21,10 +20,28 @@ if TYPE_CHECKING:  # handed in, and no part of what weights are made of (rice_co
     from rice_core.measure.run import Engine
     from rice_core.ranks import Ranks
 
-E = TypeVar("E", bound=Encoder)
+
+class AnyWork:
+    """See `rice_core.stage.Handle`."""
+
+    folder: Path
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.workers = engine.settings.workers
+
+    def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
+        return self._engine.progress.track(sequence, what)
+
+    def private(self, encoder: E) -> E:
+        return private(encoder)
+
+    def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
+        say = self._engine.progress.say
+        return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=say)
 
 
-class TrainingWork:
+class TrainingWork(AnyWork):
     """Cache, progress and files of one training; see `rice_core.stage.StageWork`.
 
     Args:
@@ -43,16 +60,14 @@ class TrainingWork:
         *,
         extractor: Extractor | None = None,
     ) -> None:
-        self.ranks, self.workers, self.folder, self.companions = ranks, engine.settings.workers, folder, companions
+        super().__init__(engine)
+        self.ranks, self.folder, self.companions = ranks, folder, companions
         self.skipped: dict[tuple[str, str], Skipped] = {}
         """What was left out."""
-        self._encoder, self._made_from, self._engine, self._extractor = encoder, made_from, engine, extractor
+        self._encoder, self._made_from, self._extractor = encoder, made_from, extractor
 
     def skip(self, item: str, reason: str) -> None:
         self.skipped[item, reason] = Skipped(item=item, reason=reason)
-
-    def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
-        return self._engine.progress.track(sequence, what)
 
     def budget(self) -> Budget:
         return budget_of(self._encoder, self._engine.store.records(), self._features.cache.space())
@@ -68,13 +83,6 @@ class TrainingWork:
         key = self._key(about)
         self._features.cache.put(key, shard)
         return self._features.cache.path(key)
-
-    def private(self, encoder: E) -> E:
-        return private(encoder)
-
-    def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
-        say = self._engine.progress.say
-        return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=say)
 
     @property
     def _features(self) -> Extractor:

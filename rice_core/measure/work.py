@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -17,15 +16,14 @@ from rice_core.datasets import Dataset, Sample
 from rice_core.datasets.nouns import NOUNS
 from rice_core.datasets.seen import labels_seen, target_seen
 from rice_core.digest import canonical_json, json_digest
-from rice_core.encoders.private import private
 from rice_core.errors import NotApplicable
 from rice_core.features import Encoder, Layered
 from rice_core.images import ImageError
-from rice_core.measure.child import run_child
+from rice_core.measure.training_work import AnyWork
 from rice_core.pooling import MEAN, Pooling, check_poolable
 from rice_core.probe import DenseBatch, DenseImage, Items, Read
 from rice_core.record import Artifact, Cell, Skipped, Told, UsedStage
-from rice_core.stage import E, Ready, Stage, chain
+from rice_core.stage import Ready, Stage, chain
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.bundle import Bundle
@@ -34,7 +32,7 @@ if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_co
     from rice_core.measure.stages import Stages, Wanted
 
 
-class CellWork:
+class CellWork(AnyWork):
     """Data, cache, progress and files of one cell; see `rice_core.probe.Work`.
 
     Args:
@@ -54,10 +52,9 @@ class CellWork:
         trainings: Stages,
         later: Sequence[Wanted],
     ) -> None:
-        self.classes = dataset.classes
-        self.limit = cell.limit
-        self.parts, self.domain = dataset.parts, dataset.domain
-        self.workers, self.stages = engine.settings.workers, stages
+        super().__init__(engine)
+        self.limit, self.stages = cell.limit, stages
+        self.classes, self.parts, self.domain = dataset.classes, dataset.parts, dataset.domain
         self.used: dict[str, UsedStage] = {}
         """Trainings that the number rests on, by id."""
         self.exports = engine.store.exports(cell.id)
@@ -71,7 +68,7 @@ class CellWork:
             trainings,
             later,
         )
-        self._store, self._progress = engine.store, engine.progress
+        self._store = engine.store
 
     def samples(self, split: str, kind: type[Any] = Sample) -> Sequence[Any]:
         splits = self._dataset.splits
@@ -176,15 +173,6 @@ class CellWork:
         for skip in ready.trained.skipped:
             self.skipped.setdefault(skip.item, skip)
         return ready
-
-    def private(self, encoder: E) -> E:
-        return private(encoder)
-
-    def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
-        return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=self._progress.say)
-
-    def progress(self, sequence: Sequence[Any], what: str) -> Iterator[Any]:
-        return self._progress.track(sequence, what)
 
     def artifact_json(self, name: str, body: Any, **told: Unpack[Told]) -> Artifact:
         return self._store.put_artifact(self._cell.id, name, canonical_json(body).encode(), **told)
