@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(Exception):
@@ -38,6 +42,19 @@ class TrainingLost(StoreError):
 
 class NotApplicable(Exception):
     """A probe cannot say anything about this encoder or data set (no masks, no labels). Reported, never a failure."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where and what, in one line: `model.vit.width: Input should be greater than 0`."""
+    problem = error.errors()[0]
+    where = ".".join(map(str, problem["loc"]))
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """Its kind and its words, which may go over several lines."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
 
 
 def did_you_mean(name: str, known: Iterable[str], also: Mapping[str, str] | None = None) -> str:

@@ -7,11 +7,11 @@ not here is drawn by whoever brings it (the entry points `ricebench.figures`), a
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, first_fault
 from rice_core.record import Artifact
 from rice_core.spec import Frozen
 
@@ -183,11 +183,3 @@ def check(artifact: Artifact, data: bytes) -> None:
             BODIES[figure].model_validate_json(data)
         except ValidationError as error:
             raise UserError(f"{name} is no figure {figure!r}: {first_fault(error)}; see rice_core.figures.") from None
-
-
-def first_fault(error: ValidationError) -> str:
-    """Where and what, in one line."""
-    fault: Any = error.errors()[0]
-    where = ".".join(map(str, fault["loc"]))
-    said = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said

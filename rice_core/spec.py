@@ -36,7 +36,7 @@ from pydantic import (
 )
 
 from rice_core.disk.paths import folder_name
-from rice_core.errors import UserError, did_you_mean
+from rice_core.errors import UserError, did_you_mean, first_fault
 from rice_core.shorthand import DTYPES, as_param, encoder_field, settings, sound
 
 Source = Literal["hf", "timm", "open_clip", "rice", "synthetic", "own"]
@@ -201,7 +201,7 @@ class EncoderSpec(Frozen):
             return cls(**fields)
         except ValidationError as error:
             raise UserError(
-                f"{given!r} is no encoder: {_first(error)}; see `ricebench list encoders` for examples."
+                f"{given!r} is no encoder: {first_fault(error)}; see `ricebench list encoders` for examples."
             ) from None
 
 
@@ -258,10 +258,3 @@ class DatasetSpec(Frozen):
     layout: str = Field(min_length=1)
     """What its reader calls it: ours are "coco", "class-folders" and "photos", and other packages bring others."""
     fingerprint: str
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(map(str, problem["loc"]))
-    said = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said

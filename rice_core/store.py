@@ -21,19 +21,21 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from pydantic import ValidationError
 
 from rice_core.digest import bytes_digest, canonical_json, json_digest
 from rice_core.disk.files import first_link, is_plain, refuse_links, write_atomically
-from rice_core.disk.problems import Problem, damaged, foreign, set_aside, unreadable
-from rice_core.disk.sealed import Damaged
+from rice_core.disk.problems import Problem, fault, foreign, set_aside
+from rice_core.disk.sealed import Damaged, Unsealed
 from rice_core.disk.temporaries import sweep
 from rice_core.errors import UserError
 from rice_core.record import Artifact, Record, Scores, Told
 
+T = TypeVar("T")
 _CELL_ID = re.compile(r"[0-9a-f]{20}")
 _OF_A_CELL = {
     "scores": re.compile(r"[0-9a-f]{16}\.json"),
@@ -82,11 +84,15 @@ class Store:
     def get(self, cell_id: str) -> Record | None:
         """The record of a cell, or None. A damaged one is moved to quarantine and None returned."""
         path = self._path("records", cell_id)
+        return self.sound(path, self._read) if is_plain(path) else None
+
+    def sound(self, path: Path, read: Callable[[Path], T]) -> T | None:
+        """What `read` makes of a file of the store; None where it is not there, or is damaged and so quarantined."""
         try:
-            return self._read(path) if is_plain(path) else None
-        except Damaged as damage:
-            self.quarantine(path, str(damage))
-        except OSError:
+            return read(path)
+        except (Damaged, ValidationError) as error:
+            self.quarantine(path, str(error).splitlines()[0])
+        except (Unsealed, OSError):
             pass
         return None
 
@@ -103,24 +109,18 @@ class Store:
                 continue
             try:
                 records.append(self._read(path))
-            except Damaged as damage:
-                problems.append(damaged(self.root, path, str(damage)))
-            except OSError as error:
-                problems.append(unreadable(self.root, path, error))
+            except (Damaged, OSError) as error:
+                problems.append(fault(self.root, path, error))
         return records, problems
 
     def scores(self, record: Record) -> Scores | None:
         """Per-sample scores of a record; None where it has none or they are damaged (then quarantined)."""
-        if record.scores_sha256 is None:
+        sha256 = record.scores_sha256
+        if sha256 is None:
             return None
-        path = self._scores_path(record)
-        try:
-            return Scores.model_validate_json(read_checked(path, record.scores_sha256))
-        except (Damaged, ValidationError) as error:
-            self.quarantine(path, str(error).splitlines()[0])
-        except OSError:
-            pass
-        return None
+        return self.sound(
+            self._scores_path(record), lambda path: Scores.model_validate_json(read_checked(path, sha256))
+        )
 
     def put_artifact(self, cell_id: str, name: str, data: bytes, **told: Unpack[Told]) -> Artifact:
         """Keep a file beside the record that is to come. The name is validated: it cannot leave the store.
@@ -141,14 +141,7 @@ class Store:
         entry = next((a for a in record.artifacts if a.name == name), None)
         if entry is None:
             return None
-        path = self._artifact_path(record.cell.id, entry)
-        try:
-            return read_checked(path, entry.sha256)
-        except Damaged as damage:
-            self.quarantine(path, str(damage))
-        except OSError:
-            pass
-        return None
+        return self.sound(self._artifact_path(record.cell.id, entry), lambda path: read_checked(path, entry.sha256))
 
     def files(self, record: Record) -> dict[Path, str]:
         """Where the scores and artifacts are that a record names, with their sha256."""
@@ -162,24 +155,16 @@ class Store:
             made_from: digest of weights, data and code; what was begun with others is not gone on with.
 
         Raises:
-            StoreError: there is a link in it, or on the way to it.
+            StoreError: there is a link in it, or on the way to it. So do `stage` and `exports`.
         """
         return self._own_folder(self._path("unfinished", cell_id, suffix=f"-{made_from[:10]}"))
 
     def stage(self, stage_id: str) -> Path:
-        """Where the files of a finished training are.
-
-        Raises:
-            StoreError: there is a link in it, or on the way to it.
-        """
+        """Where the files of a finished training are."""
         return self._own_folder(self._path("stages", stage_id, suffix=""))
 
     def exports(self, cell_id: str) -> Path:
-        """Where a cell's files for other tools are; the store itself never reads them.
-
-        Raises:
-            StoreError: there is a link in it, or on the way to it.
-        """
+        """Where a cell's files for other tools are; the store itself never reads them."""
         return self._own_folder(self._path("exports", cell_id, suffix=""))
 
     def place(self, *parts: str) -> Path:
@@ -225,9 +210,8 @@ class Store:
                 raise Damaged("its bytes do not match its checksum")
             record = Record.model_validate(body)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Damaged(
-                f"cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-            ) from error
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Damaged(f"cannot be read: {said}") from error
         if record.cell.id != path.stem:
             raise Damaged(f"it holds cell {record.cell.id}")
         return record

@@ -150,6 +150,8 @@ NOUNS: Mapping[type, str] = {
     Expression: "expressions",
 }
 """Of many."""
+_WORDS = {"suite": "several data sets (a folder of Roboflow exports)", "dense-labels": "boxes, masks or label maps"}
+"""What `Dataset.provides` calls otherwise than people do."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,10 @@ class Dataset:
     """What of the folder says that this is its layout, and where `val` comes from: for people."""
     notes: tuple[str, ...] = ()
     """What has to be known to read a number over it: sentences that go into its records."""
+
+    def lacks(self, wanted: frozenset[str]) -> list[str]:
+        """What of `wanted` it does not provide, in words for people."""
+        return [_WORDS.get(thing, thing) for thing in sorted(wanted - self.provides)]
 
     def samples(self, split: str) -> Sequence[Sample]:
         """The images of a split; none where there is no such split, or it holds something else."""

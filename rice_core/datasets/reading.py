@@ -11,7 +11,7 @@ from rice_core.datasets.layout import Reader, Sighting
 from rice_core.datasets.nouns import FRAMES_READ, Dataset
 from rice_core.datasets.splits import Judge, class_notes
 from rice_core.disk.paths import as_text
-from rice_core.errors import UserError
+from rice_core.errors import UserError, one_line
 
 _LAST = {"class-folders": 1, "photos": 2}
 """Those that see something in nearly any folder: the doubt of a layout of its own says more, and photographs are what is left."""
@@ -68,7 +68,7 @@ def load_reader(point: EntryPoint) -> Reader:
     try:
         reader: Reader = point.load()()
     except Exception as error:  # a package of others may fail in any way
-        raise UserError(f"the layout {point.name} ({point.value}) cannot be loaded: {_said(error)}.") from error
+        raise UserError(f"the layout {point.name} ({point.value}) cannot be loaded: {one_line(error)}.") from error
     return reader
 
 
@@ -113,7 +113,7 @@ def _look(reader: Reader, folder: Path, broken: list[str] | None) -> Sighting | 
     except Exception as error:  # a package of others may fail in any way
         if broken is None:
             raise
-        broken.append(f"the layout {reader.layout} fails on this folder: {_said(error)}")
+        broken.append(f"the layout {reader.layout} fails on this folder: {one_line(error)}")
         return None
 
 
@@ -125,7 +125,3 @@ def _check_ids(dataset: Dataset, reader: Reader) -> None:
                 f"the layout {reader.layout} gives two items the id {item.id}; its reader has to tell them apart."
             )
         seen.add(item.id)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

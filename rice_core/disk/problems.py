@@ -56,8 +56,10 @@ def foreign(root: Path, path: Path) -> Problem:
     return Problem(printable(path.relative_to(root)), what, "move it out of the store")
 
 
-def unreadable(root: Path, path: Path, error: OSError) -> Problem:
-    """A file that may be sound, and cannot be looked at."""
+def fault(root: Path, path: Path, error: Exception) -> Problem:
+    """A file whose reading failed: one that cannot be looked at may be sound, any other error says that it is damaged."""
+    if not isinstance(error, OSError):
+        return damaged(root, path, str(error).splitlines()[0])
     reason = f"cannot be read ({error.strerror or error})"
     return Problem(printable(path.relative_to(root)), reason, "make it readable, then verify again")
 

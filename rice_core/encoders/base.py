@@ -19,7 +19,7 @@ from torch import nn
 from rice_core.digest import json_digest, tensors_digest
 from rice_core.encoders.preprocess import PixelRecipe, normalized
 from rice_core.encoders.sizes import fitted, floored, input_size
-from rice_core.errors import UserError
+from rice_core.errors import UserError, one_line
 from rice_core.features import Features
 from rice_core.model.regions import RegionSettings
 from rice_core.spec import EncoderSpec
@@ -223,9 +223,8 @@ class TorchEncoder:
         except UserError:
             raise
         except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(
-                f"{self._spec.title}: a forward pass fails ({said}); choose another checkpoint, or another res=."
+                f"{self._spec.title}: a forward pass fails ({one_line(error)}); choose another checkpoint, or another res=."
             ) from error
 
     def _fit(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from torch import nn
 from rice_core.digest import json_digest, tensors_digest
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.preprocess import Preprocess
-from rice_core.errors import UserError
+from rice_core.errors import UserError, one_line
 from rice_core.spec import Channels, Deviations, EncoderSpec, Interpolation
 
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -68,16 +68,6 @@ def wrap(
     hw = (size, size) if isinstance(size, int) else size
     sources, libraries = _sources(module, name)
     tokens = _Tokens(copy.deepcopy(module).eval(), name, patch, prefix).float()
-    with torch.no_grad():
-        try:
-            dim = tokens(torch.zeros(1, 3, *hw, device=_device(module))).shape[2]
-        except UserError:
-            raise
-        except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise UserError(f"{name}: its forward fails at {hw[0]}x{hw[1]} pixels ({said}); check size.") from error
-    recipe = Preprocess(resolution=hw, interpolation=interpolation, mean=mean, std=std)
-    architecture = {"module": _described(module, set()), "prefix": prefix, "libraries": libraries}
     trunk = Trunk(
         module=tokens,
         forward=tokens,
@@ -87,9 +77,9 @@ def wrap(
         prefix=prefix,
         has_cls=class_token and prefix > 0,
         patch=patch,
-        dim=dim,
-        recipe=recipe,
-        architecture=architecture,
+        dim=_width(tokens, hw, name),
+        recipe=Preprocess(resolution=hw, interpolation=interpolation, mean=mean, std=std),
+        architecture={"module": _described(module, set()), "prefix": prefix, "libraries": libraries},
         multires=False,
     )
     return OwnEncoder(EncoderSpec(name=name, source="own", model=name), trunk, sources)
@@ -145,8 +135,19 @@ class _Tokens(nn.Module):
         return found
 
 
-def _device(module: nn.Module) -> torch.device:
-    return next((each.device for each in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+@torch.no_grad()
+def _width(tokens: _Tokens, hw: tuple[int, int], name: str) -> int:
+    """C of the tokens that it gives."""
+    held = (*tokens.inner.parameters(), *tokens.inner.buffers())
+    device = next((each.device for each in held), torch.device("cpu"))
+    try:
+        return int(tokens(torch.zeros(1, 3, *hw, device=device)).shape[2])
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{name}: its forward fails at {hw[0]}x{hw[1]} pixels ({one_line(error)}); check size."
+        ) from error
 
 
 def _sources(module: nn.Module, name: str) -> tuple[tuple[str, ...], dict[str, str]]:

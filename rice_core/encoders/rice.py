@@ -15,7 +15,7 @@ from rice_core.disk.paths import at_home
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.hub import about_file
 from rice_core.encoders.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
-from rice_core.errors import UserError, did_you_mean
+from rice_core.errors import UserError, did_you_mean, first_fault
 from rice_core.model.regions import RegionSettings
 from rice_core.model.vit import ViT, ViTConfig
 from rice_core.spec import EncoderSpec, Frozen, Interpolation
@@ -69,17 +69,15 @@ def load(spec: EncoderSpec) -> TorchEncoder:
             f"{spec.title}: {folder} lacks {CONFIG} or {WEIGHTS}; give the folder that training wrote."
         ) from None
     except (ValidationError, SafetensorError) as error:
-        raise UserError(
-            f"{spec.title}: a file in {folder} is damaged ({_first_line(error)}); export it again."
-        ) from error
+        said = first_fault(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
+        raise UserError(f"{spec.title}: a file in {folder} is damaged ({said}); export it again.") from error
     with about_file(spec, CONFIG):
         vit = ViT(about.vit)
     try:
         vit.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(
-            f"{spec.title}: weights and {CONFIG} disagree ({_first_line(error)}); export it again."
-        ) from error
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"{spec.title}: weights and {CONFIG} disagree ({said}); export it again.") from error
     recipe = about.preprocess.model_copy(update=spec.pixels)
     return TorchEncoder(spec, native_trunk(vit, recipe, about.tags, about.regions))
 
@@ -121,10 +119,3 @@ def _folder(spec: EncoderSpec) -> Path:
             f"{spec.title}: no such encoder ships with ricebench; {near}there is {', '.join(names) or 'none'}."
         )
     return shipped / name
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        problem = error.errors()[0]
-        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ")
-    return " ".join(str(error).split())[:200]

@@ -38,11 +38,11 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
         waiting: list[tuple[Cell, Probe, Dataset]] = []
         for cell, probe in plan.cells(encoder):
             dataset, record = plan.datasets[cell.dataset], by_id.get(cell.id)
-            lacking = probe.data - dataset.provides
-            state = "not applicable: no " + ", ".join(sorted(lacking)) if lacking else _state(record)
+            lacking = dataset.lacks(probe.data)
+            state = f"not applicable: no {', '.join(lacking)}" if lacking else _state(record)
             where = f" / {dataset.spec.name}" if len(plan.datasets) > 1 else ""
             yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand}{where} / seed {cell.seed}: {state}"
-            if not lacking and not _done(record):
+            if not lacking and (record is None or record.status == "failed"):
                 waiting.append((cell, probe, dataset))
         mine = [each for each in trained if each.request.encoder.identity() == encoder.told().identity()]
         took = tuple(Took(each.request.stage.name, each.request.stage.params, each.seconds) for each in mine)
@@ -53,7 +53,8 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
             stands = shelf.digest(request.id) not in (None, BROKEN)
             missing += [] if stands else [stage]
             if place < _MOST:
-                yield f"  {request.id}  stage {request.title}, for {_several(needed, 'cell')}: {_stage_state(stands)}"
+                state = "trained; reused if weights, data and code are unchanged" if stands else "to be trained, once"
+                yield f"  {request.id}  stage {request.title}, for {_several(needed, 'cell')}: {state}"
         if len(stages) > _MOST:
             yield f"  and {len(stages) - _MOST} more; of all {len(stages)} stages {len(missing)} are to be trained, each once"
         trainings = [group[0].cost(encoder, budget, companions=len(group) - 1) for group in _groups(missing)]
@@ -106,16 +107,8 @@ def _hours(trainings: list[Passes]) -> str:
     return f"about {sum(known) / 3600:.3g} h at what a step of the slowest earlier training of the same head took, on the machine that it ran on"
 
 
-def _stage_state(stands: bool) -> str:
-    return "trained; reused if weights, data and code are unchanged" if stands else "to be trained, once"
-
-
 def _several(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
-
-
-def _done(record: Record | None) -> bool:
-    return record is not None and record.status != "failed"
 
 
 def _state(record: Record | None) -> str:

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from rice_core.budget import Budget
 from rice_core.bundle import Bundle
 from rice_core.disk.files import first_link, is_plain, refuse_links, write_atomically
-from rice_core.disk.sealed import Damaged, Unsealed, read_arrays, seal_arrays
+from rice_core.disk.sealed import read_arrays, seal_arrays
 from rice_core.store import Store
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -52,13 +52,7 @@ class FeatureCache:
     def get(self, key: str) -> Bundle | None:
         """The shard of a key, verified; None where there is none or it is damaged."""
         path = self.path(key)
-        try:
-            shard = self.read(key)
-        except Damaged as damage:
-            self._store.quarantine(path, str(damage))
-            shard = None
-        except (Unsealed, OSError):
-            shard = None
+        shard = self._store.sound(path, lambda _: self.read(key))
         if shard is None:
             self.misses += 1
             return None
@@ -119,10 +113,8 @@ class FeatureCache:
 
     def clear(self) -> int:
         """Remove every shard; returns the bytes freed."""
-        freed = 0
-        for path, size, _ in self._entries():
-            path.unlink(missing_ok=True)
-            freed += size
+        freed = self.size()
+        self.drop(self.keys())
         self._size = 0
         return freed
 

@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from rice_core.digest import canonical_json
-from rice_core.errors import UserError
+from rice_core.errors import UserError, one_line
 
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -143,7 +143,7 @@ def main(name: str, alone: bool) -> None:
     except UserError as error:
         line = canonical_json({"error": str(error)})
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+        said = one_line(error).rstrip(".")
         line = canonical_json(
             {"error": f"{name} failed ({said}); its work is done in a process of its own, run it by hand to see more."}
         )

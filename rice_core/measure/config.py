@@ -1,8 +1,7 @@
 """Run configurations and probe requests become values here, and nowhere can they become code.
 
-A configuration is YAML or JSON, read by the safe loader and validated by pydantic. mmengine's Registry imports and calls
-whatever dotted path stands in `type` (`{"type": "os.system", ...}` runs a command), so an allow-list of the installed
-probes stands before it.
+A configuration is YAML or JSON, read by the safe loader and validated by pydantic. A probe's `type` is a name among those that
+are installed: mmengine's Registry would import and call whatever dotted path stands there (`os.system` runs a command).
 """
 
 from __future__ import annotations
@@ -139,23 +138,13 @@ def build_probe(request: ProbeRequest, *, files: bool = False) -> Probe:
     """One probe; see `build_probes`."""
     kind = probe_kind(request.name, files=files)
     params = checked(request.name, kind, request.params)
-
-    from mmengine import Registry
-
-    registry = Registry("probe", build_func=_build_listed, locations=[])
-    registry.register_module(name=request.name, module=kind)
     try:
-        probe: Probe = registry.build({"type": request.name, **params})
+        probe: Probe = kind(**params)
     except UserError:
         raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{request.name}: {error}; see `ricebench show {request.name}`.") from error
     return probe
-
-
-def _build_listed(config: dict[str, Any], registry: Any) -> Any:
-    """What is registered and nothing else; mmengine's own function imports any dotted path (and, to log that, torch)."""
-    return registry.module_dict[config["type"]](**{key: value for key, value in config.items() if key != "type"})
 
 
 def _request(probe: str | dict[str, Param]) -> ProbeRequest:

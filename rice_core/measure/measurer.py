@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_co
     from rice_core.measure.hashed import Hashed
     from rice_core.measure.run import Engine
 
-_WORDS = {"suite": "several data sets (a folder of Roboflow exports)", "dense-labels": "boxes, masks or label maps"}
-
 
 class Measurer:
     """Measures cells of one subject on one data set; close it to drop what was decoded ahead.
@@ -137,7 +135,7 @@ class Measurer:
         return tuple(dict.fromkeys((*self._dataset.skipped, *work.skipped.values())))
 
     def _check_applicable(self, cell: Cell, probe: Probe) -> None:
-        lacking = " and ".join(_WORDS.get(thing, thing) for thing in sorted(probe.data - self._dataset.provides))
+        lacking = " and ".join(self._dataset.lacks(probe.data))
         if lacking:
             reason = f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have"
             raise NotApplicable(reason + (_crowds_alone(self._dataset) or because(self._dataset.skipped)))

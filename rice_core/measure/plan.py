@@ -75,8 +75,8 @@ class Plan:
             mine = dict.fromkeys(probe.name for probe, other in self.pairs if other.spec == dataset.spec)
             yield f"  for {', '.join(mine)}"
             for name, probe in probes.items():
-                if name not in mine and (lacking := probe.data - dataset.provides):
-                    yield f"  not for {name}: no {', '.join(sorted(lacking))}"
+                if name not in mine and (lacking := dataset.lacks(probe.data)):
+                    yield f"  not for {name}: no {', '.join(lacking)}"
 
 
 def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:

@@ -87,14 +87,7 @@ class Shelf:
 
     def find(self, stage_id: str) -> Trained | None:
         """What a `stage.json` says, whether or not its files are sound; a damaged one is quarantined."""
-        path = self._store.stage(stage_id) / STAGE_JSON
-        try:
-            return read_trained(path)
-        except Damaged as damage:
-            self._store.quarantine(path, str(damage))
-        except (OSError, Unsealed):
-            pass
-        return None
+        return self._store.sound(self._store.stage(stage_id) / STAGE_JSON, read_trained)
 
     def put(self, trained: Trained, made: Path) -> Path:
         """Move what a training left to its place, `stage.json` with it; returns the place.

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rice_core.datasets.known_files import read_known
-from rice_core.disk.problems import Problem, damaged, foreign, printable, unreadable
+from rice_core.disk.problems import Problem, damaged, fault, foreign, printable
 from rice_core.disk.sealed import Damaged, Unsealed
 from rice_core.disk.temporaries import is_temporary
 from rice_core.measure.cache import FeatureCache
@@ -105,7 +105,7 @@ class _Reading:
             here = waiting.pop()
             for entry in _listed(here) if not here.is_symlink() else ():
                 if isinstance(entry, OSError):
-                    self.found.problems.append(unreadable(self.store.root, here, entry))
+                    self.found.problems.append(fault(self.store.root, here, entry))
                     continue
                 path, name = Path(entry.path), Path(entry.path).relative_to(root).as_posix()
                 if is_temporary(path) and not entry.is_symlink():
@@ -124,14 +124,12 @@ class _Reading:
             try:
                 read(path)
                 self.found.sound[kind] += 1
-            except Damaged as damage:
-                self.found.problems.append(damaged(self.store.root, path, str(damage)))
             except Unsealed:
                 self.found.notes[_OLDER] += 1
             except FileNotFoundError:
                 continue  # another process removed it just now
-            except OSError as error:
-                self.found.problems.append(unreadable(self.store.root, path, error))
+            except (Damaged, OSError) as error:
+                self.found.problems.append(fault(self.store.root, path, error))
 
     def _record(self, record: Record) -> None:
         before, scores = len(self.found.problems), None
@@ -141,10 +139,8 @@ class _Reading:
                 data = read_checked(path, sha256)
                 scores = Scores.model_validate_json(data) if of_scores else scores
                 self.found.sound["files of scores" if of_scores else "artifacts"] += 1
-            except (Damaged, ValidationError) as error:
-                self.found.problems.append(damaged(self.store.root, path, str(error).splitlines()[0]))
-            except OSError as error:
-                self.found.problems.append(unreadable(self.store.root, path, error))
+            except (Damaged, ValidationError, OSError) as error:
+                self.found.problems.append(fault(self.store.root, path, error))
         if scores is not None or record.scores_sha256 is None:
             self._metrics(record, scores)
         self.found.sound["records"] += len(self.found.problems) == before

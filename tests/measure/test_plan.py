@@ -103,7 +103,7 @@ def test_a_folder_for_all_is_for_the_probes_that_can_use_it(boxes: str, classes:
     plan = asked(Store(tmp_path), classes, boxes)
     assert told(plan) == [("knn", "kinds"), ("knn", "coco"), ("linear-seg", "coco")]
     lines = list(plan.described())
-    assert "  not for linear-seg: no dense-labels" in lines
+    assert "  not for linear-seg: no boxes, masks or label maps" in lines
     assert "  for knn, linear-seg" in lines
     # Where it can use none, its records say why, as over a single folder.
     summary = measure(tmp_path, classes)
