@@ -103,9 +103,7 @@ class Bench:
         plan = plan_of(config, self.store, files=True)
         from rice_core.measure.subject import pick_device  # torch, which a misspelt name need not wait for
 
-        settings = Settings(
-            device=pick_device(device), batch=batch, workers=workers, only=only, cache_bytes=int(cache_gb * (1 << 30))
-        )
+        settings = Settings(device=pick_device(device), batch=batch, workers=workers, only=only, cache_gb=cache_gb)
         with Progress(quiet=not self._progress) as progress:
             summary = Runner(self.store, settings, progress, own=own).run(plan)
         if summary.errors:

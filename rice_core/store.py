@@ -167,6 +167,12 @@ class Store:
         """Where a cell's files for other tools are; the store itself never reads them."""
         return self._own_folder(self._path("exports", cell_id, suffix=""))
 
+    def folders(self, kind: str, names: str = "*") -> list[Path]:
+        """Folders below one of the store's that are no links, in one that is none: what lies elsewhere is never removed."""
+        parent = self.root / kind
+        found = [] if parent.is_symlink() else parent.glob(names)
+        return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
     def place(self, *parts: str) -> Path:
         """A path below the root that may be written and replaced.
 

@@ -24,6 +24,7 @@ class Listable(StrEnum):
 
     encoders = "encoders"
     probes = "probes"
+    layouts = "layouts"
     all = "all"
 
 
@@ -34,9 +35,9 @@ class CacheAction(StrEnum):
     clear = "clear"
 
 
-def list_(what: Annotated[Listable, typer.Argument(help="encoders, probes or all.")] = Listable.all) -> None:
-    """List the encoders of the catalogue and the installed probes."""
-    if what is not Listable.probes:
+def list_(what: Annotated[Listable, typer.Argument(help="encoders, probes, layouts or all.")] = Listable.all) -> None:
+    """List the encoders of the catalogue, the installed probes and the layouts of data sets."""
+    if what in (Listable.encoders, Listable.all):
         from rice_core.catalogue import entries
 
         echo("encoders (any other by its string: hf:ID_OR_PATH, timm:NAME, open_clip:NAME/TAG, rice:FOLDER)")
@@ -44,12 +45,18 @@ def list_(what: Annotated[Listable, typer.Argument(help="encoders, probes or all
         width = max(len(name) for name, _, _ in rows)
         for name, spec, note in rows:
             echo(f"  {name:<{width}}  {spec}  {note}".rstrip())
-    if what is not Listable.encoders:
+    if what in (Listable.probes, Listable.all):
         from rice_core.measure.config import probe_entry_points
 
         echo("probes (`ricebench show NAME` for parameters)")
         for name, point in sorted(probe_entry_points().items()):
             echo(f"  {name:<12}  {point.value}")
+    if what in (Listable.layouts, Listable.all):
+        from importlib.metadata import entry_points
+
+        echo("layouts of data sets (found by their looks; FOLDER@NAME where these mislead)")
+        for point in sorted(entry_points(group="ricebench.layouts"), key=lambda point: point.name):
+            echo(f"  {point.name:<14}  {point.value}")
 
 
 def show(

@@ -46,15 +46,7 @@ class How:
         """Of the engine."""
         from rice_core.measure.run import Settings
 
-        return Settings(
-            device=self.device,
-            batch=self.batch,
-            workers=self.workers,
-            only=self.only,  # type: ignore[arg-type]
-            rerun=self.rerun,
-            cache_bytes=int(self.cache_gb * (1 << 30)),
-            debug=debug,
-        )
+        return Settings(**vars(self), debug=debug)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from rice_core.store import Store
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = ".safetensors"
-_GIB = 1 << 30
+GIB = 1 << 30
 
 
 class FeatureCache:
@@ -39,7 +39,7 @@ class FeatureCache:
         max_bytes: the size above which least recently used shards are removed; 50 GiB unless told.
     """
 
-    def __init__(self, store: Store, *, max_bytes: int = 50 * _GIB) -> None:
+    def __init__(self, store: Store, *, max_bytes: int = 50 * GIB) -> None:
         self.root = store.root / "cache"
         self.hits = 0
         self.misses = 0

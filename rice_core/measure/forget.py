@@ -36,7 +36,7 @@ class Held:
 def held_by(store: Store) -> list[Held]:
     """Everything that belongs to cells, in the order of their ids."""
     records = {record.cell.id: record for record in store.records()}
-    names = (_OF_A_CELL.fullmatch(path.name) for kind in _FOLDERS for path in _folders(store, kind))
+    names = (_OF_A_CELL.fullmatch(path.name) for kind in _FOLDERS for path in store.folders(kind))
     ids = set(records) | {name[1] for name in names if name}
     return [Held(cell_id, records.get(cell_id), tuple(_paths(store, cell_id))) for cell_id in sorted(ids)]
 
@@ -66,13 +66,5 @@ def _paths(store: Store, cell_id: str) -> list[Path]:
     record = store.root / "records" / f"{cell_id}.json"
     found = [record] if record.is_file() and first_link(store.root, record) is None else []
     for kind in _FOLDERS:
-        found += _folders(store, kind, f"{cell_id}-*" if kind == "unfinished" else cell_id)
+        found += store.folders(kind, f"{cell_id}-*" if kind == "unfinished" else cell_id)
     return found
-
-
-def _folders(store: Store, kind: str, names: str = "*") -> list[Path]:
-    """Folders that are no links, in one that is none: nothing outside the store is removed."""
-    parent = store.root / kind
-    if parent.is_symlink() or not parent.is_dir():
-        return []
-    return sorted(path for path in parent.glob(names) if path.is_dir() and not path.is_symlink())

@@ -17,22 +17,12 @@ from typing import Any
 from rice_core.digest import json_digest
 from rice_core.measure.closure import closure, closure_digest
 
-_ENGINE = "rice_core.measure.measurer"
+_ENGINE = ("rice_core.measure.measurer",)
 _TRAINING = ("rice_core.measure.stages", "rice_core.measure.follow")
 """What runs a stage on the first rank, and on those that help it."""
 _EXTRACTOR = "rice_core.measure.extract"
-_LIBRARIES = (
-    "ricebench",
-    "torch",
-    "torchvision",
-    "numpy",
-    "pillow",
-    "scikit-learn",
-    "transformers",
-    "timm",
-    "open_clip_torch",
-)
 _FEATURE_LIBRARIES = ("torch", "torchvision", "pillow", "transformers", "timm", "open_clip_torch")
+_LIBRARIES = ("ricebench", "numpy", "scikit-learn", *_FEATURE_LIBRARIES)
 
 
 @cache
@@ -46,34 +36,26 @@ def feature_code(source: str) -> str:
 
 
 @cache
-def number_code(probe_type: type[Any], source: str = "") -> str:
+def number_code(made_by: type[Any], source: str = "", *, training: bool = False) -> str:
     """Digest of the sources that turn a request into a number, and of the versions of the probe's instruments.
 
     Args:
+        made_by: the class of the probe. training: it is that of a stage, and the code is that of the weights which it leaves:
+            what judges them is no part of it.
         source: of the encoder's spec; without one the digest is the same for the encoders of every adapter.
     """
-    return json_digest([closure_digest(number_modules(probe_type, source)), _versions(instruments(probe_type))])
+    code = closure_digest(number_modules(made_by, source, training=training))
+    return json_digest([code, _versions(instruments(made_by))])
 
 
-def number_modules(probe_type: type[Any], source: str = "") -> tuple[str, ...]:
+def number_modules(made_by: type[Any], source: str = "", *, training: bool = False) -> tuple[str, ...]:
     """The modules whose closure is the code of a number; see `number_code`."""
-    return (probe_type.__module__, _ENGINE, *_adapter(source))
+    return (made_by.__module__, *(_TRAINING if training else _ENGINE), *_adapter(source))
 
 
-@cache
-def stage_code(stage_type: type[Any], source: str = "") -> str:
-    """As `number_code`, of the weights that a stage leaves: what judges them is no part of it."""
-    return json_digest([closure_digest(stage_modules(stage_type, source)), _versions(instruments(stage_type))])
-
-
-def stage_modules(stage_type: type[Any], source: str = "") -> tuple[str, ...]:
-    """As `number_modules`, of `stage_code`."""
-    return (stage_type.__module__, *_TRAINING, *_adapter(source))
-
-
-def instruments(probe_type: type[Any]) -> tuple[str, ...]:
-    """The distributions that a probe names as what it computes its number with."""
-    return tuple(getattr(probe_type, "instruments", ()))
+def instruments(made_by: type[Any]) -> tuple[str, ...]:
+    """The distributions that a probe or a stage names as what it computes with."""
+    return tuple(getattr(made_by, "instruments", ()))
 
 
 @cache
@@ -89,8 +71,8 @@ def commit(modules: tuple[str, ...]) -> tuple[str | None, bool | None]:
 
     An edit elsewhere (a test, a page's template, another probe) taints no number.
     """
-    root = _checkout()
-    if root is None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
         return None, None
     used = {path.resolve() for path in closure(modules).values()}
     try:
@@ -113,11 +95,6 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _checkout() -> Path | None:
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / ".git").exists() else None
 
 
 @cache

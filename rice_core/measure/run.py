@@ -21,7 +21,7 @@ from rice_core.digest import json_digest
 from rice_core.errors import UserError, did_you_mean
 from rice_core.features import Encoder
 from rice_core.measure.adopt import adopt
-from rice_core.measure.cache import FeatureCache
+from rice_core.measure.cache import GIB, FeatureCache
 from rice_core.measure.claims import Claims
 from rice_core.measure.hashed import Hashed, hashed
 from rice_core.measure.known import Identity, KnownEncoders
@@ -55,7 +55,8 @@ class Settings:
     only: Only = "missing"
     rerun: str = ""
     """Glob (`Cell.matches`); matching cells are measured again."""
-    cache_bytes: int = 50 << 30
+    cache_gb: float = 50.0
+    """Of features that are kept, in GiB."""
     debug: bool = False
     """Let an unexpected error escape with its traceback instead of recording it."""
 
@@ -76,7 +77,7 @@ class Engine:
     @classmethod
     def of(cls, store: Store, settings: Settings, progress: Progress, ranks: Ranks | None = None) -> Engine:
         """With the cache, the claims and the trainings of the store."""
-        cache = FeatureCache(store, max_bytes=settings.cache_bytes)
+        cache = FeatureCache(store, max_bytes=int(settings.cache_gb * GIB))
         return cls(store, settings, progress, cache, Claims(store.root / "claims"), Shelf(store), ranks)
 
 

@@ -17,14 +17,7 @@ from rice_core.errors import UserError, did_you_mean
 from rice_core.features import Encoder
 from rice_core.measure.closure import digest_as_loaded
 from rice_core.measure.known import Identity
-from rice_core.measure.provenance import (
-    commit,
-    libraries,
-    number_code,
-    number_modules,
-    stage_code,
-    stage_modules,
-)
+from rice_core.measure.provenance import commit, libraries, number_code, number_modules
 from rice_core.record import Evidence
 from rice_core.spec import EncoderSpec
 
@@ -54,17 +47,13 @@ class Subject:
         """
         encoder = self.encoder
         source = encoder.spec.source
-        if training:
-            code, shared, modules = stage_code(made_by, source), stage_code(made_by), stage_modules(made_by, source)
-        else:
-            code, shared, modules = number_code(made_by, source), number_code(made_by), number_modules(made_by, source)
-        head, dirty = commit((*modules, *self._sources))
+        head, dirty = commit((*number_modules(made_by, source, training=training), *self._sources))
         return Evidence(
             weights=self.identity.weights,
             architecture=self.identity.architecture,
             data=data,
-            code=code,
-            shared_code=shared,
+            code=number_code(made_by, source, training=training),
+            shared_code=number_code(made_by, training=training),
             commit=head,
             dirty=dirty,
             libraries=libraries(made_by),

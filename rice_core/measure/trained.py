@@ -16,7 +16,7 @@ from rice_core.disk.files import is_plain, write_atomically
 from rice_core.disk.sealed import Damaged, Unsealed, seal_json, unseal_json
 from rice_core.errors import StoreError
 from rice_core.measure.known import Identity
-from rice_core.measure.provenance import stage_code
+from rice_core.measure.provenance import number_code
 from rice_core.record import UsedStage
 from rice_core.spec import DatasetSpec
 from rice_core.stage import STAGE_JSON, Stage, StageRequest, Trained
@@ -51,7 +51,7 @@ class Shelf:
 
     def made_from(self, stage: Stage, encoder: Identity, request: StageRequest) -> str:
         """Digest of all that a training would be made from now: weights, data, code, and the same of what it goes on from."""
-        code = stage_code(type(stage), request.encoder.source)
+        code = number_code(type(stage), request.encoder.source, training=True)
         before = ""
         if stage.after is not None and request.after is not None:
             before = self.made_from(stage.after, encoder, request.after)
@@ -190,12 +190,7 @@ def clear_stages(store: Store, claims: Claims) -> int:
 
 def _folders(store: Store) -> list[Path]:
     """Those of stages; what has another name is left alone."""
-    root = store.root / "stages"
-    return sorted(
-        path
-        for path in ([] if root.is_symlink() else root.glob("*"))
-        if _ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
-    )
+    return [folder for folder in store.folders("stages") if _ID.fullmatch(folder.name)]
 
 
 def _size(folder: Path) -> int:

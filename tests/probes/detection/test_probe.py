@@ -31,7 +31,7 @@ from rice_core.measure.closure import closure
 from rice_core.measure.data import open_data
 from rice_core.measure.follow import follow
 from rice_core.measure.plan import Plan
-from rice_core.measure.provenance import stage_modules
+from rice_core.measure.provenance import number_modules
 from rice_core.measure.run import Engine, Runner, Settings
 from rice_core.measure.verify import verify
 from rice_core.progress import Progress
@@ -156,7 +156,7 @@ def test_judging_again_trains_nothing(world, tmp_path, monkeypatch):
     (third,) = _run(less, tmp_path, CocoFormatDetection(**same)).records
     assert counts == {"judge": 13}
     assert first.evidence.stages == second.evidence.stages == third.evidence.stages
-    files = closure(stage_modules(DetectorTraining, "synthetic"))
+    files = closure(number_modules(DetectorTraining, "synthetic", training=True))
     assert "probes.detection.learner" in files
     assert not {"probes.detection.evaluate", "probes.detection.outcome", "probes.detection.probe"} & files.keys()
 
@@ -319,9 +319,9 @@ def _passes(monkeypatch):
     return counts
 
 
-def _seeds(dataset, root, probes, seeds, cache_bytes=50 << 30):
+def _seeds(dataset, root, probes, seeds, cache_gb=50.0):
     plan = Plan.over((EncoderSpec.parse("synthetic:oracle"),), probes, dataset, seeds)
-    settings = Settings(device="cpu", debug=True, cache_bytes=cache_bytes)
+    settings = Settings(device="cpu", debug=True, cache_gb=cache_gb)
     records = Runner(Store(root), settings, Progress(quiet=True)).run(plan).records
     assert [record.status for record in records] == ["done"] * len(records)
     return plan, [record.metrics for record in records]
@@ -341,7 +341,7 @@ def test_seeds_and_heads_share_passes_whichever_way_is_cheapest(world, tmp_path,
     )
     assert any("at most 48 images through the encoder" in line for line in said)
     counts.clear()
-    plan, together = _seeds(world, tmp_path / "together", heads, (0, 1), cache_bytes=10_000)
+    plan, together = _seeds(world, tmp_path / "together", heads, (0, 1), cache_gb=1e-5)
     assert counts == {"train": 40, "judge": 32}
     said = list(bill(plan, Store(tmp_path / "together"), TIGHT))
     assert any("nothing to extract" in line for line in said)
@@ -350,7 +350,7 @@ def test_seeds_and_heads_share_passes_whichever_way_is_cheapest(world, tmp_path,
     assert any("40 training views serve 4 heads at once, in place of 160" in line for line in said)
     assert any("at most 72 images" in line for line in said)
     counts.clear()
-    _, alone = _seeds(world, tmp_path / "alone", heads[:1], (0,), cache_bytes=10_000)
+    _, alone = _seeds(world, tmp_path / "alone", heads[:1], (0,), cache_gb=1e-5)
     assert counts == {"train": 40, "judge": 8}
     # One number, whichever way; seeds and heads differ.
     assert alone[0] == together[0] == kept[0]
