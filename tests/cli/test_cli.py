@@ -77,11 +77,15 @@ def test_looking_waits_for_nothing_that_it_does_not_use(words: list[str], late: 
     assert late.isdisjoint(done.stderr.split())
 
 
-def test_list_names_encoders_and_probes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_names_encoders_probes_and_layouts(capsys: pytest.CaptureFixture[str]) -> None:
     assert ricebench("list") == 0
     out = capsys.readouterr().out
-    for word in ("knn", "linear-seg", "tokens", "mini-supervised", "hf:"):
+    for word in ("knn", "linear-seg", "tokens", "mini-supervised", "hf:", "class-folders"):
         assert word in out
+    assert ricebench("list", "layouts") == 0
+    listed = capsys.readouterr().out
+    assert "cityscapes" in listed
+    assert "knn" not in listed
 
 
 def test_a_run_on_plain_photographs(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
