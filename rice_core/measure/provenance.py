@@ -71,8 +71,8 @@ def commit(modules: tuple[str, ...]) -> tuple[str | None, bool | None]:
 
     An edit elsewhere (a test, a page's template, another probe) taints no number.
     """
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+    root = _checkout()
+    if root is None:
         return None, None
     used = {path.resolve() for path in closure(modules).values()}
     try:
@@ -95,6 +95,11 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _checkout() -> Path | None:
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / ".git").exists() else None
 
 
 @cache
