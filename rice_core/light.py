@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -150,12 +150,24 @@ class MetricOf:
     ceiling: float | None = None
     bounds: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        known = get_args(Metric.model_fields["better"].annotation)
+        if self.better not in known:
+            raise UserError(f"{self.name}: better is one of {', '.join(known)}, and not {self.better!r}.")
+
     def of(self, scores: Scores) -> Metric:
-        """The mean of the scores, with the error and the interval that their clusters allow."""
+        """The mean of the scores, with the error and the interval that their clusters allow.
+
+        Raises:
+            UserError: it lies outside the bounds.
+        """
         # Not above: `list` reads probes without numpy.
         from rice_core.stats.estimates import metric_of
 
-        return metric_of(scores, **dataclasses.asdict(self))
+        try:
+            return metric_of(scores, **dataclasses.asdict(self))
+        except ValueError as error:
+            raise UserError(f"{self.name}: {error}; correct its bounds, or the values.") from None
 
 
 metric = MetricOf
@@ -179,24 +191,41 @@ class FunctionProbe(LightProbe):
         given = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "recipe"}
         found: dict[str, tuple[str, float]] = {}
         artifacts = []
-        for each in type(self).function(work, **given, **({"seed": seed} if self.seeded else {})):
+        yielded = type(self).function(work, **given, **({"seed": seed} if self.seeded else {}))
+        for each in yielded if isinstance(yielded, Iterable) else [yielded]:
             if isinstance(each, Artifact):
                 artifacts.append(each)
                 continue
-            judged, value = each
-            name, cluster = (judged, judged) if isinstance(judged, str) else (judged.id, judged.cluster)
+            name, cluster, value = self._judged(each)
             if name in found:
                 raise UserError(f"{self.name} yields {name} twice; give each thing that is judged a name of its own.")
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{self.name} yields {value} for {name}; leave it out by work.skip, or give it a number."
-                )
-            found[name] = cluster, float(value)
+            found[name] = cluster, value
         if not found:
             raise NotApplicable(f"{self.name} found nothing to judge")
         clusters, values = zip(*found.values(), strict=True)
         scores = Scores(sample=tuple(found), cluster=clusters, values={self.measures.name: values})
         return Outcome(metrics=(self.measures.of(scores),), scores=scores, artifacts=tuple(artifacts))
+
+    def _judged(self, yielded: Any) -> tuple[str, str, float]:
+        """Name, cluster and value of one thing that the function yields."""
+        match yielded:
+            case (str() as name, value):
+                cluster = name
+            case (object(id=str() as name, cluster=str() as cluster), value):
+                pass
+            case _:
+                raise UserError(
+                    f"{self.name} yields a {type(yielded).__name__}; yield an image and its value, as in `yield image, 0.5`."
+                )
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UserError(
+                f"{self.name} yields {value!r:.80} for {name}; leave it out by work.skip, or give it a number."
+            )
+        return name, cluster, number
 
 
 def probe(
@@ -219,8 +248,13 @@ def probe(
         version: as in `rice_core.probe.Probe`, as are the others.
 
     Raises:
-        UserError: a parameter that has no annotation, no default, or is not keyword-only; or `reads` names one that is not there.
+        UserError: a parameter that has no annotation, no default, or is not keyword-only; `reads` names one that is not there;
+            or `reads` or `metric` is something else.
     """
+    if not isinstance(metric, MetricOf):
+        raise UserError(f'{name}: write metric=metric("name", "higher"), and not {metric!r:.80}.')
+    if not isinstance(reads, Sequence) or not all(map(callable, reads)):
+        raise UserError(f'{name}: write reads=[dense("val"), ...], a list of what is read, and not {reads!r:.80}.')
 
     def made(function: Callable[..., Iterable[Yielded]]) -> type[FunctionProbe]:
         seeded, fields = _parameters(name, function)

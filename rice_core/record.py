@@ -7,6 +7,7 @@ record: a record is reused only while they still match. The schema is append-onl
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -14,6 +15,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rice_core.digest import json_digest
 from rice_core.disk.paths import without_paths
+from rice_core.errors import UserError
 from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, Param, ProbeSpec
 
 SCHEMA_VERSION = 1
@@ -144,6 +146,14 @@ class Outcome(Frozen):
     used: dict[str, Param] = {}
     """Parameters that were, or may have been, used otherwise than asked (fewer images, a lower perplexity, what "auto" came to),
     with what was used."""
+
+    @field_validator("artifacts")
+    @classmethod
+    def _apart(cls, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+        twice = [name for name, times in Counter(each.name for each in artifacts).items() if times > 1]
+        if twice:
+            raise UserError(f"It leaves {twice[0]} more than once; give each artifact a name of its own.")
+        return artifacts
 
 
 class UsedStage(Frozen):

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rice_core.datasets import Dataset
@@ -174,7 +175,7 @@ def _unexpected(error: Exception) -> str:
     if full := lacks_memory(error):
         return f"{full}; use a smaller --batch, or settings that need less, then run again."
     where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{where.name}, line {where.lineno}"
+    place = f"{where.name} in {Path(where.filename).name}, line {where.lineno}"
     return f"{type(error).__name__}: {error} ({place}); run again with --debug for the traceback."
 
 

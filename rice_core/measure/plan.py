@@ -61,9 +61,11 @@ class Plan:
         ]
 
     def called(self, cell: Cell) -> str:
-        """A cell in a line for people; the data set is named where there are several, the seed where it is not 0."""
+        """A cell in a line for people; settings and data set are named where there are several, the seed where it is not 0."""
         place = f" / {cell.dataset.name}" if len(self.datasets) > 1 else ""
-        return f"{cell.encoder.title} / {cell.probe.name}{place}" + (f" / seed {cell.seed}" if cell.seed else "")
+        alike = {probe.spec.shorthand for probe, _ in self.pairs if probe.name == cell.probe.name}
+        probe = cell.probe.shorthand if len(alike) > 1 else cell.probe.name
+        return f"{cell.encoder.title} / {probe}{place}" + (f" / seed {cell.seed}" if cell.seed else "")
 
     def described(self) -> Iterator[str]:
         """What each data set was read as, and, of several, which probes it is for."""
@@ -86,7 +88,8 @@ def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:
         files: whether a probe may be a file of the user's (`build_probes`).
 
     Raises:
-        UserError: no such encoder, probe, parameter or role, a probe without data, or a data set that cannot be read.
+        UserError: no such encoder, probe, parameter or role, a probe without data, data without a probe, or a data set that
+            cannot be read.
     """
     # What is cheap to check comes first: names before data, data before weights.
     specs = (resolve(asked) if isinstance(asked, str) else asked for asked in config.encoders)
@@ -96,6 +99,12 @@ def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:
     words = address(config.data, probes)
     opened = _opened([folder for _, folder in words], store, config.limit)
     pairs = addressed(probes, [(role, opened[_place(folder)]) for role, folder in words])
+    used = {dataset.spec for _, dataset in pairs}
+    if unused := [folder for _, folder in words if opened[_place(folder)].spec not in used]:
+        raise UserError(
+            f"--data {unused[0]} is for no probe here: each has data of its own, or cannot use it; leave it out, or name the probe "
+            f"that it is for, as in --data {probes[0].name}={unused[0]}."
+        )
     return Plan(tuple(encoders.values()), pairs, tuple(dict.fromkeys(config.seeds)), config.limit)
 
 
@@ -122,5 +131,8 @@ def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[str
 
 
 def _place(folder: str) -> str:
-    """One spelling for all of a folder's (`photos`, `./photos`); a layout behind an @ stays."""
-    return str(at_home(folder).absolute())
+    """One spelling for all of a folder's (`photos`, `./photos`, a link to it); a layout behind an @ stays."""
+    before, at, layout = folder.rpartition("@")
+    if at and before and not at_home(folder).is_dir() and at_home(before).is_dir():
+        return f"{at_home(before).resolve()}@{layout}"
+    return str(at_home(folder).resolve())

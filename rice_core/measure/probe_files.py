@@ -22,6 +22,7 @@ from rice_core.errors import UserError, did_you_mean
 from rice_core.measure.closure import digest_as_loaded
 
 _FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>.*))?", re.DOTALL)
+_NAME = re.compile(r"\w[\w.-]*")
 _PARTS = ("name", "version", "summary", "needs", "data", "spec", "reads", "run")
 
 
@@ -60,6 +61,10 @@ def probe_of_file(text: str, installed: Collection[str]) -> type[Any]:
         )
     if kind.name in installed:
         raise UserError(f"{text} is called {kind.name!r}, as an installed probe is; give it another name.")
+    if not _NAME.fullmatch(kind.name):
+        raise UserError(
+            f"{text} is called {kind.name!r}, which no --data or --rerun could name; write letters, digits, - and _ alone."
+        )
     return kind  # type: ignore[no-any-return]
 
 

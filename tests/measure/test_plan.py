@@ -170,6 +170,23 @@ def test_a_folder_that_is_called_so_is_a_folder(classes: str, tmp_path: Path, mo
         assert told(asked(Store(tmp_path / "store"), word, probes=("knn",))) == [("knn", "knn=kinds")]
 
 
+def test_a_folder_that_no_probe_would_see_is_refused(boxes: str, classes: str, tmp_path: Path) -> None:
+    for words, probes in (((boxes, f"knn={classes}"), ("knn",)), ((boxes, classes), ("linear-seg",))):
+        unused = boxes if probes == ("knn",) else classes
+        with pytest.raises(UserError, match=f"--data {unused} is for no probe here"):
+            asked(Store(tmp_path), *words, probes=probes)
+
+
+def test_probes_of_one_name_are_told_apart_in_the_lines_of_a_run(classes: str, tmp_path: Path) -> None:
+    plan = asked(Store(tmp_path), classes, probes=("knn?k=3", "knn?k=4", "linear"))
+    (encoder,) = plan.encoders
+    assert [plan.called(cell).split(" / ")[1] for cell, _ in plan.cells(encoder)] == [
+        "knn?k=3&temperature=0.0",
+        "knn?k=4&temperature=0.0",
+        "linear",
+    ]
+
+
 def test_a_data_set_named_twice_is_opened_once(classes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     monkeypatch.setattr(
@@ -180,6 +197,11 @@ def test_a_data_set_named_twice_is_opened_once(classes: str, tmp_path: Path, mon
     plan = asked(Store(tmp_path), "kinds", "linear=./kinds", f"tokens={classes}", "kinds", probes=probes)
     assert opened == ["kinds"]
     assert told(plan) == [("knn", "kinds"), ("linear", "kinds"), ("tokens", "kinds")]
+    (tmp_path / "link").symlink_to(classes)
+    opened.clear()
+    words = ("kinds@class-folders", f"linear={tmp_path}/link/../kinds/@class-folders", f"tokens={tmp_path}/link")
+    assert told(asked(Store(tmp_path), *words, probes=probes)) == told(plan)
+    assert len(opened) == 2  # the layout that was told, and the one that was seen
 
 
 def test_two_folders_that_records_could_not_tell_apart_are_refused(classes: str, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_a_file_of_a_package_may_import_its_siblings(tmp_path: Path, folder: Pat
         ("filed_typo.py:Probe", r"cannot be loaded \(SyntaxError: .*line 1\)"),
         ("json.py:Probe", "called as another module of Python's, json; rename the file"),
         ("filed_knn.py:filed", "is called 'knn', as an installed probe is"),
+        ("filed_odd.py:filed", "is called 'a/b c', which no --data or --rerun could name; write letters"),
     ],
 )
 def test_each_mistake_has_its_sentence(folder: Path, text: str, says: str) -> None:
@@ -100,6 +101,7 @@ def test_each_mistake_has_its_sentence(folder: Path, text: str, says: str) -> No
     (folder / "filed_typo.py").write_text("def (:\n")
     (folder / "json.py").write_text("x = 1\n")
     (folder / "filed_knn.py").write_text(PROBE.replace('"filed"', '"knn"'))
+    (folder / "filed_odd.py").write_text(PROBE.replace('"filed"', '"a/b c"'))
     with pytest.raises(UserError, match=says):
         build(f"{folder}/{text}")
 

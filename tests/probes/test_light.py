@@ -15,6 +15,7 @@ from rice_core.light import LightProbe, Yielded, dense, items, metric, probe
 from rice_core.measure.config import build_probe
 from rice_core.pooling import Pooling
 from rice_core.probe import DenseImage, Read
+from rice_core.record import Artifact
 from rice_core.spec import ProbeRequest
 from rice_core.stats.estimates import mean_clustered
 
@@ -104,7 +105,7 @@ def test_parameters_are_checked(params: dict[str, object], says: str, monkeypatc
 
 
 def test_what_it_yields_is_checked() -> None:
-    def run(*values: tuple[str, float]) -> None:
+    def run(*values: object) -> None:
         @probe("given", reads=[], metric=MEAN_LENGTH)
         def given(work: Work) -> Iterator[Yielded]:
             yield from values
@@ -116,6 +117,17 @@ def test_what_it_yields_is_checked() -> None:
         run(("a", 1.0), ("a", 2.0))
     with pytest.raises(UserError, match="given yields nan for a"):
         run(("a", float("nan")))
+    with pytest.raises(UserError, match="given yields None for a; leave it out"):
+        run(("a", None))
+    for wrong in (DenseImage("a", None, None, None), 3.0, "a", ("a", 1.0, 2.0), (np.zeros(3), 1.0), np.zeros(2)):
+        with pytest.raises(UserError, match=r"given yields a \w+; yield an image and its value"):
+            run(wrong)
+    with pytest.raises(UserError, match=r"length: 11.0 is not within 0 to 10; correct its bounds"):
+        run(("a", 11.0), ("b", 11.0))
+    artifact = Artifact(name="a.json", sha256="0" * 64, kind="json")
+    run(("a", np.float32(1)), artifact)
+    with pytest.raises(UserError, match=r"It leaves a\.json more than once"):
+        run(("a", 1.0), artifact, artifact)
     with pytest.raises(NotApplicable, match="given found nothing to judge"):
         run()
 
@@ -133,6 +145,22 @@ def test_a_function_that_is_none_is_refused_where_it_stands() -> None:
     for function in (positional, untyped, without_default):
         with pytest.raises(UserError, match=r"bad: write its parameter images behind the \*"):
             probe("bad", reads=[], metric=MEAN_LENGTH)(function)
+    for told, says in (
+        ({"reads": dense("val"), "metric": MEAN_LENGTH}, r"bad: write reads=\[dense"),
+        ({"reads": [Read("val", "dense")], "metric": MEAN_LENGTH}, r"bad: write reads=\[dense"),
+        ({"reads": [], "metric": "m"}, "bad: write metric=metric.*not .m."),
+    ):
+        with pytest.raises(UserError, match=says):
+            probe("bad", **told)
+    with pytest.raises(UserError, match="m: better is one of higher, lower, neither, and not 'up'"):
+        metric("m", "up")
+
+    @probe("plain", reads=[], metric=MEAN_LENGTH)
+    def plain(work: Work) -> float:
+        return 3.0
+
+    with pytest.raises(UserError, match="plain yields a float; yield an image"):
+        plain().run(None, seed=0, work=Images())
     with pytest.raises(UserError, match=r"reads names a parameter that it does not have .*imgs"):
         probe("bad", reads=[dense("val", most="imgs")], metric=MEAN_LENGTH)(length.function)
 
