@@ -163,12 +163,12 @@ def _show_stage(trained: Trained) -> None:
 def status(store: StoreOption = DEFAULT_STORE) -> None:
     """List the cells of the store, how they stand, and who works on which."""
     from rice_core.measure.claims import Claims
-    from rice_core.measure.trained import all_trained
+    from rice_core.measure.trained import Shelf, all_trained
     from rice_core.store import Store
 
     opened = Store(store)
     records, problems = opened.scan()
-    stages = all_trained(opened)
+    stages, shelf = all_trained(opened), Shelf(opened)
     in_work = Claims(opened.root / "claims").held()
     for name, holder in in_work.items():
         echo(f"{name}  {'in work':<14}  {holder.what}, by {holder.words}")
@@ -186,7 +186,8 @@ def status(store: StoreOption = DEFAULT_STORE) -> None:
     for trained in stages:
         needed = sum(trained.request.id in {used.id for used in r.evidence.stages} for r in records if r.evidence)
         cells = f"{needed} cell{'s' * (needed != 1)} rest{'s' * (needed == 1)} on it"
-        echo(f"{trained.request.id}  {'trained':<14}  stage {trained.request.title}  {trained.seconds:.0f} s, {cells}")
+        state = "incomplete" if shelf.lacks_files(trained.request.id) else "trained"
+        echo(f"{trained.request.id}  {state:<14}  stage {trained.request.title}  {trained.seconds:.0f} s, {cells}")
     for problem in problems:
         echo(str(problem), err=True)
 

@@ -1,4 +1,4 @@
-"""A copy of an encoder for whoever trains its weights, and the digest of weights as they are now."""
+"""A copy of an encoder for whoever trains its weights, and what tells whether one is still as it was loaded."""
 
 from __future__ import annotations
 
@@ -50,6 +50,15 @@ def weights_now(encoder: Encoder) -> str:
     """`Encoder.weights_digest()`, read anew: that of an encoder is computed once."""
     module = getattr(encoder, "module", None)
     return tensors_digest(module.state_dict()) if isinstance(module, nn.Module) else encoder.weights_digest()
+
+
+def set_up_now(encoder: Encoder) -> list[Any]:
+    """What of its network changes its features and is no weight: mode, hooks, and a forward put in the place of its class's."""
+    module = getattr(encoder, "module", None)
+    return [
+        (name, part.training, *map(tuple, (part._forward_pre_hooks, part._forward_hooks)), vars(part).get("forward"))
+        for name, part in (module.named_modules() if isinstance(module, nn.Module) else ())
+    ]
 
 
 def _functions(encoder: object) -> list[FunctionType]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from rice_core.budget import Budget, Passes, Took, budget_of
 from rice_core.datasets import Dataset
 from rice_core.measure.plan import Plan
+from rice_core.measure.provenance import number_code
 from rice_core.measure.trained import BROKEN, Shelf, all_trained
 from rice_core.pooling import Pooling
 from rice_core.probe import Live, Probe, Read, stages_named
@@ -39,10 +40,11 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
         for cell, probe in plan.cells(encoder):
             dataset, record = plan.datasets[cell.dataset], by_id.get(cell.id)
             lacking = dataset.lacks(probe.data)
-            state = f"not applicable: no {', '.join(lacking)}" if lacking else _state(record)
+            again = _why_again(cell, probe, dataset, record, shelf)
+            state = f"not applicable: no {', '.join(lacking)}" if lacking else _state(record, again)
             where = f" / {dataset.spec.name}" if len(plan.datasets) > 1 else ""
             yield f"  {cell.id}  {encoder.title} / {cell.probe.shorthand}{where} / seed {cell.seed}: {state}"
-            if not lacking and (record is None or record.status == "failed"):
+            if not lacking and (again or record is None or record.status == "failed"):
                 waiting.append((cell, probe, dataset))
         mine = [each for each in trained if each.request.encoder.identity() == encoder.told().identity()]
         took = tuple(Took(each.request.stage.name, each.request.stage.params, each.seconds) for each in mine)
@@ -50,7 +52,7 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
         stages = _stages(waiting)
         missing = []
         for place, (request, stage, needed) in enumerate(stages):
-            stands = shelf.digest(request.id) not in (None, BROKEN)
+            stands = shelf.digest(request.id) not in (None, BROKEN) and _same_code(request, stage, shelf)
             missing += [] if stands else [stage]
             if place < _MOST:
                 state = "trained; reused if weights, data and code are unchanged" if stands else "to be trained, once"
@@ -111,11 +113,36 @@ def _several(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 
-def _state(record: Record | None) -> str:
+def _why_again(cell: Cell, probe: Probe, dataset: Dataset, record: Record | None, shelf: Shelf) -> str:
+    """Why a run would measure anew what is recorded, as far as can be said without reading weights and data; else empty."""
+    if record is None or record.evidence is None:
+        return ""
+    if record.evidence.code != number_code(type(probe), cell.encoder.source):
+        return "by other code"
+    if any(shelf.lacks_files(used.id) for used in record.evidence.stages):
+        return "over a training whose files are gone"
+    used = {stage.id for stage in record.evidence.stages}
+    for named in stages_named(probe, dataset) if used else ():
+        for stage in chain(named):
+            request = request_of(stage, cell.encoder, cell.seed)
+            if request.id in used and not _same_code(request, stage, shelf):
+                return "over a training by other code"
+    return ""
+
+
+def _same_code(request: StageRequest, stage: Stage, shelf: Shelf) -> bool:
+    """Whether a training was made by today's code; one that was removed counts as it was."""
+    trained = shelf.find(request.id)
+    return trained is None or trained.evidence.code == number_code(type(stage), request.encoder.source, training=True)
+
+
+def _state(record: Record | None, again: str) -> str:
     if record is None:
         return "to be measured"
     if record.status == "failed":
         return f"failed before ({record.error}); to be measured"
+    if again:
+        return f"recorded {again}; to be measured again"
     return "recorded; reused if weights, data and code are unchanged"
 
 

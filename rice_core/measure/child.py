@@ -17,8 +17,9 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 from rice_core.digest import canonical_json
 from rice_core.errors import UserError, one_line
@@ -47,7 +48,7 @@ def run_child(
 
     Args:
         request: JSON, as is what comes back. cwd: made where it is not there.
-        timeout: seconds, after which it is killed with all that it started; None waits.
+        timeout: seconds, after which it is killed; None waits. What it started is killed with it, whenever it ends.
         say: told how it is kept from the network: by Linux's namespaces, or by OFFLINE alone where those are not allowed.
 
     Raises:
@@ -61,27 +62,35 @@ def run_child(
     cwd.mkdir(parents=True, exist_ok=True)
     paths = [str(Path(path or ".").resolve()) for path in sys.path]
     environment = os.environ | OFFLINE | {"PYTHONPATH": os.pathsep.join(paths)}
-    process = subprocess.Popen(
-        [*alone, *words, *(["alone"] if alone else [])],
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # so that what it starts can be ended with it
-    )
-    try:
-        out, errors = process.communicate(canonical_json(request), timeout=timeout)
-    except subprocess.TimeoutExpired:
-        _end(process)
-        raise UserError(
-            f"{name} did not answer in {timeout:g} seconds and was ended; give it more, or less to do."
-        ) from None
-    except BaseException:
-        _end(process)
-        raise
-    return _answer(name, process.returncode, out, errors)
+    with TemporaryFile() as asked, TemporaryFile() as out, TemporaryFile() as errors:
+        asked.write(canonical_json(request).encode())
+        asked.seek(0)
+        # Files and no pipes: an engine that the child leaves behind would hold a pipe open for as long as it lives.
+        process = subprocess.Popen(
+            [*alone, *words, *(["alone"] if alone else [])],
+            cwd=cwd,
+            env=environment,
+            stdin=asked,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,  # so that what it starts can be ended with it
+        )
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                f"{name} did not answer in {timeout:g} seconds and was ended; give it more, or less to do."
+            ) from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return _answer(name, process.returncode, *(_text(file) for file in (out, errors)))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _answer(name: str, code: int, out: str, errors: str) -> Any:
@@ -96,12 +105,6 @@ def _answer(name: str, code: int, out: str, errors: str) -> Any:
     if "error" in body:
         raise UserError(str(body["error"]))
     return body["answer"]
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 @cache
@@ -131,8 +134,11 @@ def _wake_localhost() -> None:
 
 def main(name: str, alone: bool) -> None:
     """In the child: the request from standard input, the answer to what was standard output."""
+    import ctypes
     import importlib
 
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: who is left behind by a killed run dies too
     if alone:
         _wake_localhost()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

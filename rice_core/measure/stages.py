@@ -57,6 +57,8 @@ class Stages:
         made_from = self._shelf.made_from(stage, self._subject.identity, request)
         with self._claims.waited_for(request.id, f"training {request.title}", self._engine.progress.say):
             trained = self._shelf.current(request.id, made_from)
+            if trained is None and (before := self._shelf.failed.get(request.id)) is not None:
+                raise before
             if trained is None:
                 trained = self._train(stage, request, made_from, later)
         return Ready(self._store.stage(request.id), trained)
@@ -106,6 +108,7 @@ class Stages:
             with seeded(seed):
                 return stage.train(self._subject.encoder, start, out, seed=seed, work=work)
         except Exception as error:
+            self._shelf.failed[request_of(stage, self._encoder, seed).id] = error
             if self._ranks.size == 1:
                 raise
             # The others may be in the middle of a step that only we have left: nobody could go on.

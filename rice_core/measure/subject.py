@@ -12,7 +12,7 @@ import torch
 
 from rice_core.digest import json_digest
 from rice_core.encoders import load_encoder
-from rice_core.encoders.private import weights_now
+from rice_core.encoders.private import set_up_now, weights_now
 from rice_core.errors import UserError, did_you_mean
 from rice_core.features import Encoder
 from rice_core.measure.closure import digest_as_loaded
@@ -36,8 +36,9 @@ class Subject:
             loaded = loaded.made_of(json_digest([digest_as_loaded(name, name) for name in self._sources]))
         self.encoder: Encoder = loaded.to(pick_device(device))
         self.identity = Identity(weights=self.encoder.weights_digest(), architecture=self.encoder.architecture_digest())
+        self._set_up = set_up_now(self.encoder)
         self.spoilt = ""
-        """Why nothing can be measured any more, on whatever data set: a cell changed the weights."""
+        """Why nothing can be measured any more, on whatever data set: a cell changed the encoder."""
 
     def evidence(self, made_by: Any, data: str, *, training: bool = False) -> Evidence:
         """What a number of this encoder is made from, or the weights of a training.
@@ -66,15 +67,19 @@ class Subject:
         )
 
     def changed(self, by: str) -> str:
-        """What to say of the weights, where they are no longer those that were loaded; empty where they are.
+        """What to say of the encoder, where it is no longer what was loaded; empty where it is.
 
-        They are read anew: a number of changed weights would stand under the digest of the old ones.
+        Weights are read anew: a number of changed ones would stand under the digest of the old ones.
         """
-        if weights_now(self.encoder) == self.identity.weights:
+        if weights_now(self.encoder) != self.identity.weights:
+            what = "the weights"
+        elif set_up_now(self.encoder) != self._set_up:
+            what = "the forward pass (its mode, a hook, or a forward put in its place)"
+        else:
             return ""
         return (
-            f"{by} changed the weights of the encoder that it shares with other cells, so that its numbers are nobody's; "
-            "train a copy, work.private(encoder), in its place."
+            f"{by} changed {what} of the encoder that it shares with other cells, so that its numbers are nobody's; "
+            "work on a copy, work.private(encoder), in its place."
         )
 
 

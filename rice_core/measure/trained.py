@@ -44,6 +44,8 @@ class Shelf:
         self._files = dict(files or {})
         self._data: dict[DatasetSpec, str] = {}
         self._sound: dict[Path, tuple[tuple[int, int], str]] = {}
+        self.failed: dict[str, Exception] = {}
+        """Trainings that failed in this run, by id: the next cell that needs one is told so, and does not wait for it again."""
 
     def data(self, stage: Stage) -> str:
         """Digest of the bytes of all that it is trained on."""
@@ -77,6 +79,11 @@ class Shelf:
             return None
         before = trained.evidence.stages
         return trained if all(self.digest(stage.id) in (None, stage.digest) for stage in before) else None
+
+    def lacks_files(self, stage_id: str) -> bool:
+        """Whether files are gone that a training left; a look at their names alone."""
+        trained, folder = self.find(stage_id), self._store.stage(stage_id)
+        return trained is not None and not all(is_plain(folder / name) for name in trained.files)
 
     def digest(self, stage_id: str) -> str | None:
         """Of the files of a training, verified; BROKEN where they are damaged, None where there is no such training."""

@@ -1,6 +1,7 @@
 """Work in a child process: what comes back, what is refused, and what it may reach."""
 
 import importlib
+import multiprocessing
 import socket
 import sys
 import threading
@@ -35,6 +36,12 @@ def main(request):
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
             Path("pid").write_text(str(child.pid))
             time.sleep(60)
+        case "wait":
+            Path("pid").write_text(str(os.getpid()))
+            time.sleep(60)
+        case "leave":
+            Path("pid").write_text(str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid))
+            return "done"
         case "connect":
             socket.create_connection(("127.0.0.1", request["port"]), timeout=5).close()
             return "connected"
@@ -84,12 +91,34 @@ def test_what_goes_wrong_is_one_sentence(ask: Callable[..., Any], do: str, said:
 def test_what_takes_too_long_is_ended_with_all_that_it_started(ask: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did not answer in 8 seconds"):
         ask(timeout=8, do="sleep")
-    grandchild = int((tmp_path / "own" / "place" / "pid").read_text())
-    for _ in range(50):
-        if not _runs(grandchild):
+    assert _is_gone(int((tmp_path / "own" / "place" / "pid").read_text()))
+
+
+def test_what_it_leaves_running_is_ended_and_not_waited_for(ask: Callable[..., Any], tmp_path: Path) -> None:
+    assert ask(timeout=30, do="leave") == "done"
+    assert _is_gone(int((tmp_path / "own" / "place" / "pid").read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child outlives a killed run")
+def test_a_killed_run_leaves_no_child(ask: Callable[..., Any], tmp_path: Path) -> None:
+    runner = multiprocessing.get_context("fork").Process(target=ask, kwargs={"do": "wait"})
+    runner.start()
+    pid = tmp_path / "own" / "place" / "pid"
+    for _ in range(300):
+        if pid.is_file() and pid.read_text():
             break
         time.sleep(0.1)
-    assert not _runs(grandchild)
+    runner.kill()
+    runner.join()
+    assert _is_gone(int(pid.read_text()))
+
+
+def _is_gone(pid: int) -> bool:
+    for _ in range(50):
+        if not _runs(pid):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _runs(pid: int) -> bool:

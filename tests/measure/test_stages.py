@@ -450,6 +450,40 @@ def test_plan_prices_each_once(tuning: Tuning, world: Dataset, tmp_path: Path) -
     after = said()
     assert "/ learn, for 2 cells: trained; reused" in after
     assert "nothing to extract" in after
+    assert "recorded; reused if weights, data and code are unchanged" in after
+
+
+def test_plan_says_what_a_run_would_make_again(
+    tuning: Tuning, world: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "s"
+
+    def said() -> str:
+        return "\n".join(bill(tuning.plan(world, 1), Store(root), FeatureCache(Store(root)).space()))
+
+    run(tuning.plan(world, 1), root)
+    (folder_of(root, "tune") / "encoder.safetensors").unlink()
+    assert "recorded over a training whose files are gone; to be measured again" in said()
+    assert "/ tune, for 1 cell: to be trained, once" in said()
+    assert "/ learn, for 1 cell: trained; reused" in said()
+    ricebench("status", "--store", root)
+    lines = {line.split(" / ")[-1].split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert (lines["tune"], lines["learn"]) == ("incomplete", "trained")
+    run(tuning.plan(world, 1), root)
+    tuning.edit("rate", "RATE = ", "RATE = 1 * ")
+    assert "recorded by other code; to be measured again" in said()
+    assert said().count(": to be trained, once") == 2
+
+
+def test_a_training_that_failed_is_not_tried_again_by_the_next_cell(
+    tuning: Tuning, world: Dataset, tmp_path: Path
+) -> None:
+    tuning.edit("stages", "return []", 'note("failed"); raise UserError("It diverged; lower the rate.")')
+    summary = run(tuning.plan(world, 1, 2), tmp_path / "s")
+    assert [record.error for record in summary.records] == ["It diverged; lower the rate."] * 2
+    assert tuning.trained().count("failed") == 1
+    run(tuning.plan(world, 1), tmp_path / "s")
+    assert tuning.trained().count("failed") == 1
 
 
 def test_status_and_the_report_name_them(
@@ -497,6 +531,27 @@ def test_a_cell_that_changes_weights_fails_and_leaves_no_features(world: Dataset
     assert record.status == "failed"
     assert str(record.error).startswith("knn changed the weights")
     assert not list((tmp_path / "s" / "cache").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("how", ["train", "hook", "forward"])
+def test_a_cell_that_changes_the_forward_pass_fails(how: str, world: Dataset, tmp_path: Path) -> None:
+    from probes.knn import Knn
+
+    class Careless(Knn):
+        def run(self, encoder, *, seed, work):  # type: ignore[no-untyped-def]
+            found = super().run(encoder, seed=seed, work=work)
+            part = next(part for part in encoder.module.modules() if isinstance(part, torch.nn.LayerNorm))
+            if how == "train":
+                part.train()
+            elif how == "hook":
+                part.register_forward_hook(lambda _module, _inputs, output: 0 * output)
+            else:
+                part.forward = lambda x: 0 * x
+            return found
+
+    both = run(plan_over((Careless(k=3), Knn(k=4)), world), tmp_path / "s").records
+    assert [record.status for record in both] == ["failed", "failed"]
+    assert str(both[0].error).startswith("knn changed the forward pass")
 
 
 def test_a_private_copy_shares_nothing() -> None:
