@@ -156,11 +156,7 @@ class MetricOf:
             raise UserError(f"{self.name}: better is one of {', '.join(known)}, and not {self.better!r}.")
 
     def of(self, scores: Scores) -> Metric:
-        """The mean of the scores, with the error and the interval that their clusters allow.
-
-        Raises:
-            UserError: it lies outside the bounds.
-        """
+        """The mean of the scores, with the error and the interval that their clusters allow. UserError: it is out of bounds."""
         # Not above: `list` reads probes without numpy.
         from rice_core.stats.estimates import metric_of
 

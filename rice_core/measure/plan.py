@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rice_core.catalogue import resolve
@@ -108,20 +109,20 @@ def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:
     return Plan(tuple(encoders.values()), pairs, tuple(dict.fromkeys(config.seeds)), config.limit)
 
 
-def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[str, Dataset]:
+def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[tuple[Path, str], Dataset]:
     """Each folder's data set, by its place.
 
     Raises:
         UserError: one cannot be read, or two cannot be told apart in records.
     """
-    opened: dict[str, Dataset] = {}
+    opened: dict[tuple[Path, str], Dataset] = {}
     known: dict[DatasetSpec, tuple[str, Dataset]] = {}
     for folder in folders:
         if _place(folder) in opened:
             continue
         dataset = open_data(folder, store.place("worlds"), limit=limit)
         first, same = known.setdefault(dataset.spec, (folder, dataset))
-        if same.splits != dataset.splits:
+        if same.splits != dataset.splits and _place(first)[0] != _place(folder)[0]:
             raise UserError(
                 f"{first} and {folder} are both called {dataset.spec.name} and list the same files, so that their records "
                 "could not be told apart; rename one of the folders."
@@ -130,9 +131,9 @@ def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[str
     return opened
 
 
-def _place(folder: str) -> str:
-    """One spelling for all of a folder's (`photos`, `./photos`, a link to it); a layout behind an @ stays."""
+def _place(folder: str) -> tuple[Path, str]:
+    """One spelling for all of a folder's (`photos`, `./photos`, a link to it), and the layout behind an @."""
     before, at, layout = folder.rpartition("@")
     if at and before and not at_home(folder).is_dir() and at_home(before).is_dir():
-        return f"{at_home(before).resolve()}@{layout}"
-    return str(at_home(folder).resolve())
+        return at_home(before).resolve(), layout
+    return at_home(folder).resolve(), ""
