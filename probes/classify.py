@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from rice_core.errors import NotApplicable, UserError
-from rice_core.pooling import Pooling
+from rice_core.light import LightProbe
+from rice_core.pooling import Pooling, PoolKind
+from rice_core.probe import Read
 from rice_core.record import Metric, Outcome, Scores
 from rice_core.spec import Param
 from rice_core.stats.estimates import Ints, codes, metric_of
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
 PERCENT = (0.0, 100.0)
 BEST = 5
 """Guesses of `top5`."""
-LATER = frozenset({"pool", "layers"})
-"""Parameters that the first records do not have."""
 _GEOMETRY = (
     "on images squashed to the encoder's input (whole labelled images: by the model's own resize and crop, where the data set "
     "has no regions)"
@@ -42,6 +43,31 @@ ASSUMPTIONS = (
 
 
 @dataclass(frozen=True)
+class ItemProbe(LightProbe):
+    """A classifier of the labelled items of a data set: their vectors are pooled alike in both splits."""
+
+    pool: PoolKind = "mean"
+    """Of the patch tokens; or cls, or cls+mean, of whole labelled images."""
+    layers: Annotated[int, Field(ge=1)] = 1
+    """Last blocks whose vectors stand side by side."""
+
+    data: ClassVar[frozenset[str]] = frozenset({"labels"})
+    later: ClassVar[frozenset[str]] = frozenset({"pool", "layers"})
+
+    @property
+    def pooling(self) -> Pooling:
+        return Pooling(self.pool, self.layers)
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        return Read("train", "items", pooling=self.pooling), Read("val", "items", pooling=self.pooling)
+
+    def split(self, work: Work, encoder: Encoder) -> tuple[Labelled, Labelled]:
+        """The train and the val items. Raises as `labelled`."""
+        return labelled(work, encoder, "train", self.pooling), labelled(work, encoder, "val", self.pooling)
+
+
+@dataclass(frozen=True)
 class Labelled:
     """The labelled items of one split, ordered by id, so that no result depends on the order in which they were read."""
 
@@ -50,21 +76,6 @@ class Labelled:
     y_N: npt.NDArray[np.int64]
     ids: tuple[str, ...]
     clusters: tuple[str, ...]
-
-
-def pooling_of(probe: str, kind: str, layers: int) -> Pooling:
-    """The parameters `pool` and `layers` of a probe.
-
-    Raises:
-        UserError: there is no such pooling.
-    """
-    if kind not in ("mean", "cls", "cls+mean"):
-        raise UserError(f"{probe}: there is no pool={kind}; write mean, cls or cls+mean.")
-    if layers < 1:
-        raise UserError(
-            f"{probe}: layers={layers} reads no block; write how many of the last blocks, such as layers=4."
-        )
-    return Pooling(kind, layers)  # type: ignore[arg-type]
 
 
 def labelled(work: Work, encoder: Encoder, split: str, pooling: Pooling) -> Labelled:

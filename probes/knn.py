@@ -7,15 +7,13 @@ Letters: M val and N train items, C channels, K classes, k neighbours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from probes.classify import BEST, LATER, labelled, outcome, pooling_of
+from probes.classify import BEST, ItemProbe, outcome
 from rice_core.errors import UserError
-from rice_core.light import LightProbe
-from rice_core.pooling import Pooling
-from rice_core.probe import Read
 from rice_core.record import Outcome
 
 if TYPE_CHECKING:
@@ -31,29 +29,21 @@ _SIMILARITIES = 2**25
 
 
 @dataclass(frozen=True)
-class Knn(LightProbe):
+class Knn(ItemProbe):
     """The k nearest train items by cosine vote; equal votes go to the class with the nearest one.
 
     `temperature` 0 is a plain majority; above 0 a vote weighs exp(cosine / temperature), as in DINO (0.07).
     """
 
-    k: int = 10
+    k: Annotated[int, Field(ge=1)] = 10
     temperature: float = 0.0
-    pool: str = "mean"
-    """Of the patch tokens; or cls, or cls+mean, of whole labelled images."""
-    layers: int = 1
-    """Last blocks whose vectors stand side by side."""
 
     name: ClassVar[str] = "knn"
     summary: ClassVar[str] = "k-NN classification of pooled object (or image) features"
-    data: ClassVar[frozenset[str]] = frozenset({"labels"})
     instruments: ClassVar[tuple[str, ...]] = ("torch",)
-    later: ClassVar[frozenset[str]] = LATER
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.k < 1:
-            raise UserError(f"knn: k={self.k} asks for no neighbour; write k=1 or more.")
         if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
             raise UserError(
                 f"knn: temperature={self.temperature:g} cannot be; write 0 for a plain majority, 0.07 as DINO, or another number from "
@@ -61,28 +51,20 @@ class Knn(LightProbe):
             )
         # Zero below zero is zero, and must be one cell with it.
         object.__setattr__(self, "temperature", abs(self.temperature))
-        pooling_of(self.name, self.pool, self.layers)
-
-    @property
-    def pooling(self) -> Pooling:
-        return pooling_of(self.name, self.pool, self.layers)
-
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        return Read("train", "items", pooling=self.pooling), Read("val", "items", pooling=self.pooling)
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. Nothing here is random: every seed gives the same numbers."""
         import torch
 
-        train, val = (labelled(work, encoder, split, self.pooling) for split in ("train", "val"))
+        train, val = self.split(work, encoder)
         if self.k > len(train.ids):
             raise UserError(
                 f"knn: k={self.k} neighbours of only {len(train.ids)} train items would give every item the same votes; "
                 f"write a smaller k, such as knn?k={max(1, len(train.ids) // 10)}."
             )
         x_NC, y_N = (torch.from_numpy(array).to(encoder.device) for array in (train.x_NC, train.y_N))
-        best = BEST if self._has_top5(len(np.unique(train.y_N))) else 1
+        # Five of five classes are no guess, and fewer than five neighbours cannot vote for five.
+        best = BEST if len(np.unique(train.y_N)) > BEST and self.k >= BEST else 1
         rows = max(1, _SIMILARITIES // len(x_NC))
         starts = work.progress(range(0, len(val.x_NC), rows), f"{encoder.spec.title}: nearest neighbours")
         blocks = (torch.from_numpy(val.x_NC[start : start + rows]).to(encoder.device) for start in starts)
@@ -90,10 +72,6 @@ class Knn(LightProbe):
             [ranked(votes(block_MC, x_NC, y_N, self.k, self.temperature), best) for block_MC in blocks]
         )
         return outcome(ranked_MR.cpu().numpy().astype(np.int64), val, self.pooling, self._assumptions(best))
-
-    def _has_top5(self, classes: int) -> bool:
-        """Five of five classes are no guess, and fewer than five neighbours cannot vote for five."""
-        return classes > BEST and self.k >= BEST
 
     def _assumptions(self, best: int) -> tuple[str, ...]:
         how = f"weighted by exp(cosine / {self.temperature})" if self.temperature else "by plain majority"

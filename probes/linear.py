@@ -6,16 +6,13 @@ Letters: N items, D channels, K classes of the train split.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from probes.classify import BEST, LATER, labelled, outcome, pooling_of
+from probes.classify import BEST, ItemProbe, outcome
 from probes.logistic import PENALTIES, choose_C, fit_logistic, logits, penalties, standardiser
-from rice_core.errors import UserError
-from rice_core.light import LightProbe
-from rice_core.pooling import Pooling
-from rice_core.probe import Read
 from rice_core.record import Outcome
 
 if TYPE_CHECKING:
@@ -24,41 +21,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Linear(LightProbe):
+class Linear(ItemProbe):
     """Multinomial logistic regression; C from a grid on held-out train images, then a fit on all of train."""
 
-    holdout: float = 0.2
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the train images that choose C."""
-    pool: str = "mean"
-    """Of the patch tokens; or cls, or cls+mean, of whole labelled images."""
-    layers: int = 1
-    """Last blocks whose vectors stand side by side."""
 
     name: ClassVar[str] = "linear"
     summary: ClassVar[str] = "linear classification of pooled object (or image) features"
-    data: ClassVar[frozenset[str]] = frozenset({"labels"})
     instruments: ClassVar[tuple[str, ...]] = ("torch", "scipy")
-    later: ClassVar[frozenset[str]] = LATER
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.holdout < 1:
-            raise UserError(f"linear: holdout={self.holdout} is no share; write a number between 0 and 1, such as 0.2.")
-        pooling_of(self.name, self.pool, self.layers)
-
-    @property
-    def pooling(self) -> Pooling:
-        return pooling_of(self.name, self.pool, self.layers)
-
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        return Read("train", "items", pooling=self.pooling), Read("val", "items", pooling=self.pooling)
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed divides the train images into those that fit and those that choose C."""
         import torch
 
-        train, val = (labelled(work, encoder, split, self.pooling) for split in ("train", "val"))
+        train, val = self.split(work, encoder)
         classes_K, codes_N = np.unique(train.y_N, return_inverse=True)
         x_ND, val_MD = (torch.from_numpy(split.x_NC).to(encoder.device) for split in (train, val))
         mean_D, scale_D = standardiser(x_ND)
@@ -72,10 +49,8 @@ class Linear(LightProbe):
         order_MK = logits(val_MD, weight_DK).sort(dim=1, descending=True, stable=True).indices
         ranked_MR = classes_K[order_MK[:, :best].cpu().numpy()]
         used = {} if choice.held_out else {"holdout": 0.0}
-        return outcome(ranked_MR, val, self.pooling, (self._assumption(), choice.sentence), used)
-
-    def _assumption(self) -> str:
-        return (
+        said = (
             "Unit vectors are standardised feature by feature with the train split's mean and deviation; "
             f"{penalties(self.holdout)}"
         )
+        return outcome(ranked_MR, val, self.pooling, (said, choice.sentence), used)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from probes.label_maps import IGNORED, Labels, SheetPanel, contact_sheet, counts, majority
 from probes.logistic import PENALTIES, choose_C, fit_logistic, penalties, standardiser
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rice_core.probe import Work
 
 _HOLDOUT = 0.2
+Count = Annotated[int, Field(ge=1)]
 _PICTURES = 6
 
 
@@ -37,23 +39,15 @@ _PICTURES = 6
 class LinearSeg(LightProbe):
     """Multinomial logistic regression on patch tokens, judged on `grid` x `grid` cells."""
 
-    grid: int = 32
-    images: int = 3000
+    grid: Count = 32
+    images: Count = 3000
     """Train images at most; with `tokens_per_image` this bounds the memory (three copies of 1.3 GB for 768 channels)."""
-    tokens_per_image: int = 144
+    tokens_per_image: Count = 144
 
     name: ClassVar[str] = "linear-seg"
     summary: ClassVar[str] = "linear segmentation of patch tokens (mIoU)"
     data: ClassVar[frozenset[str]] = frozenset({"dense-labels"})
     instruments: ClassVar[tuple[str, ...]] = ("torch", "scipy")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in ("grid", "images", "tokens_per_image"):
-            if getattr(self, field) < 1:
-                raise UserError(
-                    f"linear-seg: {field}={getattr(self, field)} leaves nothing to measure; write 1 or more."
-                )
 
     @property
     def reads(self) -> tuple[Read, ...]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from probes import pca, sphere
 from probes.distances import TokenPairs, token_labels, token_pairs
@@ -44,33 +45,17 @@ _FIGURE_5 = (
 
 @dataclass(frozen=True)
 class Tokens(LightProbe):
-    """Figures 1, 4 and 5 and the numbers under them. Works on a plain folder of photos, with less to say.
-
-    Raises:
-        UserError: a parameter out of its range.
-    """
+    """Figures 1, 4 and 5 and the numbers under them. Works on a plain folder of photos, with less to say."""
 
     name: ClassVar[str] = "tokens"
     summary: ClassVar[str] = "token distances, PCA colours and t-SNE on a sphere (Figures 1, 4, 5)"
     instruments: ClassVar[tuple[str, ...]] = ("scikit-learn", "scipy")
 
-    images: int = 64
-    pairs_per_image: int = 2**20
+    images: Annotated[int, Field(ge=1, le=10_000)] = 64
+    pairs_per_image: Annotated[int, Field(ge=1, le=10**9)] = 2**20
     """Above this (1024 tokens) a seeded sample of tokens is paired with all tokens."""
-    tsne_objects: int = 1000
-    perplexity: float = 30.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ranges = {
-            "images": (1, 10_000),
-            "pairs_per_image": (1, 10**9),
-            "tsne_objects": (LEAST_OBJECTS, 5000),
-            "perplexity": (2, 1000),
-        }
-        for key, (low, high) in ranges.items():
-            if not low <= (value := getattr(self, key)) <= high:
-                raise UserError(f"tokens: {key}={value} is out of range; write {low} to {high}.")
+    tsne_objects: Annotated[int, Field(ge=LEAST_OBJECTS, le=5000)] = 1000
+    perplexity: Annotated[float, Field(ge=2, le=1000)] = 30.0
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -126,10 +111,8 @@ class Tokens(LightProbe):
         if len(chosen) > self.tsne_objects:
             chosen = np.sort(np.random.default_rng(seed).choice(chosen, self.tsne_objects, replace=False))
         if len(chosen) < LEAST_OBJECTS:
-            return (
-                None,
-                f"Figure 1 is left out: it needs {LEAST_OBJECTS} labelled objects or images, here are {len(chosen)}.",
-            )
+            why = f"it needs {LEAST_OBJECTS} labelled objects or images, here are {len(chosen)}"
+            return None, f"Figure 1 is left out: {why}."
         x_NC = items.x_NC[chosen]
         finite_N = np.isfinite(x_NC).all(1)
         _refuse(sorted({items.clusters[row] for row in chosen[~finite_N]}), encoder)

@@ -53,9 +53,9 @@ def checked(probe: str, kind: type[Any], params: Mapping[str, Any]) -> dict[str,
     """Parameters of a dataclass (a probe, a scorer) as its annotations want them: 30 of a float is 30.0.
 
     Raises:
-        UserError: there is no such parameter, or a value is of another kind.
+        UserError: there is no such parameter, or a value is of another kind, or out of the range that the annotation says.
     """
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)  # a range may stand beside the kind
     fields = {each.name: hints[each.name] for each in dataclasses.fields(kind)}
     found = {}
     for name, value in params.items():
@@ -80,7 +80,7 @@ class LightProbe:
     """A `rice_core.probe.Probe` but for its name, what it reads and its `run`; its fields are its parameters.
 
     Raises:
-        UserError: a parameter of another kind than its annotation says.
+        UserError: a parameter of another kind than its annotation says, or out of its range (`Annotated[int, Field(ge=1)]`).
     """
 
     recipe: str = field(default="standard", kw_only=True)
@@ -293,7 +293,7 @@ def _parameters(name: str, function: Callable[..., Any]) -> tuple[bool, list[tup
             )
     # Of these alone: what `work` is called may be imported for type checkers only.
     asked = SimpleNamespace(__annotations__={each.name: each.annotation for each in given if each.name != "seed"})
-    kinds = get_type_hints(asked, globalns=function.__globals__)
+    kinds = get_type_hints(asked, globalns=function.__globals__, include_extras=True)
     return len(kinds) < len(given), [
         (each.name, kinds[each.name], each.default) for each in given if each.name in kinds
     ]

@@ -164,7 +164,7 @@ def test_a_plus_typed_is_a_plus() -> None:
     request = ProbeRequest.parse("knn?pool=cls+mean&layers=4")
     assert request.params == {"pool": "cls+mean", "layers": 4}
     assert ProbeRequest.parse(Knn(pool="cls+mean").spec.shorthand).params["pool"] == "cls+mean"
-    for bad, hint in (({"pool": "max"}, "mean, cls or cls"), ({"layers": 0}, "such as layers=4")):
+    for bad, hint in (({"pool": "max"}, "'mean', 'cls' or 'cls"), ({"layers": 0}, "greater than or equal to 1")):
         for probe in (Knn, Linear):
             with pytest.raises(UserError, match=hint):
                 probe(**bad)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import pytest
+from pydantic import Field
 
-from probes.classify import LATER
 from rice_core.errors import NotApplicable, UserError
 from rice_core.light import LightProbe, Yielded, dense, items, metric, probe
 from rice_core.measure.config import build_probe
@@ -132,6 +132,23 @@ def test_what_it_yields_is_checked() -> None:
         run()
 
 
+def test_a_parameter_may_say_its_range_and_its_choices() -> None:
+    @probe("ranged", reads=[], metric=MEAN_LENGTH)
+    def ranged(
+        work: Work, *, images: Annotated[int, Field(ge=1, le=9)] = 3, pool: Literal["mean", "cls"] = "mean"
+    ) -> Iterator[Yielded]:
+        yield "a", 1.0
+
+    assert (ranged(images=9).images, ranged(pool="cls").pool) == (9, "cls")
+    for params, says in (
+        ({"images": 0}, r"ranged: images=0: .* greater than or equal to 1; write a value like 3\."),
+        ({"images": 10}, "images=10: .* less than or equal to 9"),
+        ({"pool": "max"}, r"pool=max: Input should be 'mean' or 'cls'; write a value like mean\."),
+    ):
+        with pytest.raises(UserError, match=says):
+            ranged(**params)
+
+
 def test_a_function_that_is_none_is_refused_where_it_stands() -> None:
     def positional(work: Work, images: int = 3) -> Iterator[Yielded]:
         yield "a", 1.0
@@ -171,7 +188,7 @@ def test_a_parameter_that_came_later_keeps_the_older_cells() -> None:
         k: int = 3
         pool: str = "mean"
         name: ClassVar[str] = "grown"
-        later: ClassVar[frozenset[str]] = LATER
+        later: ClassVar[frozenset[str]] = frozenset({"pool", "layers"})
 
     assert Grown().spec.params == {"k": 3}
     assert Grown(4, pool="cls", recipe="paper").spec.params == {"k": 4, "pool": "cls"}

@@ -153,8 +153,8 @@ def test_train_labels_with_gaps_are_kept(toy_encoder, toy_work):
 def test_refuses_and_says_why(toy_encoder, toy_work):
     with pytest.raises(NotApplicable, match="two classes"):
         Linear().run(toy_encoder(), seed=0, work=toy_work(kinds=1))
-    for holdout in (0.0, 1.0):
-        with pytest.raises(UserError, match="between 0 and 1"):
+    for holdout, why in ((0.0, "greater than 0"), (1.0, "less than 1")):
+        with pytest.raises(UserError, match=rf"linear: holdout={holdout}: .* {why}; write a value like 0\.2"):
             Linear(holdout=holdout)
     with pytest.raises(UserError, match=r"holdout=nan: .* finite number; write a value like 0\.2"):
         Linear(holdout=float("nan"))
