@@ -9,7 +9,6 @@ import torch
 from mmengine.hooks import Hook
 
 from rice_core.errors import UserError
-from rice_core.record import Record
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import ProbeHook, ResolutionStage, TrainConfig
 from rice_core.rice.validate import Validator
@@ -117,14 +116,12 @@ class ProbesHook(Hook):  # type: ignore[misc]
         except UserError as error:
             training.say(f"step {steps}: not probed: {error}")
             return
-        found = {key: value for record in summary.records for key, value in _headlines(record).items()}
+        # Of each the first metric that has a direction.
+        headlines = [
+            (record, next((m for m in record.metrics if m.better != "neither"), None)) for record in summary.records
+        ]
+        found = {f"probe/{record.cell.probe.name}/{first.name}": first.value for record, first in headlines if first}
         self._log.add({"step": steps} | found)
         training.say(f"step {steps}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
         for error_text in summary.errors:
             training.say(f"step {steps}: a probe failed: {error_text}")
-
-
-def _headlines(record: Record) -> dict[str, float]:
-    """The first metric of a record that has a direction."""
-    first = next((metric for metric in record.metrics if metric.better != "neither"), None)
-    return {f"probe/{record.cell.probe.name}/{first.name}": first.value} if first else {}

@@ -21,6 +21,7 @@ from rice_core.ranks import Ranks, reducing, reshard, spread
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import TrainConfig
 from rice_core.rice.loss.row_adamw import RowAdamW
+from rice_core.rice.networks import TRUNK
 from rice_core.train.adam import Adam, slots
 from rice_core.train.ema import Ema
 from rice_core.train.learner import StepOutcome
@@ -34,7 +35,7 @@ UNTRAINED = 1 << 40
 
 
 class RegionLearner(nn.Module):
-    """What is trained, spread over the ranks.
+    """What is trained, spread over the ranks: a `rice_core.train.learner.Learner` whose rate is the trunk's.
 
     Args:
         objective: built from the same seed on every rank; its network and banks are moved to the device and wrapped here.
@@ -74,7 +75,6 @@ class RegionLearner(nn.Module):
         self.ema = Ema(self.adam.parameters(), config.ema) if config.ema else None
 
     def step(self, parts: Sequence[Batch], *, step: int, rate: float) -> StepOutcome:
-        """See `rice_core.train.learner.Learner`; the rate is the trunk's."""
         self.train()
         totals = self._totals(parts) if len(parts) > 1 else None
         outcomes = []
@@ -118,36 +118,27 @@ class RegionLearner(nn.Module):
     @torch.no_grad()
     def trunk_state(self) -> dict[str, torch.Tensor]:
         """The trunk's weights, averaged where an average is kept: whole, on the CPU. Every rank has to call it."""
-        prefix = _prefix_of(self.network, self.network.trunk)
         source = self.ema.average if self.ema else self.adam.parameters()
-        own = {name.removeprefix(prefix): value for name, value in source.items() if name.startswith(prefix)}
+        own = {name: source[f"{TRUNK}.{name}"] for name, _ in self.network.trunk.named_parameters()}
         return {name: _whole(value.detach()).cpu().clone() for name, value in own.items()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """See `rice_core.train.learner.Learner`."""
         out = self.adam.tensors()
         if self.ema:
             out |= {f"ema.{name}": value for name, value in self.ema.average.items()}
-        for bank_name, bank in self.banks.items():
-            for name, parameter in bank.named_parameters():
-                own = {name: parameter.detach()} | slots(self.rows[bank_name], parameter)
-                out |= {f"banks.{bank_name}.{key}": self._logical(value, bank.classes) for key, value in own.items()}
+        for name, bank in self.banks.items():
+            own = {"weight": bank.weight.detach()} | slots(self.rows[name], bank.weight)
+            out |= {f"banks.{name}.{key}": self._logical(value, bank.classes) for key, value in own.items()}
         return out
 
     def counts(self) -> dict[str, Any]:
-        """See `rice_core.train.learner.Learner`."""
-        out = self.adam.counts()
-        for bank_name, optimizer in self.rows.items():
-            for name, parameter in self.banks[bank_name].named_parameters():
-                out[f"banks.{bank_name}.{name}"] = float(optimizer.state[parameter]["step"])
-        return out
+        steps = {name: self.rows[name].state[bank.weight]["step"] for name, bank in self.banks.items()}
+        return self.adam.counts() | {f"banks.{name}.weight": float(step) for name, step in steps.items()}
 
     def recount(self, counts: Mapping[str, Any]) -> None:
-        """See `rice_core.train.learner.Learner`."""
         self.adam.recount(counts)
-        for bank_name, optimizer in self.rows.items():
-            for name, parameter in self.banks[bank_name].named_parameters():
-                optimizer.state[parameter]["step"].fill_(int(counts[f"banks.{bank_name}.{name}"]))
+        for name, bank in self.banks.items():
+            self.rows[name].state[bank.weight]["step"].fill_(int(counts[f"banks.{name}.weight"]))
 
     def _totals(self, parts: Sequence[Batch]) -> dict[str, float]:
         """What the losses of an accumulated step are divided by: the weights of all its parts, of all ranks."""
@@ -157,12 +148,11 @@ class RegionLearner(nn.Module):
 
     def _finite_centers(self) -> bool:
         """Whether the centers' gradients are, which are this rank's alone: a bad row would show one step too late."""
-        for bank in self.banks.values():
-            for parameter in bank.parameters():
-                if parameter.grad is not None:
-                    parameter.grad = parameter.grad.coalesce()
-                    if not parameter.grad.values().isfinite().all():
-                        return False
+        for weight in (bank.weight for bank in self.banks.values()):
+            if weight.grad is not None:
+                weight.grad = weight.grad.coalesce()
+                if not weight.grad.values().isfinite().all():
+                    return False
         return True
 
     def _logical(self, local: torch.Tensor, classes: int) -> torch.Tensor:
@@ -201,8 +191,3 @@ def _joined(outcomes: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tens
 
 def _whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _prefix_of(network: nn.Module, part: nn.Module) -> str:
-    """How the names of the part's parameters begin in the network."""
-    return next(f"{name}." for name, module in network.named_modules() if module is part)

@@ -17,6 +17,9 @@ from rice_core.model.vit import ViT
 from rice_core.rice.batch import Batch
 from rice_core.rice.config import TrainConfig
 
+TRUNK = "vit.trunk"
+"""How the names of a trunk's parameters begin in its network."""
+
 
 class Network(nn.Module):
     """The trunk with region attention and, where asked for, a training-only projection of the embeddings."""

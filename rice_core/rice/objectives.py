@@ -72,13 +72,49 @@ def build_objective(config: TrainConfig, manifest: RegionManifest, *, group: Gro
                 return Siglip(config, trunk, group)
 
 
-class Rice:
+Scored = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Embeddings (R, D), their labels in one bank (R, M), and their weights (R,)."""
+
+
+class _OverBanks:
+    """Cluster discrimination: the weighted sum of a loss over each bank, their statistics side by side."""
+
+    def __init__(
+        self, config: TrainConfig, manifest: RegionManifest, network: Network, types: tuple[str, ...], group: Group
+    ) -> None:
+        self.network = network
+        self.banks = _banks(config, manifest, types, network.dim, group)
+        self._config, self._group = config.objective, group
+
+    def scored(self, outputs: torch.Tensor, batch: Batch) -> dict[str, Scored]:
+        """What is scored against each bank."""
+        raise NotImplementedError
+
+    def loss(
+        self, outputs: torch.Tensor, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
+    ) -> LossOutput:
+        parts = {
+            name: cluster_loss(
+                *scored,
+                self.banks[name],
+                self._config.loss,
+                step=step,
+                mean_reduction=_world(self._group) > 1,
+                weight_total=None if totals is None else torch.tensor(totals[name], device=outputs.device),
+            )
+            for name, scored in self.scored(outputs, batch).items()
+        }
+        weights = cast(dict[str, float], self._config.type_weights)
+        total = torch.stack([weights.get(name, 1.0) * part.loss for name, part in parts.items()]).sum()
+        stats = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.stats.items()}
+        return LossOutput(total, stats | {f"{name}/loss": part.loss.detach() for name, part in parts.items()})
+
+
+class Rice(_OverBanks):
     """Region cluster discrimination."""
 
     def __init__(self, config: TrainConfig, manifest: RegionManifest, trunk: ViT, group: Group) -> None:
-        self.network: Network = RegionNetwork(config, trunk, config.model.projection)
-        self.banks = _banks(config, manifest, REGION_TYPES, self.network.dim, group)
-        self._config, self._group = config.objective, group
+        super().__init__(config, manifest, RegionNetwork(config, trunk, config.model.projection), REGION_TYPES, group)
 
     def weights(self, batch: Batch) -> dict[str, float]:
         labelled_BN = (batch.labels_BNM >= 0).any(dim=-1)
@@ -86,56 +122,26 @@ class Rice:
             name: float((batch.weight_BN * labelled_BN * (batch.type_BN == _type(name))).sum()) for name in self.banks
         }
 
-    def loss(
-        self, outputs: torch.Tensor, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
-    ) -> LossOutput:
+    def scored(self, outputs: torch.Tensor, batch: Batch) -> dict[str, Scored]:
         x_RD, type_R = outputs.flatten(0, 1), batch.type_BN.flatten()
         labels_RM, weight_R = batch.labels_BNM.flatten(0, 1), batch.weight_BN.flatten()
-        parts = {}
-        for name, bank in self.banks.items():
-            rows = ((type_R == _type(name)) & (weight_R > 0)).nonzero()[:, 0]
-            parts[name] = cluster_loss(
-                x_RD[rows],
-                labels_RM[rows],
-                weight_R[rows],
-                bank,
-                self._config.loss,
-                step=step,
-                mean_reduction=_world(self._group) > 1,
-                weight_total=_total(totals, name, outputs),
-            )
-        return _sum(parts, cast(dict[str, float], self._config.type_weights))
+        rows = {name: ((type_R == _type(name)) & (weight_R > 0)).nonzero()[:, 0] for name in self.banks}
+        return {name: (x_RD[own], labels_RM[own], weight_R[own]) for name, own in rows.items()}
 
 
-class Mlcd:
+class Mlcd(_OverBanks):
     """Multi-label cluster discrimination of whole images (An et al. 2024), over the labels that their regions have."""
 
     def __init__(self, config: TrainConfig, manifest: RegionManifest, trunk: ViT, group: Group) -> None:
-        self.network: Network = ImageNetwork(config, trunk, config.model.projection)
         types = REGION_TYPES if config.objective.image_labels == "regions" else ("image",)
-        self.banks = _banks(config, manifest, types, self.network.dim, group)
-        self._config, self._group = config.objective, group
+        super().__init__(config, manifest, ImageNetwork(config, trunk, config.model.projection), types, group)
 
     def weights(self, batch: Batch) -> dict[str, float]:
         return {name: float((_image_labels(batch, name) >= 0).any(dim=1).sum()) for name in self.banks}
 
-    def loss(
-        self, outputs: torch.Tensor, batch: Batch, *, step: int, totals: Mapping[str, float] | None = None
-    ) -> LossOutput:
-        parts = {}
-        for name, bank in self.banks.items():
-            labels_BL = _image_labels(batch, name)
-            parts[name] = cluster_loss(
-                outputs,
-                labels_BL,
-                (labels_BL >= 0).any(dim=1).to(torch.float32),
-                bank,
-                self._config.loss,
-                step=step,
-                mean_reduction=_world(self._group) > 1,
-                weight_total=_total(totals, name, outputs),
-            )
-        return _sum(parts, cast(dict[str, float], self._config.type_weights))
+    def scored(self, outputs: torch.Tensor, batch: Batch) -> dict[str, Scored]:
+        labels = {name: _image_labels(batch, name) for name in self.banks}
+        return {name: (outputs, own_BL, (own_BL >= 0).any(dim=1).float()) for name, own_BL in labels.items()}
 
 
 class Siglip:
@@ -177,13 +183,6 @@ class Siglip:
         return LossOutput(local + (named.pop("loss") - local.detach()), named)
 
 
-def _sum(parts: dict[str, LossOutput], weights: dict[str, float]) -> LossOutput:
-    """The weighted sum of the banks' losses, their statistics side by side."""
-    total = torch.stack([weights.get(name, 1.0) * part.loss for name, part in parts.items()]).sum()
-    stats = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.stats.items()}
-    return LossOutput(total, stats | {f"{name}/loss": part.loss.detach() for name, part in parts.items()})
-
-
 def _type(bank: str) -> int:
     """The region type that a bank's classes are of, as batches write it."""
     return REGION_TYPES.index(cast(Any, bank))
@@ -192,10 +191,6 @@ def _type(bank: str) -> int:
 def _image_labels(batch: Batch, bank: str) -> torch.Tensor:
     """(B, L)"""
     return {"object": batch.image_objects_BL, "ocr": batch.image_tokens_BL, "image": batch.image_clusters_BL}[bank]
-
-
-def _total(totals: Mapping[str, float] | None, name: str, like: torch.Tensor) -> torch.Tensor | None:
-    return None if totals is None else torch.tensor(totals[name], device=like.device)
 
 
 def _banks(

@@ -55,8 +55,9 @@ class Adam:
         """The network's, by name, as they are now."""
         return dict(self._network.named_parameters())
 
+    # The rest as `rice_core.train.learner.Learner` says.
+
     def tensors(self) -> dict[str, torch.Tensor]:
-        """See `Learner.tensors`."""
         # Each once: a checkpoint takes no tensor under two names, as tied weights have them.
         own = self.parameters().keys() | {name for name, _ in self._network.named_buffers()}
         state = self._network.state_dict()
@@ -66,12 +67,10 @@ class Adam:
         return out
 
     def counts(self) -> dict[str, float]:
-        """See `Learner.counts`."""
         state = self._optimizer.state
         return {f"adamw.{name}": float(state[p]["step"]) for name, p in self.parameters().items() if p in state}
 
     def recount(self, counts: Mapping[str, Any]) -> None:
-        """See `Learner.recount`."""
         for name, parameter in self.parameters().items():
             if f"adamw.{name}" in counts:
                 self._optimizer.state[parameter] = {

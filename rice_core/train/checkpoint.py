@@ -116,13 +116,13 @@ class Checkpoints:
         """
         found = self._ranks.agree([path.name for path in self._all()])
         for name in reversed(found):
-            state, problem = self._read(self.folder / name)
-            if state is not None:
+            state = self._read(self.folder / name)
+            if isinstance(state, State):
                 if state.data != self.data:
                     raise UserError(f"{self._foreign}; {self._advice}.")
                 return state
             self._say(
-                f"checkpoint {self.folder / name} is damaged ({problem}); it is set aside and the one before is used."
+                f"checkpoint {self.folder / name} is damaged ({state}); it is set aside and the one before is used."
             )
             if self._ranks.leads:
                 self._set_aside(self.folder / name)
@@ -177,20 +177,19 @@ class Checkpoints:
             if not isinstance(kept, State) or not kept.ends_stage:
                 shutil.rmtree(path)
 
-    def _read(self, path: Path) -> tuple[State | None, str]:
-        """The state, or None and what is wrong; the same on every rank."""
-        state = self._ranks.agree(state_of(path) if self._ranks.leads else None)
+    def _read(self, path: Path) -> State | str:
+        """The state, or what is wrong; the same on every rank."""
+        state: State | str = self._ranks.agree(state_of(path) if self._ranks.leads else None)
         if isinstance(state, str):
-            return None, state
-        problems: list[str] = []
+            return state
         try:
             found = self._digests(path)
         except OSError as error:
-            found, problems = {}, [str(error)]
+            return str(error)
         for name in sorted(state.files.keys() | found.keys()):
             if state.files.get(name) != found.get(name):
-                problems.append(f"{name} {'does not match its digest' if name in found else 'is missing'}")
-        return (None, problems[0]) if problems else (state, "")
+                return f"{name} {'does not match its digest' if name in found else 'is missing'}"
+        return state
 
     def _set_aside(self, path: Path) -> None:
         target = path.with_name(f"damaged-{path.name}")
