@@ -73,8 +73,8 @@ def overview_table(board: Board, judges: Mapping[str, Judge]) -> Table:
     """Encoders x probes, the headline metric of each. `judges` by the groups' keys."""
     names = probe_names(board.groups)
     heads = [
-        replace(headline(group), group=name, key=f"{name}.{headline(group).key}")
-        for group, name in zip(board.groups, names, strict=True)
+        replace(headline(group), group=names[group.key], key=f"{names[group.key]}.{headline(group).key}")
+        for group in board.groups
     ]
     entries = {entry.key: entry for group in board.groups for entry in group.entries}
     rows = [
@@ -125,8 +125,8 @@ def headline(group: Group) -> Column:
     return next(iter((*ranked, *group.columns)), Column(key="none", label="no result", better="neither"))
 
 
-def probe_names(some: Sequence[Group]) -> list[str]:
-    """Short names: the probe's, with as much added as tells the groups of one data set, recipe and limit apart."""
+def probe_names(some: Sequence[Group]) -> dict[str, str]:
+    """Short names by the groups' keys: the probe's, with what tells the groups of one data set, recipe and limit apart."""
     forms = [
         [group.probe.name for group in some],
         [group.probe.shorthand for group in some],
@@ -135,10 +135,10 @@ def probe_names(some: Sequence[Group]) -> list[str]:
     ]
     place = [(group.dataset.name, group.dataset.fingerprint, group.probe.recipe, group.limit) for group in some]
     counts = [Counter(zip(place, form, strict=True)) for form in forms]
-    return [
-        next((form[i] for form, n in zip(forms, counts, strict=True) if n[place[i], form[i]] == 1), forms[-1][i])
-        for i in range(len(some))
-    ]
+    return {
+        group.key: next((f[i] for f, n in zip(forms, counts, strict=True) if n[place[i], f[i]] == 1), forms[-1][i])
+        for i, group in enumerate(some)
+    }
 
 
 def marked(entry: Entry) -> str:
@@ -167,12 +167,12 @@ def _value(judge: Judge, entry: Entry | None, column: Column) -> Value:
     estimate = judge.estimate(entry, column)
     if estimate is None:
         return Value(text="–", href=page, hint="this encoder's record has no such metric")
-    lead, partial = judge.lead(column), judge.group.partial(entry, column)
+    partial = judge.group.partial(entry, column)
     interval = f"95 % interval {_span(estimate.ci95, column)}; " if estimate.ci95 else ""
     return Value(
         value=estimate.value,
         stderr=estimate.stderr,
-        bold=lead is not None and lead.decisive and lead.first.entry.key == entry.key,
+        bold=judge.wins(entry, column),
         mark=TAINTED * any(record.taints for record in entry.done) + PARTIAL * partial,
         href=page,
         hint=f"{interval}n = {estimate.n}; {estimate.method}",

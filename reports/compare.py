@@ -85,7 +85,7 @@ class Comparison:
 
     def _names(self) -> list[str]:
         groups = list({found.group.key: found.group for found in self.differences}.values())
-        names = dict(zip((group.key for group in groups), probe_names(groups), strict=True))
+        names = probe_names(groups)
         return [names[found.group.key] for found in self.differences]
 
     def text(self) -> str:
@@ -219,11 +219,7 @@ def _sentence(found: Paired, a: str, b: str, column: Column) -> str:
     flip = found.value < 0
     leader = b if flip == (column.better != "lower") else a
     word = "higher" if column.better == "neither" else "better"
-    flip_to_leader = found.value < 0
-    return (
-        f"{leader} is {word} by {amount(abs(found.value), column)}"
-        f" ({interval(found, column, flip=flip_to_leader)}, {sample(found)})"
-    )
+    return f"{leader} is {word} by {amount(abs(found.value), column)} ({interval(found, column, flip=flip)}, {sample(found)})"
 
 
 def _side(shared: Sequence[Group], ids: set[str], which: str) -> Entry:

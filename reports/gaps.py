@@ -57,7 +57,7 @@ def commands(found: Iterable[Gap]) -> list[str]:
 def command(some: Sequence[Gap]) -> str:
     """The command for gaps of one encoder, kind, data set, limit and set of seeds."""
     first = some[0]
-    words = ["ricebench", "run", "--encoders", _asked(first.encoder)]
+    words = ["ricebench", "run", "--encoders", typed(first.encoder)]
     words += ["--probes", ",".join(dict.fromkeys(gap.group.probe.shorthand for gap in some))]
     words += ["--data", "mini" if first.group.miniature else first.group.dataset.name]
     words += ["--seeds", ",".join(map(str, first.seeds))] if first.seeds != (0,) else []
@@ -65,7 +65,7 @@ def command(some: Sequence[Gap]) -> str:
     return shlex.join([*words, "--only", first.kind])
 
 
-def _asked(spec: EncoderSpec) -> str:
+def typed(spec: EncoderSpec) -> str:
     """The shorthand, with the display name where it can be typed."""
     spec = spec.told()
     plain = re.fullmatch(r"[A-Za-z0-9 ._/+-]+", spec.name)

@@ -107,6 +107,11 @@ class Judge:
         except Undecidable as reason:
             return Lead(column, first, second, None, str(reason))
 
+    def wins(self, entry: Entry, column: Column) -> bool:
+        """Whether it leads, and decisively: what a table prints bold."""
+        lead = self.lead(column)
+        return lead is not None and lead.decisive and lead.first.entry.key == entry.key
+
     def difference(self, a: Entry, b: Entry, column: Column) -> Paired:
         """a - b, paired by sample and clustered, over the seeds that gave both this metric.
 

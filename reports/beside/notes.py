@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from reports.beside.mapping import Mapping
 from reports.beside.parts import Part
 from reports.beside.source import ColumnSource, agreement
 from reports.board import PARTIAL, YARDSTICK
+from reports.gaps import typed
 from reports.groups import Entry
 from reports.reference.paper import PaperRow
 from reports.table import Value
@@ -92,11 +92,12 @@ def _refused(mapping: Mapping, part: Part) -> Iterator[str]:
 
 def _left_out(admitted: Admitted) -> Iterator[str]:
     if admitted.left_out:
+        n_left = admitted.left_out.total()
         ranked = sorted(admitted.left_out.items(), key=lambda item: (-item[1], item[0]))
         listed = [f"{n} ({why})" for why, n in ranked[:_MOST]]
         listed += [f"and {sum(n for _, n in ranked[_MOST:])} for other reasons"] if len(ranked) > _MOST else []
         yield (
-            f"{admitted.left_out.total()} {_records(admitted.left_out.total())} of these probes left out, since no such "
+            f"{n_left} record{'s' * (n_left != 1)} of these probes left out, since no such "
             f"number may stand beside the paper's: {', '.join(listed)}."
         )
 
@@ -190,15 +191,8 @@ def _typed(spec: EncoderSpec) -> str:
     listed = next(
         (known.id for known in catalogue() if EncoderSpec.parse(known.spec).identity() == spec.identity()), ""
     )
-    spec = spec.told()
-    plain = re.fullmatch(r"[A-Za-z0-9 ._/+-]+", spec.name)
-    named = f"{spec.name}={spec.shorthand}" if plain and spec.name != spec.shorthand else spec.shorthand
-    return listed or named
+    return listed or typed(spec)
 
 
 def _name(source: ColumnSource) -> str:
     return f"{source.printed.group} {source.printed.label}".strip()
-
-
-def _records(n: int) -> str:
-    return "record" if n == 1 else "records"

@@ -116,12 +116,11 @@ def ours(source: ColumnSource, key: str) -> Value:
     estimate = source.estimate(key)
     if entry is None or column is None or judge is None or estimate is None:
         return Value(hint=_absent(source, entry))
-    lead = judge.lead(column)
     record = next(record for record in entry.done if record.metric(column.key))
     return Value(
         value=estimate.value,
         stderr=estimate.stderr,
-        bold=lead is not None and lead.decisive and lead.first.entry.key == entry.key,
+        bold=judge.wins(entry, column),
         mark=PARTIAL * source.partial(entry),
         href=page_of(entry.cell_id(record)),
         hint=f"{_interval(estimate, source)}n = {estimate.n}; {estimate.method}",

@@ -1,4 +1,8 @@
-"""Figures: plain values in, PNG or SVG bytes out. The same values give the same bytes on one matplotlib version."""
+"""Figures: plain values in, PNG or SVG bytes out. The same values give the same bytes on one matplotlib version.
+
+Those of artifacts take `bodies`: title of an encoder -> what its file holds, in the order of the legend. They raise a `UserError`
+that names the encoder whose body is not what the probe writes, and a `ValueError` where there is no body at all.
+"""
 
 from reports.figures.detection import precision_recall_figure, training_figure
 from reports.figures.detection_ap import category_figure, suite_figure

@@ -36,15 +36,7 @@ _LEAST = 1e-3
 
 
 def precision_recall_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """One panel an IoU, a row for boxes and one for masks where there are some; the area under a line is in the legend.
-
-    Args:
-        bodies: title -> the content of its NAME-ap.json, in the order of the legend.
-
-    Raises:
-        UserError: a body that is not what a detection probe writes.
-        ValueError: no body.
-    """
+    """Of NAME-ap.json: a panel an IoU, a row for boxes and one for masks where there are some; the legend has the areas."""
     read = {title: body.kinds for title, body in read_all(bodies, ApJson, "the AP file").items()}
     kinds = ["box", "mask"] if any(each.mask for each in read.values()) else ["box"]
     below = legend_height(len(read))
@@ -85,7 +77,7 @@ def _panel(axes: Axes, curves: list[Curve | None], *, first: bool, last: bool, k
         axes.set_ylabel(f"precision of {'boxes' if kind == 'box' else 'masks'} (%)")
     if last:
         axes.set_xlabel("recall (%)")
-    _grid(axes)
+    axes.grid(visible=True)
 
 
 def area(curve: Curve | None) -> float | None:
@@ -96,15 +88,7 @@ def area(curve: Curve | None) -> float | None:
 
 
 def training_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """The sum of all losses by iteration, smoothed, on a logarithmic scale.
-
-    Args:
-        bodies: title -> the content of its NAME-training.json, in the order of the legend.
-
-    Raises:
-        UserError: a body that is not what a detection probe writes.
-        ValueError: no body.
-    """
+    """Of NAME-training.json: the sum of all losses by iteration, smoothed, on a logarithmic scale."""
     read = read_all(bodies, TrainingJson, "the training curve")
     below = legend_height(len(read))
     with drawing():
@@ -129,7 +113,7 @@ def training_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> byt
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         _vertical(axes, drawn)
-        _grid(axes)
+        axes.grid(visible=True)
         legend(figure, ["iterations", "last, smooth"], numbers, left=0.8)
         return encode(figure, format)
 
@@ -166,8 +150,3 @@ def _vertical(axes: Axes, drawn: list[Floats]) -> None:
     axes.set_ylim(low, high)  # Before the scale: that would choose limits of its own, and warn of some.
     axes.set_yscale("log")
     log_ticks(axes.yaxis, low, high)
-
-
-def _grid(axes: Axes) -> None:
-    axes.grid(color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)

@@ -42,16 +42,9 @@ class ApRow:
 
 
 def category_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """AP by category, boxes beside masks; a dot an encoder up to 60 categories, histograms over categories beyond.
+    """Of NAME-ap.json: AP by category, boxes beside masks; a dot an encoder up to 60 categories, histograms beyond.
 
-    Rows are in order of frequency where it is known, then of the AP of the encoder that is best on the whole.
-
-    Args:
-        bodies: title -> the content of its NAME-ap.json, in the order of the legend.
-
-    Raises:
-        UserError: a body that is not what a detection probe writes, or there is no category.
-        ValueError: no body.
+    Rows are in order of frequency where it is known, then of the AP of the encoder that is best on the whole. No category: UserError.
     """
     read = {title: body.kinds for title, body in read_all(bodies, ApJson, "the AP file").items()}
     kinds = ["box", "mask"] if any(each.mask for each in read.values()) else ["box"]
@@ -70,15 +63,7 @@ def category_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> byt
 
 
 def suite_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """Box AP by data set, grouped by domain. A data set that gave an encoder no AP has no dot of it, and its means no number.
-
-    Args:
-        bodies: title -> the content of its SUITE-det.json, in the order of the legend.
-
-    Raises:
-        UserError: a body that is not what a suite's probe writes.
-        ValueError: no body.
-    """
+    """Of SUITE-det.json: box AP by data set, grouped by domain. One that gave an encoder no AP has no dot of it, its means no number."""
     read = read_all(bodies, SuiteJson, "the suite's file")
     found = [{(part.domain, part.name): part for part in body.parts} for body in read.values()]
     judged = {key: part.judged for each in reversed(found) for key, part in each.items() if part.judged is not None}
@@ -220,8 +205,7 @@ def _panel(axes: Axes, block: Sequence[ApRow | str], p: int, end: float) -> None
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.tick_params(axis="x", labelsize=7)
-    axes.grid(axis="x", color="#ececec", linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.grid(axis="x", color="#ececec")
 
 
 def _names(axes: Axes, block: Sequence[ApRow | str], room: float, panel: float) -> None:

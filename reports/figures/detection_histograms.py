@@ -96,8 +96,7 @@ def _strip(
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.tick_params(labelbottom=last, length=3 if last else 0, labelsize=7)
-    axes.grid(axis="x", color="#ececec", linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.grid(axis="x", color="#ececec")
     if last:
         axes.set_xlabel("AP of a category (%)", fontsize=7.5, labelpad=2)
 

@@ -10,29 +10,22 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from reports.figures.bodies import read_all
-from reports.figures.style import COLOURS, MUTED, Format, canvas, drawing, encode, fitted, line_colour
+from reports.figures.detection_legend import dashes
+from reports.figures.style import MUTED, Format, canvas, drawing, encode, fitted, line_colour
 from reports.figures.tokens_json import Distances, TokensJson
 
 Floats = npt.NDArray[np.float64]
 
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 _WIDTH = 0.02
 """Of a bin as drawn, in cosine distance."""
 _LOW_TICKS, _HIGH_TICKS = (0, 0.5, 1, 2, 3, 4, 5), (0, 0.5, 2, 5, 10, 20, 35, 50)
 
 
 def token_distance_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """Overlaid histograms of cosine distance, with a dot at each median.
+    """Of tokens.json: overlaid histograms of cosine distance, with a dot at each median.
 
     Heights are on a square-root scale: backgrounds whose tokens are all alike put a spike near 0 that would flatten
     everything else on a plain one.
-
-    Args:
-        bodies: title -> the content of its tokens.json, in the order of the legend.
-
-    Raises:
-        UserError: a body that is not what the probe `tokens` writes.
-        ValueError: no body.
     """
     read = {title: body.distances for title, body in read_all(bodies, TokensJson, "tokens.json").items()}
     with drawing():
@@ -52,7 +45,7 @@ def token_distance_figure(bodies: Mapping[str, Any], *, format: Format = "png") 
 def _draw(axes: Axes, i: int, each: Distances) -> float:
     """One histogram; returns its highest density."""
     edges, density = _density(each)
-    axes.stairs(density, edges, color=line_colour(i), linestyle=_dashes(i), linewidth=1.2, zorder=3)
+    axes.stairs(density, edges, color=line_colour(i), linestyle=dashes(i), linewidth=1.2, zorder=3)
     axes.stairs(density, edges, color=line_colour(i), alpha=0.07, fill=True, zorder=2)
     cell = int(np.searchsorted(edges, each.median, side="right")) - 1
     height = float(density[np.clip(cell, 0, len(density) - 1)])
@@ -80,10 +73,6 @@ def _reach(read: list[Distances]) -> tuple[float, float]:
     return -0.01, max(1.0, *ends) + 0.03
 
 
-def _dashes(i: int) -> Any:
-    return _DASHES[i // COLOURS % len(_DASHES)]
-
-
 def _legend(axes: Axes, read: Mapping[str, Distances]) -> None:
     """Drawn by hand: matplotlib's legend leaves out names that begin with an underscore, and cannot align numbers."""
     line, name, number = 1.04, 1.11, 1.86  # In widths of the axes, from its left edge.
@@ -91,7 +80,7 @@ def _legend(axes: Axes, read: Mapping[str, Distances]) -> None:
     axes.text(number, 0.99, "median ●", transform=axes.transAxes, ha="right", va="center", color=MUTED, fontsize=8)
     for i, (title, each) in enumerate(read.items()):
         y = 0.99 - step * (i + 1)
-        strokes = axes.plot((line, name - 0.015), (y, y), color=line_colour(i), linestyle=_dashes(i), linewidth=2)
+        strokes = axes.plot((line, name - 0.015), (y, y), color=line_colour(i), linestyle=dashes(i), linewidth=2)
         strokes[0].set(transform=axes.transAxes, clip_on=False)
         axes.text(name, y, fitted(title, 2.6, 8), transform=axes.transAxes, va="center", fontsize=8)
         axes.text(number, y, f"{each.median:.2f}", transform=axes.transAxes, ha="right", va="center", fontsize=8)

@@ -33,7 +33,7 @@ _TICKS = 30
 
 
 def lines(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """`rice_core.figures.Lines`, by title of an encoder. Raises: UserError, a body that is none."""
+    """Of `rice_core.figures.Lines`."""
 
     def draw(axes: Axes, body: Lines, labels: Labels) -> None:
         for each in body.series:
@@ -50,7 +50,7 @@ def lines(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
 
 
 def scatter(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """`rice_core.figures.Scatter`, by title of an encoder. Raises: UserError, a body that is none."""
+    """Of `rice_core.figures.Scatter`."""
 
     def draw(axes: Axes, body: Scatter, labels: Labels) -> None:
         for each in body.series:
@@ -61,7 +61,7 @@ def scatter(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
 
 
 def bars(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """`rice_core.figures.Bars`, by title of an encoder. Raises: UserError, a body that is none."""
+    """Of `rice_core.figures.Bars`."""
 
     def draw(axes: Axes, body: Bars, labels: Labels) -> None:
         wide = 0.8 / len(body.series)
@@ -83,7 +83,7 @@ def bars(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
 
 
 def histogram(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """`rice_core.figures.Histogram`, by title of an encoder. Raises: UserError, a body that is none."""
+    """Of `rice_core.figures.Histogram`."""
 
     def draw(axes: Axes, body: Histogram, labels: Labels) -> None:
         for each in body.series:
@@ -98,7 +98,7 @@ def histogram(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
 
 
 def heatmap(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """`rice_core.figures.Heatmap`, a panel an encoder, all on one scale of colours. Raises: UserError, a body that is none."""
+    """Of `rice_core.figures.Heatmap`: a panel an encoder, all on one scale of colours."""
     read = read_all(bodies, Heatmap, "the figure")
     known = [value for body in read.values() for row in body.values for value in row if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -189,8 +189,7 @@ def _axes(axes: Axes, x: Axis, y: Axis) -> None:
         if said.log:
             set_scale("log")
             log_ticks(axis, *sorted(axis.get_view_interval()))
-    axes.grid(color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.grid(visible=True)
 
 
 def _named(axes: Axes, direction: str, names: tuple[str, ...]) -> None:

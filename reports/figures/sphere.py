@@ -32,16 +32,10 @@ _LIGHT = np.array([-0.45, 0.55, 0.70])
 
 
 def sphere_figure(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
-    """One shaded sphere an encoder, four a row, seen from where most objects are in view; a colour is a class everywhere.
+    """Of tokens.json: one shaded sphere an encoder, four a row, seen from where most objects are in view; a colour is a class everywhere.
 
     Orthographic, so half of each sphere is hidden. Under each stands how far the map is to be trusted.
-
-    Args:
-        bodies: title -> the content of its tokens.json; those without a t-SNE are left out.
-
-    Raises:
-        UserError: none has a t-SNE, or a body is not what the probe `tokens` writes.
-        ValueError: no body.
+    Encoders without a t-SNE are left out; where none has one, that is a UserError.
     """
     read = {
         title: body.tsne for title, body in read_all(bodies, TokensJson, "tokens.json").items() if body.tsne is not None
@@ -83,20 +77,11 @@ def _draw(axes: Axes, title: str, layout: Layout, colours: Mapping[str, Colour])
     axes.scatter(seen_N3[:, 0], seen_N3[:, 1], s=size_N, c=shown_N3, linewidths=0.25, edgecolors="white", zorder=3)
     axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal")
     axes.axis("off")
-    axes.text(
-        0,
-        1.13,
-        fitted(title, _CELL - 0.1, 8, bold=True),
-        ha="center",
-        va="center",
-        fontsize=8,
-        weight="bold",
-        color=INK,
-    )
-    trusted = f"trustworthiness {layout.trustworthiness:.3f}"
+    middle: Any = {"ha": "center", "va": "center"}
+    axes.text(0, 1.13, fitted(title, _CELL - 0.1, 8, bold=True), fontsize=8, weight="bold", color=INK, **middle)
+    axes.text(0, -1.11, f"trustworthiness {layout.trustworthiness:.3f}", fontsize=7.5, color=INK, **middle)
     pure = f"{layout.neighbours}-NN purity {layout.purity:.2f} (chance {layout.purity_chance:.2f})"
-    axes.text(0, -1.11, trusted, ha="center", va="center", fontsize=7.5, color=INK)
-    axes.text(0, -1.24, pure, ha="center", va="center", fontsize=7, color=MUTED)
+    axes.text(0, -1.24, pure, fontsize=7, color=MUTED, **middle)
 
 
 def _towards_viewer(points_N3: Floats) -> Floats:

@@ -96,8 +96,7 @@ def _draw(axes: Axes, panel: Panel, axis: str, width: float) -> None:
     axes.set_title(fitted(f"{panel.title}{unit}", width * 0.8, 10), loc="left", pad=14 if said else 6)
     if said:
         axes.text(0, 1.02, said, transform=axes.transAxes, color=MUTED, fontsize=7, va="bottom")
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.grid(axis="y")
 
 
 def _line(axes: Axes, points: Sequence[Point], axis: str) -> None:

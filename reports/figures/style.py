@@ -36,8 +36,11 @@ _RC: Any = {  # Not every release of matplotlib knows the same keys by type.
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
     "text.color": INK,
     "text.parse_math": False,  # A name with dollar signs is a name.
     "text.usetex": False,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -20,13 +20,13 @@ def to_html(table: Table) -> str:
     claims out of the order, `data-better` is the direction of a column. Sections are `<tbody>` elements with a heading row, yardsticks have the class `muted`, notes are the `<tfoot>`.
     """
     names = groups(table.columns)
-    return _template().render(
+    return template("table.html.j2").render(
         id=re.sub(r"[^A-Za-z0-9-]", "-", table.key),
         title=visible(table.title),
         grouped=any(name for name, _ in names),
         groups=names,
         columns=[{"key": visible(c.key), "better": c.better, "head": head(c)} for c in table.columns],
-        sections=[_Section(name, tuple(_row(row, table) for row in rows)) for name, rows in sections(table.rows)],
+        sections=[{"name": name, "rows": [_row(row, table) for row in rows]} for name, rows in sections(table.rows)],
         notes=[visible(note) for note in table.notes],
     )
 
@@ -38,49 +38,26 @@ def relative(href: str) -> str:
     return "" if unsafe or ":" in path else href
 
 
-@dataclass(frozen=True)
-class _Cell:
-    words: str
-    sort: str
-    partial: bool
-    mark: str
-    href: str
-    hint: str
-    bold: bool
+def _row(row: Row, table: Table) -> dict[str, Any]:
+    cells = [_cell(value, column) for value, column in zip(row.values, table.columns, strict=True)]
+    return {"label": visible(row.label), "cells": cells, "muted": row.muted}
 
 
-@dataclass(frozen=True)
-class _Row:
-    label: str
-    cells: tuple[_Cell, ...]
-    muted: bool
-
-
-@dataclass(frozen=True)
-class _Section:
-    name: str
-    rows: tuple[_Row, ...]
-
-
-def _row(row: Row, table: Table) -> _Row:
-    cells = tuple(_cell(value, column) for value, column in zip(row.values, table.columns, strict=True))
-    return _Row(label=visible(row.label), cells=cells, muted=row.muted)
-
-
-def _cell(value: Value, column: Column) -> _Cell:
+def _cell(value: Value, column: Column) -> dict[str, Any]:
     entry = shown(value, column)
-    return _Cell(
-        words=entry.number + entry.error,
-        sort=exact(value.value) if value.value is not None and is_number(value) else "",
-        partial=value.partial,
-        mark=entry.mark,
-        href=visible(relative(value.href)),
-        hint=visible(value.hint),
-        bold=value.bold,
-    )
+    return {
+        "words": entry.number + entry.error,
+        "sort": exact(value.value) if value.value is not None and is_number(value) else "",
+        "partial": value.partial,
+        "mark": entry.mark,
+        "href": visible(relative(value.href)),
+        "hint": visible(value.hint),
+        "bold": value.bold,
+    }
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """One of this folder's."""
     loader = PackageLoader("reports", "render")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("table.html.j2")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(name)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.render.fragment import to_html
+from reports.render.fragment import template, to_html
 from reports.table import Table
 from rice_core.echo import visible
 
@@ -17,10 +16,11 @@ def to_page(*tables: Table) -> str:
 
     Links lead to other pages of a report, which are not beside this one, so there are none.
     """
-    loader = PackageLoader("reports", "render")
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html.j2")
     title = visible(tables[0].title) if len(tables) == 1 else f"{len(tables)} tables"
-    return template.render(title=title, tables=[Markup(to_html(_unlinked(table))) for table in tables]) + "\n"
+    return (
+        template("page.html.j2").render(title=title, tables=[Markup(to_html(_unlinked(table))) for table in tables])
+        + "\n"
+    )
 
 
 def _unlinked(table: Table) -> Table:

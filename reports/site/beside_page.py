@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reports.beside import Mapping, PaperNumber, mappings, paper_numbers, read_beside, table_of
 from reports.judge import ScoreSource
 from reports.render import to_tidy_csv
 from reports.site.facts import Section
-from reports.site.pen import Pen
+from reports.site.pen import PageLink, Pen
 from rice_core.record import Record
 
 _LEDE = (
@@ -19,23 +18,15 @@ _LEDE = (
 )
 
 
-@dataclass(frozen=True)
-class BesideLink:
-    """A page as the first page names it."""
-
-    title: str
-    path: str
-
-
-def write_beside(pen: Pen, records: Sequence[Record], store: ScoreSource) -> list[BesideLink]:
+def write_beside(pen: Pen, records: Sequence[Record], store: ScoreSource) -> list[PageLink]:
     """Write the pages; returns links for the first page."""
     probes = {record.cell.probe.name for record in records}
     return [_write(pen, mapping, records, store) for mapping in mappings() if probes & set(mapping.probes)]
 
 
-def _write(pen: Pen, mapping: Mapping, records: Sequence[Record], store: ScoreSource) -> BesideLink:
+def _write(pen: Pen, mapping: Mapping, records: Sequence[Record], store: ScoreSource) -> PageLink:
     heading, path = f"The paper’s Table {mapping.table}, ours beside it", f"beside-{mapping.table}.html"
     made = read_beside(mapping.table, records, store)
     table = pen.table(table_of(made), csv=to_tidy_csv(PaperNumber, paper_numbers(made)))
     pen.page(path, "tables.html.j2", heading=heading, lede=_LEDE, sections=[Section(tables=(table,))])
-    return BesideLink(heading, path)
+    return PageLink(heading, path)

@@ -132,7 +132,7 @@ def _summary(records: Sequence[Record], found: Sequence[Group]) -> str:
     tainted = sum(1 for record in records if record.taints)
     parts = [
         _count(len(encoders), "encoder"),
-        _count(len(set(probe_names(found))), "probe"),
+        _count(len(set(probe_names(found).values())), "probe"),
         _count(len({(g.dataset.name, g.dataset.fingerprint) for g in found}), "data set"),
         _count(status["done"], "finished cell"),
     ]

@@ -29,9 +29,10 @@ class Section:
 def write_cells(pen: Pen, some: Sequence[Board]) -> None:
     """Every cell with its status, headline number and page."""
     rows = [
-        Row(label=marked(entry), values=_cell(name, group, entry, record))
+        Row(label=marked(entry), values=_cell(names[group.key], group, entry, record))
         for board in some
-        for group, name in zip(board.groups, probe_names(board.groups), strict=True)
+        for names in (probe_names(board.groups),)
+        for group in board.groups
         for entry in group.entries
         for record in entry.records
     ]
@@ -69,7 +70,7 @@ def write_missing(pen: Pen, some: Sequence[Board]) -> None:
     for board in some:
         found = gaps(board.groups)
         if found:
-            names = dict(zip((group.key for group in board.groups), probe_names(board.groups), strict=True))
+            names = probe_names(board.groups)
             rows = tuple(Row(label=gap.label, values=_gap(gap, names[gap.group.key])) for gap in found)
             table = Table(
                 key=f"missing-{board.key[:6]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,9 @@ from reports.table import Table
 from rice_core import __version__
 from rice_core.echo import visible
 
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
+"""What shows progress while something of known length is iterated over."""
+
 NAVIGATION = (
     ("index.html", "Results"),
     ("compare.html", "Compare"),
@@ -24,6 +28,15 @@ NAVIGATION = (
     ("provenance.html", "Provenance"),
     ("paper.html", "The paper’s tables"),
 )
+
+
+@dataclass(frozen=True)
+class PageLink:
+    """A page as the first page names it."""
+
+    title: str
+    path: str
+    summary: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ MOST_IN_A_CHART = 12
 
 @dataclass(frozen=True)
 class Picture:
-    """One image file of the site."""
+    """One file of the site that a probe left: an image, or what else a page links to."""
 
     title: str
     caption: str
@@ -53,15 +53,6 @@ class Chart:
     table: Printed | None = None
 
 
-@dataclass(frozen=True)
-class Extra:
-    """One file of a record that a page links to."""
-
-    title: str
-    caption: str
-    path: str
-
-
 class Pictures:
     """Copies artifacts into the site, each once and only where its bytes are what the record says."""
 
@@ -72,35 +63,33 @@ class Pictures:
 
     def of(self, entry: Entry, record: Record) -> list[Picture]:
         """The pictures of one record."""
-        found = [
-            self._copy(entry, record, artifact, entry.label) for artifact in _sorted(record) if _is_picture(artifact)
-        ]
-        return [picture for picture in found if picture]
+        own = filter(_is_picture, _sorted(record))
+        return [copy for artifact in own if (copy := self._copy(entry, record, artifact, entry.label))]
 
-    def extras(self, entry: Entry, record: Record) -> list[Extra]:
+    def extras(self, entry: Entry, record: Record) -> list[Picture]:
         """What else one record left under a title."""
-        found = {artifact: self._copy(entry, record, artifact, "") for artifact in _sorted(record) if artifact.title}
-        return [
-            Extra(a.title, a.caption, picture.path) for a, picture in found.items() if picture and not _is_picture(a)
-        ]
+        others = [artifact for artifact in _sorted(record) if artifact.title and not _is_picture(artifact)]
+        return [copy for artifact in others if (copy := self._copy(entry, record, artifact, ""))]
 
     def sheets(self, board: Board) -> list[Sheet]:
         """One sheet for each kind of picture of each probe: the first finished seed of every encoder."""
-        sheets = []
-        for group, probe in zip(board.groups, probe_names(board.groups), strict=True):
+        sheets, names = [], probe_names(board.groups)
+        for group in board.groups:
             for artifact, entries in _left(group, _is_picture):
                 copies = [self._copy(entry, entry.done[0], artifact, marked(entry)) for entry in entries]
                 pictures = tuple(picture for picture in copies if picture)
                 if pictures:
                     title = artifact.title or artifact.name.rpartition(".")[0]
                     caption = artifact.caption or "A picture that the probe left."
-                    sheets.append(Sheet(f"{title} ({probe})", caption, pictures, artifact.figure == "wide-image"))
+                    sheets.append(
+                        Sheet(f"{title} ({names[group.key]})", caption, pictures, artifact.figure == "wide-image")
+                    )
         return sheets
 
     def charts(self, board: Board) -> list[Chart]:
         """Every figure of every group of the board that left the numbers for it."""
-        named = zip(board.groups, probe_names(board.groups), strict=True)
-        return [chart for group, name in named for chart in self._charts_of(group, name)]
+        names = probe_names(board.groups)
+        return [chart for group in board.groups for chart in self._charts_of(group, names[group.key])]
 
     def _charts_of(self, group: Group, probe: str) -> Iterator[Chart]:
         for artifact, entries in _left(group, lambda each: each.kind == "json" and bool(each.figure)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from reports.board import page_of
 from reports.gaps import Gap
 from reports.groups import Entry, Group
-from reports.site.pen import Pen
+from reports.site.pen import Pen, Track
 from reports.site.pictures import Pictures
 from reports.used import replaced
 from rice_core.record import Metric, Record
@@ -16,9 +15,7 @@ from rice_core.record import Metric, Record
 _STATUS = {"done": "finished", "failed": "failed", "not_applicable": "not applicable"}
 
 
-def write_records(
-    pen: Pen, found: Sequence[Group], pictures: Pictures, track: Callable[[Sequence[Any], str], Iterable[Any]]
-) -> None:
+def write_records(pen: Pen, found: Sequence[Group], pictures: Pictures, track: Track) -> None:
     """All record pages."""
     cells = [(group, entry, record) for group in found for entry in group.entries for record in entry.records]
     for group, entry, record in track(cells, "record pages"):

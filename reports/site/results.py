@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 from reports.board import PARTIAL, Board, group_table, headline, marked, overview_table, probe_names
 from reports.compare import difference, pairs_table
@@ -14,14 +13,13 @@ from reports.groups import Entry, Group
 from reports.judge import Judge, ScoreSource
 from reports.render import to_tidy_csv
 from reports.site.forest import Forest, forest
-from reports.site.pen import Pen, Printed
+from reports.site.pen import Pen, Printed, Track
 from reports.site.pictures import Chart, Pictures, Sheet
 from reports.table import Column, Row, Table, Value
 from reports.verdicts import Check, Verdict, checks, verdict
 
 MOST_IN_A_MATRIX = 12
 """With more encoders, each is compared with the first alone: a page of thousands of pairs helps nobody."""
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def view_board(
     judges: dict[str, Judge] = {}
     views, sections = [], []
     found: list[tuple[str, Check]] = []
-    names = dict(zip((group.key for group in board.groups), probe_names(board.groups), strict=True))
+    names = probe_names(board.groups)
     for group in track(board.groups, f"tables of {board.dataset.name}"):
         judge = judges[group.key] = Judge(group, store)
         table = group_table(judge)

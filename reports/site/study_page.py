@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from reports.render import to_tidy_csv
-from reports.site.pen import Pen, Printed
+from reports.site.pen import PageLink, Pen, Printed, Track
 from reports.study import Control, Measure, Study, metric_table, paper_table, replicates_table, studies, study_table
 from reports.study.lines import levels, lines
 from reports.table import Table
 from reports.tidy import ArmNumber, metric_numbers
 from rice_core.record import Record
-
-Track = Callable[[Sequence[Any], str], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class StudyLink:
-    """A study as the first page names it."""
-
-    title: str
-    path: str
-    summary: str
 
 
 @dataclass(frozen=True)
@@ -51,12 +39,12 @@ class ControlView:
     replicates: Printed
 
 
-def write_studies(pen: Pen, records: Iterable[Record], track: Track) -> list[StudyLink]:
+def write_studies(pen: Pen, records: Iterable[Record], track: Track) -> list[PageLink]:
     """Write a page for every study of the records; returns links for the first page."""
     return [_write(pen, study) for study in track(studies(records), "studies")]
 
 
-def _write(pen: Pen, study: Study) -> StudyLink:
+def _write(pen: Pen, study: Study) -> PageLink:
     views = [_control(pen, study, number) for number in range(len(study.controls))]
     paper = paper_table(study)
     path = f"studies/{study.key}.html"
@@ -65,7 +53,7 @@ def _write(pen: Pen, study: Study) -> StudyLink:
     )
     arms = len({arm.label for control in study.controls for arm in control.arms})
     seeds = len({seed for control in study.controls for seed in control.seeds})
-    return StudyLink(study.title, path, f"{arms} arm{'s' * (arms != 1)}, {seeds} training seed{'s' * (seeds != 1)}")
+    return PageLink(study.title, path, f"{arms} arm{'s' * (arms != 1)}, {seeds} training seed{'s' * (seeds != 1)}")
 
 
 def _apart(paper: Table, study: Study) -> Table:

@@ -182,7 +182,7 @@ def _place(arm: Arm) -> tuple[int, float, str]:
 
 def _names(found: Sequence[Group]) -> list[str]:
     """The probes' short names, with the data set, recipe and limit where there are several of these."""
-    names = probe_names(found)
+    names = list(probe_names(found).values())
     if len({(g.dataset.name, g.dataset.fingerprint, g.probe.recipe, g.limit) for g in found}) <= 1:
         return names
     several = len({(g.dataset.fingerprint, g.probe.recipe, g.limit) for g in found}) > len(
