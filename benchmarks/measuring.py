@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -41,19 +42,31 @@ def timed(call: Callable[[], object]) -> Lap:
 
 
 def process(*words: str) -> tuple[Lap, str]:
-    """Seconds of a process of one thread, with its children, and what it printed.
+    """`ran` of this Python with one thread."""
+    return ran([sys.executable, *words], OMP_NUM_THREADS="1")
+
+
+def ran(command: Sequence[str], **environment: str) -> tuple[Lap, str]:
+    """Seconds of a process with its children, start included, and what it printed.
 
     Raises:
         RuntimeError: it failed.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     used, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     wall, now = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(words[:4])} ended with {done.returncode}: {done.stderr[-500:]}")
+        raise RuntimeError(f"{' '.join(command[1:5])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
     return Lap(wall, cpu), done.stdout
+
+
+def told(command: Sequence[str], **environment: str) -> dict[str, Any]:
+    """The JSON that a process printed last, with the seconds of its `laps`, and its own as `wall` and `cpu`."""
+    lap, said = ran(command, **environment)
+    body: dict[str, Any] = json.loads(said.splitlines()[-1])
+    body["laps"] = {key: round(value, 3) for key, value in body["laps"].items()}
+    return body | {"wall": round(lap.wall, 3), "cpu": round(lap.cpu, 3)}
 
 
 def alternate(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[Lap]]:

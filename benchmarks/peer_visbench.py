@@ -15,24 +15,19 @@ train images, VisBench's is its default, AdamW for 200 epochs. Goal: at least 2x
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.material import write_photos, write_vit
-from benchmarks.measuring import keep, machine
+from benchmarks.measuring import keep, machine, told
 
 MODEL = "vit_small_patch16_224"
 TRAIN, VAL, BATCH, ROUNDS = 96, 64, 32, 2
-_ROOT = Path(__file__).parent.parent
 _PHASES = {"cold": ("cold", "cold"), "warm": ("warm", "warm"), "refit": ("refit", "warm")}
 """Claim -> (our phase, VisBench's phase)."""
 
@@ -94,25 +89,8 @@ def _round(folder: Path, peer: str, number: int, environment: dict[str, str]) ->
             else:
                 script = str(Path(__file__).with_name("side_visbench.py"))
                 command = [peer, script, encoder, photos, store, str(BATCH)]
-            sides[side][phase] = _process(command, environment)
+            sides[side][phase] = told(command, **environment)
     return sides
-
-
-def _process(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """What the process printed, and its wall and CPU seconds, start included."""
-    before, began = _children_cpu(), time.perf_counter()
-    done = subprocess.run(command, cwd=_ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
-    wall = time.perf_counter() - began
-    if done.returncode:
-        raise RuntimeError(f"{Path(command[1]).name} failed:\n{done.stderr[-2000:]}")
-    body: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    body["laps"] = {key: round(value, 3) for key, value in body["laps"].items()}
-    return body | {"wall": round(wall, 3), "cpu": round(_children_cpu() - before, 3)}
-
-
-def _children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _compare(rounds: list[dict[str, Any]], single: dict[str, Any], ours: str, theirs: str) -> dict[str, float]:

@@ -25,19 +25,16 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.measuring import keep, machine
+from benchmarks.measuring import keep, machine, told
 from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import score
 from probes.detection.results import read_results
@@ -52,7 +49,8 @@ WORLD = MINI
 SIDE, BATCH = 96, 4
 """Of recipe mini."""
 SEEDS = (0,)
-_ROOT = Path(__file__).parent.parent
+_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""CPU seconds are then work done."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +145,16 @@ class _Sides:
         store = self._folder / f"store-{self._number}"
         if isinstance(setting, Ours):
             command = [sys.executable, "-m", "benchmarks.side_ricebench_detection", ENCODER]
-            told = _process([*command, *map(str, (self._world, store, setting.iterations, seed))])
+            found = told([*command, *map(str, (self._world, store, setting.iterations, seed))], **_ONE_THREAD)
             (results,) = store.glob("exports/*/coco-format-det.json")
         else:
             results = self._folder / f"{store.name}.json"
             script = str(Path(__file__).with_name("side_visbench_detection.py"))
             made = (self._program(setting), self._world, self._folder / "truth", store, results)
-            told = _process([self._peer, script, *map(str, (*made, setting.pixels, setting.epochs, seed))])
+            command = [self._peer, script, *map(str, (*made, setting.pixels, setting.epochs, seed))]
+            found = told(command, **_ONE_THREAD)
         judged = self._judged(results)
-        return {key: round(value, 3) if isinstance(value, float) else value for key, value in (told | judged).items()}
+        return {key: round(value, 3) if isinstance(value, float) else value for key, value in (found | judged).items()}
 
     def _judged(self, results: Path) -> dict[str, Any]:
         truth = self._truth["val"]
@@ -213,24 +212,6 @@ def _write_boxes(folder: Path, truth: GroundTruth) -> None:
             "difficult": [thing.crowd for thing in image.things],
         }
         (folder / f"{Path(image.sample.id).stem}.json").write_text(json.dumps(body), encoding="utf-8")
-
-
-def _process(command: list[str]) -> dict[str, Any]:
-    """What the process printed, and its wall and CPU seconds, start included. One thread: CPU seconds are work done."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    before, began = _children_cpu(), time.perf_counter()
-    done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
-    wall = time.perf_counter() - began
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:4])} failed:\n{done.stderr[-2000:]}")
-    body: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    body["laps"] = {key: round(value, 3) for key, value in body["laps"].items()}
-    return body | {"wall": wall, "cpu": _children_cpu() - before}
-
-
-def _children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _summary(setting: Ours | Theirs, runs: list[dict[str, Any]]) -> dict[str, Any]:

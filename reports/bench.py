@@ -90,17 +90,12 @@ class Bench:
         from rice_core.measure.run import Runner, Settings
         from rice_core.progress import Progress
 
-        if only not in ("missing", "failed", "all") or batch < 1 or workers < 1 or not cache_gb > 0:
-            raise UserError(
-                f"Bench.run: only={only!r}, batch={batch}, workers={workers}, cache_gb={cache_gb}; "
-                "only is missing, failed or all, batch and workers are 1 or more, cache_gb is above 0."
-            )
+        _check(only, batch, workers, cache_gb)
         asked = (seeds,) if isinstance(seeds, int) else tuple(seeds)
         several = encoders if isinstance(encoders, Sequence) and not isinstance(encoders, str) else [encoders]
         own = [encoder for encoder in several if not isinstance(encoder, str)]
         specs = tuple(encoder if isinstance(encoder, str) else encoder.spec for encoder in several)
-        config = _config(specs, _listed(probes), _listed(data), asked, limit)
-        plan = plan_of(config, self.store, files=True)
+        plan = plan_of(_config(specs, _listed(probes), _listed(data), asked, limit), self.store, files=True)
         from rice_core.measure.subject import pick_device  # torch, which a misspelt name need not wait for
 
         settings = Settings(device=pick_device(device), batch=batch, workers=workers, only=only, cache_gb=cache_gb)
@@ -173,6 +168,14 @@ class Bench:
 
         several = [images] if isinstance(images, str) or not isinstance(images, Sequence) else images
         return encode_images(resolve(encoder), several, device=device, batch=batch)
+
+
+def _check(only: str, batch: int, workers: int, cache_gb: float) -> None:
+    if only not in ("missing", "failed", "all") or batch < 1 or workers < 1 or not cache_gb > 0:
+        raise UserError(
+            f"Bench.run: only={only!r}, batch={batch}, workers={workers}, cache_gb={cache_gb}; "
+            "only is missing, failed or all, batch and workers are 1 or more, cache_gb is above 0."
+        )
 
 
 def _listed(names: str | Path | Sequence[str | Path]) -> tuple[str, ...]:

@@ -23,17 +23,8 @@ def average_findings(table: PrintedTable) -> list[Finding]:
             verdict = judge(printed, derived, slack=slack)
             label = table.column(average.column).label
             says = f"{label} of {row.label} is printed as {printed}; the mean of its columns is {derived:.3f}."
-            out.append(
-                Finding(
-                    table=table.id,
-                    where=f"{row.key}/{average.column}",
-                    printed=printed,
-                    derived=f"{derived:.3f}",
-                    verdict=verdict,
-                    sentence=says,
-                    cells=((row.key, average.column),),
-                )
-            )
+            where, cell = f"{row.key}/{average.column}", ((row.key, average.column),)
+            out.append(Finding(table.id, where, printed, f"{derived:.3f}", verdict, says, cell))
     return out
 
 
@@ -57,9 +48,9 @@ def _solved(table: PrintedTable, average: Average, column: str) -> dict[str, int
             stated_in="",
         )
         rest = _mean(table, others, row.key, average.divisors)[0] * len(others.of)
-        share = _cell(table, row.key, average.column) * len(average.of) - rest
+        share = table.exact(row.key, average.column) * len(average.of) - rest
         if share > 0:
-            implied.append(_cell(table, row.key, column) / share)
+            implied.append(table.exact(row.key, column) / share)
     solved = max(1, round(median(implied))) if implied else average.divisors[column]
     return {**average.divisors, column: solved}
 
@@ -74,7 +65,7 @@ def _rows_that_fit(table: PrintedTable, average: Average, divisors: Mapping[str,
 
 def _mean(table: PrintedTable, average: Average, row: str, divisors: Mapping[str, int]) -> tuple[Decimal, Decimal]:
     """The mean of the printed cells, and how far the rounding of those cells can move it."""
-    terms = [_cell(table, row, key) / divisors.get(key, 1) for key in average.of]
+    terms = [table.exact(row, key) / divisors.get(key, 1) for key in average.of]
     steps = [half_step(table.printed(row, key)) / divisors.get(key, 1) for key in average.of]
     return sum(terms, Decimal(0)) / len(terms), sum(steps, Decimal(0)) / len(steps)
 
@@ -103,17 +94,10 @@ def _largest_gap(table: PrintedTable, average: Average, divisors: Mapping[str, i
     gaps, fitting = [], []
     for row in table.rows:
         derived, slack = _mean(table, average, row.key, divisors)
-        gaps.append(abs(_cell(table, row.key, average.column) - derived))
+        gaps.append(abs(table.exact(row.key, average.column) - derived))
         if judge(table.printed(row.key, average.column), derived, slack=slack) != "disagrees":
             fitting.append(gaps[-1])
     return max(fitting or gaps)
-
-
-def _cell(table: PrintedTable, row: str, column: str) -> Decimal:
-    number = table.number(row, column)
-    if number is None:
-        raise ValueError(f"table {table.id}: {row}/{column} is blank but part of an average")
-    return number
 
 
 def placed(table: PrintedTable, gain: PaperGain) -> dict[str, str]:
@@ -139,21 +123,12 @@ def _gain(table: PrintedTable, gain: PaperGain) -> list[Finding]:
     out = []
     places = placed(table, gain)
     for key, printed in places.items():
-        derived = _difference(table, gain.row, gain.against, key) or Decimal(0)
+        exact = _difference(table, gain.row, gain.against, key) or Decimal(0)
         slack = half_step(table.printed(gain.row, key)) + half_step(table.printed(gain.against, key))
-        label = table.column(key).label
-        says = f"{gain.label}: {label} is printed as {printed}; the cells give {rounded(derived, printed, sign=True)}."
-        out.append(
-            Finding(
-                table=table.id,
-                where=f"gain: {gain.label}/{key}",
-                printed=printed,
-                derived=rounded(derived, printed, sign=True),
-                verdict=judge(printed, derived, slack=slack),
-                sentence=says,
-                cells=((gain.row, key),),
-            )
-        )
+        derived, verdict = rounded(exact, printed, sign=True), judge(printed, exact, slack=slack)
+        says = f"{gain.label}: {table.column(key).label} is printed as {printed}; the cells give {derived}."
+        where = f"gain: {gain.label}/{key}"
+        out.append(Finding(table.id, where, printed, derived, verdict, says, ((gain.row, key),)))
     if gain.average:
         mean = sum(map(Decimal, gain.printed), Decimal(0)) / len(gain.printed)
         slack = sum(map(half_step, gain.printed), Decimal(0)) / len(gain.printed)
@@ -210,7 +185,7 @@ def twin_findings(table: PrintedTable, original: PrintedTable) -> list[Finding]:
 def _twin_average(table: PrintedTable, original: PrintedTable, column: str) -> Finding:
     """Both print the average of the same cells, so the largest gap must be small: one step of the coarser print."""
     shared = [row for row in table.rows if row.same_as]
-    worst = max(shared, key=lambda r: abs(_cell(table, r.key, column) - _cell(original, r.same_as, column)))
+    worst = max(shared, key=lambda r: abs(table.exact(r.key, column) - original.exact(r.same_as, column)))
     here, there = table.printed(worst.key, column), original.printed(worst.same_as, column)
     slack = half_step(here) + half_step(there)
     label = table.column(column).label

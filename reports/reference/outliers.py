@@ -64,10 +64,7 @@ def _steps(table: PrintedTable) -> list[_Step]:
 
 
 def _points(table: PrintedTable, row: str, column: str) -> Decimal:
-    number = table.number(row, column)
-    if number is None:
-        raise ValueError(f"table {table.id}: {row}/{column} is blank in an ordered table")
-    return number / table.column(column).scale
+    return table.exact(row, column) / table.column(column).scale
 
 
 def _steps_out(steps: list[_Step]) -> list[Finding]:
@@ -96,19 +93,11 @@ def _charged(step: _Step, scores: Mapping[tuple[str, str, int], float]) -> Findi
     name = f"{column.group} {column.label}"
     score = abs(scores[step.table.id, key, step.i])
     says = f"{name} at {charged[0].label} ({step.table.printed(charged[0].key, key)}) is out of line: from"
-    says += (
-        f" {rows[step.i].label} to {rows[step.i + 1].label} it moves by {step.size:+.1f} points, the other metrics by"
-    )
-    says += f" {step.others:+.1f} (median); robust z {score:.1f}, limit {Z_LIMIT}."
-    return Finding(
-        table=step.table.id,
-        where=f"{charged[0].key}/{key}",
-        printed=step.table.printed(charged[0].key, key),
-        derived=f"step {step.size:+.1f} against {step.others:+.1f}",
-        verdict="suspect",
-        sentence=says,
-        cells=tuple((row.key, key) for row in charged),
-    )
+    says += f" {rows[step.i].label} to {rows[step.i + 1].label} it moves by {step.size:+.1f} points, the other metrics"
+    says += f" by {step.others:+.1f} (median); robust z {score:.1f}, limit {Z_LIMIT}."
+    printed, derived = step.table.printed(charged[0].key, key), f"step {step.size:+.1f} against {step.others:+.1f}"
+    cells = tuple((row.key, key) for row in charged)
+    return Finding(step.table.id, f"{charged[0].key}/{key}", printed, derived, "suspect", says, cells)
 
 
 def _near_full(table: PrintedTable, tables: Mapping[str, PrintedTable]) -> list[Finding]:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from rice_core.errors import UserError
 from rice_core.spec import Frozen
@@ -29,7 +29,15 @@ def _words(value: Any) -> Any:
     return tuple(value.split()) if isinstance(value, str) else value
 
 
+def _checked(cells: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [cell for cell in cells if not _PRINTED.fullmatch(cell)]
+    if wrong:
+        raise ValueError(f"not a printed number: {', '.join(wrong)}")
+    return cells
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Cells = Annotated[Words, AfterValidator(_checked)]
 
 
 class PaperColumn(Frozen):
@@ -71,14 +79,9 @@ class PaperRow(Frozen):
     """Id of the public checkpoint in our catalogue; none where the weights are not public or not certain."""
     same_as: str = ""
     """Key of the same row in the table of which this table is a twin."""
-    cells: Words
+    cells: Cells
     scan: Words = ()
     repair: str = ""
-
-    @field_validator("cells")
-    @classmethod
-    def _printed(cls, cells: tuple[str, ...]) -> tuple[str, ...]:
-        return _checked(cells)
 
 
 class PaperGain(Frozen):
@@ -87,14 +90,9 @@ class PaperGain(Frozen):
     label: str
     row: str
     against: str
-    printed: Words
+    printed: Cells
     scan: Words = ()
     average: str = ""
-
-    @field_validator("printed")
-    @classmethod
-    def _printed(cls, cells: tuple[str, ...]) -> tuple[str, ...]:
-        return _checked(cells)
 
 
 class _Claim(Frozen):
@@ -231,6 +229,13 @@ class PrintedTable(Frozen):
         printed = self.printed(row, column)
         return None if printed == MISSING else Decimal(printed)
 
+    def exact(self, row: str, column: str) -> Decimal:
+        """A cell that something is derived from. Raises: ValueError, the table leaves it blank."""
+        number = self.number(row, column)
+        if number is None:
+            raise ValueError(f"table {self.id}: {row}/{column} is blank, and a number or a claim rests on it")
+        return number
+
     @property
     def repairs(self) -> tuple[Repair, ...]:
         """Every cell that is not as the scan reads it. Rows of gains are listed under their label, column by number."""
@@ -246,13 +251,6 @@ class PrintedTable(Frozen):
             for column, read, value in zip(columns, scan, cells, strict=False)  # no scan: printed as read
             if read != value
         )
-
-
-def _checked(cells: tuple[str, ...]) -> tuple[str, ...]:
-    wrong = [cell for cell in cells if not _PRINTED.fullmatch(cell)]
-    if wrong:
-        raise ValueError(f"not a printed number: {', '.join(wrong)}")
-    return cells
 
 
 def _same_length(where: str, cells: tuple[str, ...], columns: Iterable[str], scan: tuple[str, ...]) -> None:

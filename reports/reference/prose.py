@@ -33,19 +33,13 @@ def _number(table: PrintedTable, claim: NumberClaim) -> Finding:
 
 
 def _gain(table: PrintedTable, claim: GainClaim) -> Finding:
-    ours, theirs = (_cell(table, row, claim.column) for row in (claim.row, claim.against))
+    ours, theirs = (table.exact(row, claim.column) for row in (claim.row, claim.against))
     slack = half_step(table.printed(claim.row, claim.column)) + half_step(table.printed(claim.against, claim.column))
     derived = rounded(ours - theirs, claim.printed, sign=True)
     says = f'"{claim.sentence}": {claim.printed} is printed; {ours} - {theirs} = {derived} ({claim.basis}).'
-    return Finding(
-        table=table.id,
-        where=f"prose: {claim.key}",
-        printed=claim.printed,
-        derived=derived,
-        verdict=judge(claim.printed, ours - theirs, slack=slack),
-        sentence=says,
-        cells=((claim.row, claim.column),),
-    )
+    verdict = judge(claim.printed, ours - theirs, slack=slack)
+    where = ((claim.row, claim.column),)
+    return Finding(table.id, f"prose: {claim.key}", claim.printed, derived, verdict, says, where)
 
 
 def _strongest(table: PrintedTable, claim: GainClaim) -> list[Finding]:
@@ -53,10 +47,10 @@ def _strongest(table: PrintedTable, claim: GainClaim) -> list[Finding]:
     if claim.strongest == "no":
         return []
     rivals = [row for row in table.rows if row.key != claim.row]
-    best = max(rivals, key=lambda row: _cell(table, row.key, claim.column))
+    best = max(rivals, key=lambda row: table.exact(row.key, claim.column))
     named, column = table.row(claim.against), table.column(claim.column)
-    top, taken = _cell(table, best.key, claim.column), _cell(table, claim.against, claim.column)
-    gain = rounded(_cell(table, claim.row, claim.column) - top, claim.printed, sign=True)
+    top, taken = table.exact(best.key, claim.column), table.exact(claim.against, claim.column)
+    gain = rounded(table.exact(claim.row, claim.column) - top, claim.printed, sign=True)
     name = f"{column.group} {column.label}"
     verdict: Verdict = "agrees"
     says = f'"{claim.sentence}": {named.encoder} ({taken}) is the strongest rival in {name}.'
@@ -72,7 +66,7 @@ def _best(table: PrintedTable, claim: BestClaim) -> Finding:
     columns = claim.columns or tuple(column.key for column in table.columns)
     rivals = claim.rivals or tuple(row.key for row in table.rows if row.key != claim.row)
     pairs = [(rival, column) for column in columns for rival in rivals if table.number(rival, column) is not None]
-    lost = [pair for pair in pairs if _cell(table, *pair) >= _cell(table, claim.row, pair[1])]
+    lost = [pair for pair in pairs if table.exact(*pair) >= table.exact(claim.row, pair[1])]
     words = [
         f"{table.column(column).group} {table.column(column).label}: {table.row(rival).label} {table.printed(rival, column)},"
         f" {table.row(claim.row).label} {table.printed(claim.row, column)}"
@@ -112,10 +106,3 @@ def _name(table: PrintedTable, claim: NameClaim) -> Finding:
 
 def _bare(name: str) -> str:
     return re.sub(r"\bbenchmarks?\b", "", name.lower()).strip()
-
-
-def _cell(table: PrintedTable, row: str, column: str) -> Decimal:
-    number = table.number(row, column)
-    if number is None:
-        raise ValueError(f"table {table.id}: {row}/{column} is blank but a claim speaks of it")
-    return number

@@ -1,6 +1,6 @@
 """Providers by name: `sam2:facebook/sam2-hiera-tiny` is a family and, after the colon, its model.
 
-A new provider is one function here and one file. What was built last is kept, so that a model is loaded once a process.
+A new provider is one line here and one file. What was built last is kept, so that a model is loaded once a process.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from rice_core.errors import UserError, did_you_mean
@@ -48,13 +49,10 @@ def featurizer(text: str, device: str = "cpu") -> RegionFeaturizer:
     Raises:
         UserError: no such encoder, or one that cannot be loaded.
     """
-    if text == "hog":
-        from rice_core.rice.curate.hog import Hog
-
-        return Hog()
-    from rice_core.rice.curate.encoder_features import EncoderFeatures
-
-    return EncoderFeatures(text, device=device)
+    found: RegionFeaturizer = (
+        _made("hog:Hog") if text == "hog" else _made("encoder_features:EncoderFeatures", text, device=device)
+    )
+    return found
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def _forget() -> None:
         kept.cache_clear()
 
 
-def _pick(flag: str, text: str, table: Mapping[str, Callable[[str, str], Any]], device: str) -> Any:
+def _pick(flag: str, text: str, table: _Table, device: str) -> Any:
     family, colon, model = text.strip().partition(":")
     if family not in table:
         raise UserError(
@@ -112,86 +110,30 @@ def _pick(flag: str, text: str, table: Mapping[str, Callable[[str, str], Any]], 
     return table[family](model, device)
 
 
-def _classical(_model: str, _device: str) -> Any:
-    from rice_core.rice.curate.classical import Classical
-
-    return Classical()
-
-
-def _coco(_model: str, _device: str) -> Any:
-    from rice_core.rice.curate.given import CocoRegions
-
-    return CocoRegions()
+def _made(target: str, *words: str, **named: str) -> Any:
+    """What `file:Class` of this folder builds; the file is imported then."""
+    return resolve_name(f"rice_core.rice.curate.{target}")(*words, **named)
 
 
-def _sa1b(_model: str, _device: str) -> Any:
-    from rice_core.rice.curate.given import Sa1bMasks
-
-    return Sa1bMasks()
-
-
-def _sam(family: str) -> Callable[[str, str], Any]:
-    def build(model: str, device: str) -> Any:
-        from rice_core.rice.curate.sam import Sam
-
-        return Sam(family, model, device=device)
-
-    return build
-
-
-def _rapidocr(_model: str, _device: str) -> Any:
-    from rice_core.rice.curate.spot_text import RapidOcr
-
-    return RapidOcr()
-
-
-def _pp_ocr(model: str, device: str) -> Any:
-    from rice_core.rice.curate.pp_ocr import PpOcr
-
-    return PpOcr(model, device=device)
-
-
-def _annotated(_model: str, _device: str) -> Any:
-    from rice_core.rice.curate.given import AnnotatedText
-
-    return AnnotatedText()
-
-
-def _none(_model: str, _device: str) -> Any:
-    return None
-
-
-def _clip(_model: str, _device: str) -> Any:
-    from rice_core.rice.curate.tokenize import ClipBpe
-
-    return ClipBpe()
-
-
-def _syllables(_model: str, _device: str) -> Any:
-    from rice_core.rice.curate.tokenize import Syllables
-
-    return Syllables()
-
-
-def _hf(model: str, _device: str) -> Any:
-    from rice_core.rice.curate.tokenize import HuggingFace
-
-    return HuggingFace(model)
-
-
-_PROPOSERS: dict[str, Callable[[str, str], Any]] = {
-    "classical": _classical,
-    "coco": _coco,
-    "sa1b": _sa1b,
-    "sam": _sam("sam"),
-    "sam2": _sam("sam2"),
-    "none": _none,
+_Table = Mapping[str, Callable[[str, str], Any]]
+"""Family -> (model, device) -> the provider."""
+_PROPOSERS: _Table = {
+    "classical": lambda model, device: _made("classical:Classical"),
+    "coco": lambda model, device: _made("given:CocoRegions"),
+    "sa1b": lambda model, device: _made("given:Sa1bMasks"),
+    "sam": lambda model, device: _made("sam:Sam", "sam", model, device=device),
+    "sam2": lambda model, device: _made("sam:Sam", "sam2", model, device=device),
+    "none": lambda model, device: None,
 }
-_SPOTTERS: dict[str, Callable[[str, str], Any]] = {
-    "rapidocr": _rapidocr,
-    "pp-ocr": _pp_ocr,
-    "annotations": _annotated,
-    "none": _none,
+_SPOTTERS: _Table = {
+    "rapidocr": lambda model, device: _made("spot_text:RapidOcr"),
+    "pp-ocr": lambda model, device: _made("pp_ocr:PpOcr", model, device=device),
+    "annotations": lambda model, device: _made("given:AnnotatedText"),
+    "none": lambda model, device: None,
 }
-_TOKENIZERS: dict[str, Callable[[str, str], Any]] = {"clip-bpe": _clip, "syllables": _syllables, "hf": _hf}
+_TOKENIZERS: _Table = {
+    "clip-bpe": lambda model, device: _made("tokenize:ClipBpe"),
+    "syllables": lambda model, device: _made("tokenize:Syllables"),
+    "hf": lambda model, device: _made("tokenize:HuggingFace", model),
+}
 _WITH_MODEL = frozenset({"sam", "sam2", "pp-ocr", "hf"})
