@@ -298,12 +298,11 @@ def test_missing_cells_are_counted_with_their_commands(put, store) -> None:
 
 
 def test_every_command_is_one_that_run_takes(store) -> None:
-    from rice_core.cli import run
+    from rice_core.cli import build_app
     from rice_core.spec import ProbeRequest
 
-    app = typer.Typer()
-    run.register(app)
-    options = {o for c in app.registered_commands if c.callback is run.run for o in ("-e", "-p", "--data", "--seeds")}
+    (run,) = (command for name, command in typer.main.get_command(build_app()).commands.items() if name == "run")
+    options = {option for parameter in run.params for option in parameter.opts}
     commands = [note for note in table(store).notes if note.startswith("ricebench run")]
     assert len(commands) == 3
     for command in commands:
