@@ -27,13 +27,13 @@ def reference_table(which: int | str) -> Table:
     found = [finding for finding in findings() if finding.table in {part.id for part in parts}]
     noted = [finding for finding in found if finding.verdict != "agrees"]
     marks = _Marks(noted)
-    columns = _columns(parts)
+    columns = list({column.key: column for part in parts for column in part.columns}.values())
     rows = [row for part in parts for row in _rows(part, columns, marks, alone=len(parts) == 1)]
     title = parts[0].title if len(parts) == 1 else "Ablations with 10 % of the pretraining data"
     return Table(
         key=f"reference-{which}",
         title=f"{_name(str(which))} as printed - {title}",
-        columns=tuple(_column(column) for column in columns),
+        columns=tuple(Column(**column.model_dump(exclude={"scale"})) for column in columns),
         rows=tuple(rows),
         notes=(*_about(parts), *marks.notes(), _summary(found)),
     )
@@ -102,22 +102,6 @@ class _Marks:
 def _letter(i: int) -> str:
     """a, b, ... z, aa, ab, ..."""
     return (_letter(i // 26 - 1) if i >= 26 else "") + "abcdefghijklmnopqrstuvwxyz"[i % 26]
-
-
-def _columns(parts: Sequence[PrintedTable]) -> list[PaperColumn]:
-    by_key = {column.key: column for part in parts for column in part.columns}
-    return list(by_key.values())
-
-
-def _column(column: PaperColumn) -> Column:
-    return Column(
-        key=column.key,
-        label=column.label,
-        group=column.group,
-        unit=column.unit,
-        better=column.better,
-        decimals=column.decimals,
-    )
 
 
 def _rows(part: PrintedTable, columns: Sequence[PaperColumn], marks: _Marks, *, alone: bool) -> Iterator[Row]:

@@ -9,7 +9,6 @@ from reports.render import to_tidy_csv
 from reports.site.pen import PageLink, Pen, Printed, Track
 from reports.study import Control, Measure, Study, metric_table, paper_table, replicates_table, studies, study_table
 from reports.study.lines import levels, lines
-from reports.table import Table
 from reports.tidy import ArmNumber, metric_numbers
 from rice_core.record import Record
 
@@ -46,19 +45,13 @@ def write_studies(pen: Pen, records: Iterable[Record], track: Track) -> list[Pag
 
 def _write(pen: Pen, study: Study) -> PageLink:
     views = [_control(pen, study, number) for number in range(len(study.controls))]
-    paper = paper_table(study)
-    path = f"studies/{study.key}.html"
-    pen.page(
-        path, "study.html.j2", study=study, controls=views, paper=pen.table(_apart(paper, study)) if paper else None
-    )
+    path, paper = f"studies/{study.key}.html", paper_table(study)
+    # Two scales of one study have a page each, and each page its own downloads.
+    printed = pen.table(replace(paper, key=f"{paper.key}-{study.key}")) if paper else None
+    pen.page(path, "study.html.j2", study=study, controls=views, paper=printed)
     arms = len({arm.label for control in study.controls for arm in control.arms})
     seeds = len({seed for control in study.controls for seed in control.seeds})
     return PageLink(study.title, path, f"{arms} arm{'s' * (arms != 1)}, {seeds} training seed{'s' * (seeds != 1)}")
-
-
-def _apart(paper: Table, study: Study) -> Table:
-    """Two scales of one study have a page each, and each page its own downloads."""
-    return replace(paper, key=f"{paper.key}-{study.key}")
 
 
 def _control(pen: Pen, study: Study, number: int) -> ControlView:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch.distributed.nn.functional import all_gather
 
@@ -24,6 +23,7 @@ from rice_core.rice.captions import caption_tokenizer
 from rice_core.rice.config import TrainConfig
 from rice_core.rice.loss.centers import ClassCenters
 from rice_core.rice.loss.cluster import LossOutput, cluster_loss
+from rice_core.rice.loss.holders import Holders
 from rice_core.rice.networks import CaptionNetwork, ImageNetwork, ImageTextOutput, Network, RegionNetwork
 from rice_core.rice.regions import REGION_TYPES, RegionManifest
 from rice_core.rice.start import initial_trunk
@@ -99,7 +99,7 @@ class _OverBanks:
                 self.banks[name],
                 self._config.loss,
                 step=step,
-                mean_reduction=_world(self._group) > 1,
+                mean_reduction=Holders.of(self._group).world > 1,
                 weight_total=None if totals is None else torch.tensor(totals[name], device=outputs.device),
             )
             for name, scored in self.scored(outputs, batch).items()
@@ -162,22 +162,20 @@ class Siglip:
         if not batch.caption_BL.shape[1]:
             raise UserError("the curated folder has no captions; curate it with --captions, or train rice or mlcd.")
         image_BD, text_BD = F.normalize(outputs.image_BD.float(), dim=-1), F.normalize(outputs.text_BD.float(), dim=-1)
-        world, own = _world(self._group), len(image_BD)
+        ranks, own = Holders.of(self._group), len(image_BD)
         everyone_GD, first = text_BD, 0
-        if world > 1:
+        if ranks.world > 1:
             everyone_GD = torch.cat(all_gather(text_BD, group=self._group))  # type: ignore[no-untyped-call]
-            first = dist.get_rank(self._group) * own
+            first = ranks.rank * own
         logits_BG = image_BD @ everyone_GD.T * outputs.scale + outputs.bias
         sign_BG = -torch.ones_like(logits_BG)
         rows = torch.arange(own, device=logits_BG.device)
         sign_BG[rows, first + rows] = 1
         # Averaged over ranks with the gradients, this is the mean over all images.
-        local = -F.logsigmoid(sign_BG * logits_BG).sum() / (own if totals is None else totals["pairs"] / world)
+        local = -F.logsigmoid(sign_BG * logits_BG).sum() / (own if totals is None else totals["pairs"] / ranks.world)
         top1 = (logits_BG.argmax(dim=1) == first + rows).float().mean()
         stats = torch.stack([local.detach(), top1, outputs.scale.detach(), outputs.bias.detach()])
-        if world > 1:
-            dist.all_reduce(stats, group=self._group)
-            stats = stats / world
+        stats = ranks.total(stats) / ranks.world
         named = dict(zip(("loss", "top1", "scale", "bias"), stats, strict=True))
         # The value is everyone's, the gradient its own.
         return LossOutput(local + (named.pop("loss") - local.detach()), named)
@@ -208,7 +206,3 @@ def _banks(
         name: ClassCenters(bank.classes, dim, group=group, seed=config.seed * 1009 + number)
         for number, (name, bank) in enumerate(found.items())
     }
-
-
-def _world(group: Group) -> int:
-    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1

@@ -26,15 +26,11 @@ class MetricsLog:
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after `step`, and a line that a kill tore, so that no step is there twice."""
-        rows = [row for row in self.rows() if row["step"] <= step]
-        write_atomically(self._path, "".join(_line(row) for row in rows).encode())
+        self.drop(lambda row: row["step"] > step)
 
     def drop(self, unwanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Remove the lines for which it is true."""
-        rows = self.rows()
-        kept = [row for row in rows if not unwanted(row)]
-        if len(kept) < len(rows):
-            write_atomically(self._path, "".join(_line(row) for row in kept).encode())
+        write_atomically(self._path, "".join(_line(row) for row in self.rows() if not unwanted(row)).encode())
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a line; NaN and infinity become null, since JSON has neither."""

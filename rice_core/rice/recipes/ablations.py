@@ -32,27 +32,29 @@ class Ablation:
     default: float
     mini: Values
     mini_default: float
-    change: Callable[[ObjectiveConfig, float], ObjectiveConfig] | None
-    """None: the number is curation's."""
+    change: Callable[[ObjectiveConfig, float], dict[str, object]] | None
+    """What the number replaces in an objective; None: it is curation's."""
 
-
-def _regions(config: ObjectiveConfig, n: float) -> ObjectiveConfig:
-    return config.model_copy(update={"regions": int(n)})
-
-
-def _rho(config: ObjectiveConfig, rho: float) -> ObjectiveConfig:
-    return config.model_copy(update={"loss": config.loss.model_copy(update={"rho": rho})})
-
-
-def _labels(config: ObjectiveConfig, m: float) -> ObjectiveConfig:
-    return config.model_copy(update={"ocr_labels": int(m)})
+    def over(self, base: TrainConfig, value: float) -> TrainConfig:
+        """The base training with this one number changed."""
+        if self.change is None:
+            return base
+        update = self.change(base.objective, value)
+        return base.model_copy(update={"objective": base.objective.model_copy(update=update)})
 
 
 ABLATIONS = {
-    "5a": Ablation("N", (1, 5, 10, 20), 10, (1, 2, 4, 6, 10), 6, _regions),
+    "5a": Ablation("N", (1, 5, 10, 20), 10, (1, 2, 4, 6, 10), 6, lambda _, n: {"regions": int(n)}),
     "5b": Ablation("K", (200_000, 500_000, 1_000_000, 2_000_000), 1_000_000, (30, 100, 300, 1000), 300, None),
-    "5c": Ablation("rho", (0.05, 0.1, 0.2, 0.5), 0.1, (0.05, 0.1, 0.2, 0.5, 1.0), 0.5, _rho),
-    "5d": Ablation("M", (3, 5, 10, 20), 10, (1, 2, 3), 3, _labels),
+    "5c": Ablation(
+        "rho",
+        (0.05, 0.1, 0.2, 0.5),
+        0.1,
+        (0.05, 0.1, 0.2, 0.5, 1.0),
+        0.5,
+        lambda old, rho: {"loss": old.loss.model_copy(update={"rho": rho})},
+    ),
+    "5d": Ablation("M", (3, 5, 10, 20), 10, (1, 2, 3), 3, lambda _, m: {"ocr_labels": int(m)}),
 }
 
 
@@ -85,9 +87,7 @@ def table_5_over(base: TrainConfig, seeds: tuple[int, ...], *, which: str) -> St
     arms = []
     for value in ablation.paper:
         path = Path(str(base.data.path).replace("{K}", f"{value:g}" if value < 1 else str(int(value))))
-        config = base.model_copy(update={"data": base.data.model_copy(update={"path": path})})
-        if ablation.change is not None:
-            config = config.model_copy(update={"objective": ablation.change(base.objective, value)})
+        config = ablation.over(base.model_copy(update={"data": base.data.model_copy(update={"path": path})}), value)
         arms.append(
             TrainingArm(f"{ablation.axis} = {value:g}", config, None, value=value, reference=value == ablation.default)
         )
@@ -98,10 +98,7 @@ def table_5_over(base: TrainConfig, seeds: tuple[int, ...], *, which: str) -> St
 
 
 def _arm(ablation: Ablation, base: TrainConfig, size: Scale, value: float, values: Values) -> TrainingArm:
-    config, labels = base, curation(size)
-    if ablation.change is None:
-        labels = curation(size, classes=min(int(value), size.scenes))
-    else:
-        config = base.model_copy(update={"objective": ablation.change(base.objective, value)})
+    labels = curation(size, classes=min(int(value), size.scenes) if ablation.change is None else None)
     default = ablation.mini_default if ablation.mini_default in values else values[-1]
-    return TrainingArm(f"{ablation.axis} = {value:g}", config, labels, value=value, reference=value == default)
+    label, config = f"{ablation.axis} = {value:g}", ablation.over(base, value)
+    return TrainingArm(label, config, labels, value=value, reference=value == default)

@@ -48,7 +48,7 @@ class TunedSetting:
 def best_rate(
     workshop: Workshop,
     name: str,
-    make: Callable[[float], TrainConfig],
+    make: Callable[..., TrainConfig],
     rates: Sequence[float],
     scenes: int,
     curation: CurateSettings,
@@ -57,11 +57,14 @@ def best_rate(
 
     Where the best one tried is the lowest or the highest, half or twice that is tried as well, up to WIDER times: no
     objective is judged at the edge of what somebody else's rates happened to be.
+
+    Args:
+        make: (rate=) -> the training.
     """
     data = workshop.data(SEED, scenes, curation)
 
     def measured(wanted: Sequence[float]) -> dict[float, float]:
-        folders = workshop.train([replicate(make(rate), SEED, data) for rate in wanted])
+        folders = workshop.train([replicate(make(rate=rate), SEED, data) for rate in wanted])
         return {rate: skill_of(folder) for rate, folder in zip(wanted, folders, strict=True)}
 
     skill = measured(rates)
@@ -75,7 +78,7 @@ def best_rate(
 
 def long_enough(
     workshop: Workshop,
-    makes: Mapping[str, Callable[[int], TrainConfig]],
+    makes: Mapping[str, Callable[..., TrainConfig]],
     steps: int,
     scenes: int,
     held_out: int,
@@ -87,12 +90,15 @@ def long_enough(
 
     Every length is a whole training anew, with its own schedule. All names are tried at the same lengths, doubled until a
     doubling gains less than ENOUGH for every one of them: an objective on a plateau is not given up while another still learns.
+
+    Args:
+        makes: by name, (steps=) -> the training.
     """
     data = workshop.data(SEED, scenes, curation)
     judge = workshop.data(HELD_OUT, held_out, curation, centers=data)
     skill: dict[str, dict[float, float]] = {name: {} for name in makes}
     for length in (steps << k for k in range(doublings + 1)):
-        configs = [replicate(make(length), SEED, data, judge) for make in makes.values()]
+        configs = [replicate(make(steps=length), SEED, data, judge) for make in makes.values()]
         for name, config, folder in zip(makes, configs, workshop.train(configs), strict=True):
             skill[name][length] = _top1(held_out_of(folder, config))
         if length > steps and not any(_rises(tried) for tried in skill.values()):

@@ -8,7 +8,7 @@ All arms of a study see the same images, regions and labels through the same tru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -161,8 +161,8 @@ def encoders(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator
     steps = {name: round(size.steps * flops["rice"] / flops[name]) for name in OBJECTIVES}
     yield _encoders(size, scale, seeds, rates, steps, "equal compute")
     few = replace(size, scenes=size.few)
-    makes: dict[str, Callable[[int], TrainConfig]] = {
-        name: partial(_with_steps, few, name, rates[name]) for name in OBJECTIVES
+    makes: dict[str, partial[TrainConfig]] = {
+        name: partial(training, few, name, objective(name), rate=rates[name]) for name in OBJECTIVES
     }
     found = long_enough(workshop, makes, few.steps, few.scenes, few.held_out, curation(few), doublings=few.doublings)
     lengths = {name: int(_say(workshop, found[name])) for name in OBJECTIVES}
@@ -177,11 +177,14 @@ def losses(workshop: Workshop, scale: str, seeds: tuple[int, ...]) -> Iterator[S
         for margin in ("arc", "cos"):
             loss = LOSS.model_copy(update={"form": form, "margin": margin})
             what = objective("rice", loss=loss)
-            make = partial(_with_rate, size, f"{form}-{margin}", what)
+            make = partial(training, size, f"{form}-{margin}", what)
             rate = _say(workshop, best_rate(workshop, f"{form}, {margin}", make, RATES, size.scenes, curation(size)))
             arms.append(
                 TrainingArm(
-                    f"{form}, {margin}", make(rate), curation(size), reference=(form, margin) == ("two_sided", "arc")
+                    f"{form}, {margin}",
+                    make(rate=rate),
+                    curation(size),
+                    reference=(form, margin) == ("two_sided", "arc"),
                 )
             )
     yield StudyPlan("mini:losses", tuple(arms), seeds, size.scenes, PROBES, control="equal steps", scale=scale)
@@ -228,16 +231,8 @@ def _encoders(
 
 
 def _rate(workshop: Workshop, size: Scale, name: str) -> float:
-    make = partial(_with_rate, size, name, objective(name))
+    make = partial(training, size, name, objective(name))
     return _say(workshop, best_rate(workshop, name, make, RATES, size.scenes, curation(size)))
-
-
-def _with_rate(size: Scale, name: str, what: ObjectiveConfig, rate: float) -> TrainConfig:
-    return training(size, name, what, rate=rate)
-
-
-def _with_steps(size: Scale, name: str, rate: float, steps: int) -> TrainConfig:
-    return training(size, name, objective(name), rate=rate, steps=steps)
 
 
 def _say(workshop: Workshop, choice: TunedSetting) -> float:
