@@ -15,15 +15,6 @@ from rice_core.disk.temporaries import beside, is_abandoned, sweep, sweep_beside
 DAY = 24 * 3600
 
 
-def left_by_a_dead_process(path: Path) -> Path:
-    """The name that a process which has ended gave."""
-    code = (
-        f"from pathlib import Path; from rice_core.disk.temporaries import beside; print(beside(Path({str(path)!r})))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return Path(done.stdout.strip())
-
-
 def renamed_host(path: Path) -> Path:
     """The same name, given on another machine."""
     return path.with_name(path.name.replace(temporaries._HOST, "elsewhere-1"))
@@ -35,7 +26,7 @@ def aged(path: Path, seconds: float) -> Path:
     return path
 
 
-def test_files_and_folders_of_dead_processes_go_and_nothing_else(tmp_path: Path) -> None:
+def test_files_and_folders_of_dead_processes_go_and_nothing_else(tmp_path: Path, left_by_a_dead_process) -> None:
     deep = tmp_path / "worlds" / "deep"
     deep.mkdir(parents=True)
     dead_file, dead_folder = left_by_a_dead_process(deep / "a.json"), left_by_a_dead_process(tmp_path / "worlds" / "w")
@@ -111,7 +102,7 @@ def test_what_earlier_versions_left_goes_when_it_is_old(tmp_path: Path, name: st
     assert not (tmp_path / name).exists()
 
 
-def test_links_are_neither_followed_nor_removed(tmp_path: Path) -> None:
+def test_links_are_neither_followed_nor_removed(tmp_path: Path, left_by_a_dead_process) -> None:
     outside, store = tmp_path / "outside", tmp_path / "store"
     outside.mkdir()
     store.mkdir()
@@ -131,7 +122,7 @@ def test_links_are_neither_followed_nor_removed(tmp_path: Path) -> None:
     assert precious.read_bytes() == b"precious"
 
 
-def test_beside_a_name_only_its_own_are_swept(tmp_path: Path) -> None:
+def test_beside_a_name_only_its_own_are_swept(tmp_path: Path, left_by_a_dead_process) -> None:
     mini, longer = (left_by_a_dead_process(tmp_path / name) for name in ("mini", "mini.v2"))
     mini.mkdir()
     longer.mkdir()
@@ -140,7 +131,9 @@ def test_beside_a_name_only_its_own_are_swept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "x\n.y", "a.b.c"])
-def test_any_name_that_a_file_can_have_can_be_written_and_recognised(tmp_path: Path, name: str) -> None:
+def test_any_name_that_a_file_can_have_can_be_written_and_recognised(
+    tmp_path: Path, name: str, left_by_a_dead_process
+) -> None:
     write_atomically(tmp_path / name, b"1")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     left_by_a_dead_process(tmp_path / name).touch()

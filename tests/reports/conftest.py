@@ -274,3 +274,20 @@ def site(full_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from reports.site import build_site
 
     return build_site(full_store, tmp_path_factory.mktemp("site") / "report").parent
+
+
+@pytest.fixture
+def hostile_names() -> list[str]:
+    """What encoders, categories and data sets may be called: mathematics, controls, no glyphs, nothing at all."""
+    return [
+        "$x_$",
+        "$\\frac{",
+        "_hidden",
+        "W" * 500,
+        "a\nb\tc\x00\x1b[31m",
+        "<script>alert(1)</script>",
+        "名前 🍚 \u202eabc",
+        "",
+        "\ud800",
+        "\u2800\u3164",
+    ]

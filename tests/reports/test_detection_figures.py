@@ -17,17 +17,6 @@ from reports.site import build_site
 from rice_core.errors import UserError
 from rice_core.spec import ProbeSpec
 
-HOSTILE = [
-    "$x_$",
-    "$\\frac{",
-    "_hidden",
-    "W" * 500,
-    "a\nb\tc\x00\x1b[31m",
-    "<script>alert(1)</script>",
-    "名前 🍚 \u202eabc",
-    "",
-    "\u2800\u3164",
-]
 IOUS = ("0.50", "0.75", "0.50:0.95")
 
 
@@ -104,18 +93,18 @@ def test_the_same_values_give_the_same_bytes_whatever_the_users_settings(kind: s
 
 @KINDS
 @pytest.mark.filterwarnings("error")
-def test_hostile_names_of_encoders_neither_crash_nor_run_off(kind: str) -> None:
-    assert frame_is_empty(pixels(draw(kind, HOSTILE)))
+def test_hostile_names_of_encoders_neither_crash_nor_run_off(kind: str, hostile_names) -> None:
+    assert frame_is_empty(pixels(draw(kind, hostile_names)))
     assert draw(kind, ["$a$"]) != draw(kind, ["a"])  # As mathematics the dollars would vanish.
 
 
 @pytest.mark.filterwarnings("error")
-def test_hostile_names_of_categories_and_data_sets_neither_crash_nor_run_off() -> None:
-    named, parts = ap(count=len(HOSTILE)), suite(count=len(HOSTILE))
+def test_hostile_names_of_categories_and_data_sets_neither_crash_nor_run_off(hostile_names) -> None:
+    named, parts = ap(count=len(hostile_names)), suite(count=len(hostile_names))
     for kind in named["kinds"].values():
-        for entry, name in zip(kind["categories"], HOSTILE, strict=True):
+        for entry, name in zip(kind["categories"], hostile_names, strict=True):
             entry |= {"name": name, "objects": 10**9}
-    for i, name in enumerate(HOSTILE):
+    for i, name in enumerate(hostile_names):
         parts["parts"][i] |= {"name": name, "domain": name, "judged": 10**9}
     assert frame_is_empty(pixels(category_figure({"a": named})))
     assert frame_is_empty(pixels(suite_figure({"a": parts})))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,9 @@ from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError
 
 
-def left_by_a_dead_process(path: Path) -> Path:
-    code = (
-        f"from pathlib import Path; from rice_core.disk.temporaries import beside; print(beside(Path({str(path)!r})))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return Path(done.stdout.strip())
-
-
-def test_drafts_of_a_killed_training_are_swept_and_a_living_ones_are_not(tmp_path: Path) -> None:
+def test_drafts_of_a_killed_training_are_swept_and_a_living_ones_are_not(
+    tmp_path: Path, left_by_a_dead_process
+) -> None:
     data, out = write_shards(tmp_path / "shards"), tmp_path / "out"
     drafts = [
         left_by_a_dead_process(out / name)
