@@ -161,14 +161,14 @@ def column_of(metric: Metric) -> Column:
     return Column(key=metric.name, label=metric.name, unit=metric.unit, better=metric.better, decimals=decimals)
 
 
-class _Place(NamedTuple):
+class _GroupKey(NamedTuple):
     cell_id: str
     comparable: str
     data: str
     encoder: str
 
 
-def _file(records: list[tuple[str, Record]]) -> list[tuple[Record, _Place]]:
+def _file(records: list[tuple[str, Record]]) -> list[tuple[Record, _GroupKey]]:
     """Where each record belongs. A cell that failed before its digests were known joins the only one they can be."""
     asked = [(record.cell.comparable, json_digest(record.cell.encoder.identity())) for _, record in records]
     data: dict[str, set[str]] = defaultdict(set)
@@ -182,7 +182,7 @@ def _file(records: list[tuple[str, Record]]) -> list[tuple[Record, _Place]]:
         found = record.evidence
         bytes_used = found.data if found else _only(data[comparable])
         weights_used = _loaded(found) if found else _only(weights[encoder])
-        filed.append((record, _Place(cell_id, comparable, bytes_used, json_digest([encoder, weights_used])[:12])))
+        filed.append((record, _GroupKey(cell_id, comparable, bytes_used, json_digest([encoder, weights_used])[:12])))
     return filed
 
 
@@ -194,7 +194,7 @@ def _only(known: set[str]) -> str:
     return next(iter(known)) if len(known) == 1 else ""
 
 
-def _labels(filed: list[tuple[Record, _Place]]) -> dict[str, str]:
+def _labels(filed: list[tuple[Record, _GroupKey]]) -> dict[str, str]:
     """Encoder key -> display name; two encoders of one name are told apart by their specs, else by their weights."""
     titles: dict[str, set[str]] = defaultdict(set)
     facts: dict[str, tuple[str, str]] = {}
