@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -21,6 +22,11 @@ from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, Param, ProbeSpec
 SCHEMA_VERSION = 1
 Sentence = Annotated[str, AfterValidator(without_paths)]
 """Words that quote what others said: of a path of this machine the last name is left."""
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Cell(Frozen):
@@ -240,6 +246,11 @@ class Record(Frozen):
         if isinstance(body, dict) and body.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
             raise ValueError("was written by a newer ricebench")
         return body
+
+    @property
+    def first(self) -> str:
+        """Its first metric in a line for people; empty where it has none."""
+        return f"{self.metrics[0].name} {self.metrics[0].value:.2f}{self.metrics[0].unit}" if self.metrics else ""
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)

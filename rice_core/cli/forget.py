@@ -64,8 +64,8 @@ def _called(held: Held) -> str:
     if held.record is None:
         return f"no record; {', '.join(held.kinds)}"
     cell, record = held.record.cell, held.record
-    first = f"{record.metrics[0].name} {record.metrics[0].value:.2f}{record.metrics[0].unit}" if record.metrics else ""
-    return f"{cell.encoder.title}/{cell.probe.name}/{cell.dataset.name}  seed {cell.seed}  {record.status}  {first}".rstrip()
+    place = f"{cell.encoder.title}/{cell.probe.name}/{cell.dataset.name}"
+    return f"{place}  seed {cell.seed}  {record.status}  {record.first}".rstrip()
 
 
 def _megabytes(found: list[Held]) -> float:

@@ -178,10 +178,9 @@ def status(store: StoreOption = DEFAULT_STORE) -> None:
     for r in sorted(
         records, key=lambda r: (r.cell.dataset.name, r.cell.probe.shorthand, r.cell.encoder.title, r.cell.seed)
     ):
-        first = f"{r.metrics[0].name} {r.metrics[0].value:.2f}{r.metrics[0].unit}" if r.metrics else (r.error or "")
         marks = f"  [{', '.join(r.taints)}]" if r.taints else ""
         echo(
-            f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.name} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {first}{marks}"
+            f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.name} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {r.first or r.error or ''}{marks}"
         )
     for trained in stages:
         needed = sum(trained.request.id in {used.id for used in r.evidence.stages} for r in records if r.evidence)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from rice_core.datasets.coco_files import annotation_files, other_coco_files
-from rice_core.datasets.walk import first_folders, relative
+from rice_core.datasets.walk import file_names, first_folders, first_lines, relative
+
+_HEAD = 4096
 
 
 def tracking_truth(folder: Path) -> str | None:
     """A file that says where something is in each frame of a video: GOT-10k's, LaSOT's and OTB's `groundtruth*.txt`, MOT's `gt/gt.txt`."""
     for place in first_folders(folder, depth=3):
-        for name in _files(place, ".txt"):
+        for name in file_names(place, ".txt"):
             if name.lower().startswith("groundtruth") or (place.name == "gt" and name == "gt.txt"):
                 return relative(place / name, folder)
     return None
@@ -35,7 +35,7 @@ def unread_labels(folder: Path, layout: str) -> str | None:
         )
     for place in first_folders(folder, depth=3):
         for kind, suffix, known in (("YOLO", ".txt", _is_yolo), ("Pascal VOC", ".xml", _is_voc)):
-            if (name := next((n for n in _files(place, suffix)[:8] if known(place / n)), None)) is not None:
+            if (name := next((n for n in file_names(place, suffix)[:8] if known(place / n)), None)) is not None:
                 return (
                     f"holds {kind} labels ({relative(place / name, folder)}), which are not read; export it in COCO format, or "
                     f"{without}"
@@ -43,13 +43,9 @@ def unread_labels(folder: Path, layout: str) -> str | None:
     return None
 
 
-def _files(place: Path, suffix: str) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(place) if entry.name.lower().endswith(suffix) and entry.is_file())
-
-
 def _is_yolo(path: Path) -> bool:
     """Every line is a class and a box or polygon in shares of the image."""
-    lines = list(_lines(path))
+    lines = first_lines(path, _HEAD)
     return bool(lines) and all(map(_yolo_line, lines))
 
 
@@ -62,12 +58,4 @@ def _yolo_line(line: str) -> bool:
 
 
 def _is_voc(path: Path) -> bool:
-    return any("<annotation" in line for line in _lines(path))
-
-
-def _lines(path: Path, most: int = 4096) -> Iterator[str]:
-    """The first lines that are not empty, whole ones."""
-    with path.open("rb") as file:
-        head = file.read(most)
-    lines = head.decode(errors="replace").splitlines()
-    yield from (line for line in (lines[:-1] if len(head) == most else lines) if line.strip())
+    return any("<annotation" in line for line in first_lines(path, _HEAD))

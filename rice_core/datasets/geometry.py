@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from rice_core.changes import Box
 from rice_core.datasets.nouns import LabelMap, Region, Sample
 from rice_core.datasets.segmentations import rle_counts
 from rice_core.features import BACKGROUND, IGNORE
 from rice_core.images import ImageError, load_values
+
+Value = TypeVar("Value", np.int64, np.float32, np.bool_)
 
 
 def label_map(sample: Sample, size_hw: tuple[int, int], image_hw: tuple[int, int]) -> npt.NDArray[np.int64]:
@@ -28,9 +31,7 @@ def label_map(sample: Sample, size_hw: tuple[int, int], image_hw: tuple[int, int
         ImageError: the label map cannot be used; see `read_label_map`.
     """
     if sample.label_map is not None:
-        labels_HW = read_label_map(sample.label_map, image_hw)
-        rows, columns = (_nearest(n, size) for n, size in zip(size_hw, image_hw, strict=True))
-        return labels_HW[np.ix_(rows, columns)]
+        return squashed(read_label_map(sample.label_map, image_hw), size_hw)
     labels_hw = np.full(size_hw, BACKGROUND, dtype=np.int64)
     painted: list[tuple[float, npt.NDArray[np.bool_], int]] = []
     crowds = ((crowd, IGNORE) for crowd in sample.crowds)
@@ -40,8 +41,7 @@ def label_map(sample: Sample, size_hw: tuple[int, int], image_hw: tuple[int, int
             (y_h, x_w), area = _box_centres(region, size_hw, image_hw), region.box_xywh[2] * region.box_xywh[3]
             painted.append((area, y_h[:, None] & x_w[None, :], label))
         else:
-            rows, columns = (_nearest(n, size) for n, size in zip(size_hw, mask_HW.shape, strict=True))
-            painted.append((float(np.count_nonzero(mask_HW)), mask_HW[np.ix_(rows, columns)], label))
+            painted.append((float(np.count_nonzero(mask_HW)), squashed(mask_HW, size_hw), label))
     for _, mask_hw, label in sorted(painted, key=lambda paint: -paint[0]):
         labels_hw[mask_hw] = label
     return labels_hw
@@ -121,9 +121,17 @@ def _box_centres(
     return (y_h >= y) & (y_h < y + h), (x_w >= x) & (x_w < x + w)
 
 
-def _nearest(n: int, size: int) -> npt.NDArray[np.int64]:
-    """The source index under the centre of each of n pixels."""
-    return ((np.arange(n) + 0.5) * size / n).astype(np.int64)
+def squashed(map_HW: npt.NDArray[Value], size_hw: tuple[int, int], box: Box | None = None) -> npt.NDArray[Value]:
+    """A map, or a box of it, at another size.
+
+    Each pixel takes what lies under its centre: neither classes nor depths may be mixed across an edge.
+    """
+    top, left, bottom, right = box or (0, 0, *map_HW.shape)
+    rows, columns = (
+        start + ((np.arange(n) + 0.5) * (end - start) / n).astype(np.int64)
+        for n, start, end in zip(size_hw, (top, left), (bottom, right), strict=True)
+    )
+    return map_HW[np.ix_(rows, columns)]
 
 
 def _box_share(start: float, length: float, n: int, size: int) -> npt.NDArray[np.float64]:

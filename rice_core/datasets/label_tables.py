@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from rice_core.datasets.walk import first_folders, image_names, relative
+from rice_core.datasets.walk import file_names, first_folders, first_lines, image_names, relative
 
 _WORDS = tuple(
     """label class categor breed species target annotation diagnos attribute list_attr identit ground_truth groundtruth xmin
@@ -36,20 +35,15 @@ def label_table(folder: Path) -> str | None:
 
 
 def _tables(place: Path, most: int = 8) -> list[Path]:
-    suffixes = (".csv", ".tsv", ".txt", ".jsonl", ".json")
-    names = sorted(e.name for e in os.scandir(place) if e.name.lower().endswith(suffixes) and e.is_file())
-    return [place / name for name in names[:most]]
+    return [place / name for name in file_names(place, ".csv", ".tsv", ".txt", ".jsonl", ".json")[:most]]
 
 
 def _rows(path: Path) -> list[list[str]]:
     """The first lines in columns; of JSON the keys it has, and of JSON a line keys and values."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    text = head.decode(errors="replace")
-    lines = [line for line in text.splitlines() if line.strip()]
-    lines = lines[:-1] if len(head) == _HEAD else lines
+    lines = first_lines(path, _HEAD)
     match path.suffix.lower():
         case ".json":
+            text = path.read_bytes()[:_HEAD].decode(errors="replace")
             return [list(keys) for keys in _JSON if all(f'"{key}"' in text for key in keys)]
         case ".jsonl":
             return [row for line in lines for row in _of_object(line)]

@@ -6,17 +6,14 @@ H x W is the image's size, h x w the input's (or a patch grid's).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rice_core.changes import Box
-from rice_core.datasets.geometry import cell_shares, coverage, label_map, region_mask
+from rice_core.datasets.geometry import cell_shares, coverage, label_map, region_mask, squashed
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.images import ImageError
-
-Number = TypeVar("Number", np.int64, np.float32)
 
 
 def labels_seen(
@@ -25,7 +22,7 @@ def labels_seen(
     """`label_map` of what is to be seen, [h, w]."""
     if box is None:
         return label_map(sample, size_hw, image_hw)
-    return _squashed(label_map(sample, image_hw, image_hw), size_hw, box)
+    return squashed(label_map(sample, image_hw, image_hw), size_hw, box)
 
 
 def coverage_seen(
@@ -61,16 +58,6 @@ def target_seen(
         raise ImageError(f"has a target ({path.name}) that cannot be read: {str(error)[:80]}") from error
     if map_HW.shape != image_hw or map_HW.dtype.kind not in "fiu":
         raise ImageError(f"has a target ({path.name}) of {map_HW.dtype} {map_HW.shape}, not numbers {image_hw}")
-    target_hw = _squashed(map_HW.astype(np.float32), size_hw, box or (0, 0, *image_hw))
+    target_hw = squashed(map_HW.astype(np.float32), size_hw, box)
     valid_hw = np.isfinite(target_hw)
     return np.where(valid_hw, target_hw, np.float32(0)), valid_hw
-
-
-def _squashed(map_HW: npt.NDArray[Number], size_hw: tuple[int, int], box: Box) -> npt.NDArray[Number]:
-    """Each pixel takes what lies under its centre: neither classes nor depths may be mixed across an edge."""
-    top, left, bottom, right = box
-    rows, columns = (
-        start + ((np.arange(n) + 0.5) * (end - start) / n).astype(np.int64)
-        for n, start, end in zip(size_hw, (top, left), (bottom, right), strict=True)
-    )
-    return map_HW[np.ix_(rows, columns)]

@@ -20,6 +20,19 @@ def image_names(folder: Path) -> list[str]:
     return sorted(e.name for e in os.scandir(folder) if is_image_name(e.name) and e.name[0] != "." and e.is_file())
 
 
+def file_names(folder: Path, *endings: str) -> list[str]:
+    """The files in the folder itself whose names end so, in any case."""
+    return sorted(e.name for e in os.scandir(folder) if e.name.lower().endswith(endings) and e.is_file())
+
+
+def first_lines(path: Path, most: int) -> list[str]:
+    """Of the first `most` bytes of a text the lines that are whole and not empty."""
+    with path.open("rb") as file:
+        head = file.read(most)
+    lines = head.decode(errors="replace").splitlines()
+    return [line for line in (lines[:-1] if len(head) == most else lines) if line.strip()]
+
+
 def images_below(top: Path, folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
     """Files that are called images, at any depth; those that cannot be used are added to `skipped`, named from `folder` on."""
     for parent, children, files in os.walk(top):

@@ -151,15 +151,12 @@ class TorchEncoder:
 
     @property
     def normed(self) -> bool:
-        """See `rice_core.features.Layered`."""
         return not isinstance(self._trunk.norm, nn.Identity)
 
     def reaches(self, layer: int) -> bool:
-        """See `rice_core.features.Layered`."""
         return -len(self._trunk.blocks) <= layer < len(self._trunk.blocks)
 
     def levels(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> tuple[torch.Tensor, ...]:
-        """See `rice_core.features.Layered`."""
         asked = [
             _layers(self._spec.model_copy(update={"layers": (layer,)}), len(self._trunk.blocks))[0] for layer in layers
         ]
@@ -176,7 +173,6 @@ class TorchEncoder:
         return tuple(self._grid(raw_BTC, h, w, each) for raw_BTC, each in zip(raw, normed, strict=True)), raw[-1]
 
     def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
-        """See `rice_core.features.Layered`."""
         last = self._layers[-1]
         if not 1 <= n <= last + 1:
             read = (

@@ -66,14 +66,12 @@ class Preprocess(Frozen):
     std: Deviations = CLIP_STD
 
     def prepare(self, images: Sequence[Image.Image], height: int, width: int) -> torch.Tensor:
-        """See `PixelRecipe`."""
         pixels_B3HW = torch.stack([self._shape(rgb_pixels(image), height, width) for image in images])
         # In the order of operations of the processor that an export carries, so that both give the same bits.
         mean, std = (torch.tensor(value)[:, None, None] * 255 for value in (self.mean, self.std))
         return (pixels_B3HW.float() - mean) / std
 
     def described(self) -> Mapping[str, Any]:
-        """See `PixelRecipe`."""
         return self.model_dump(mode="json") | {"backend": "torch" if self.geometry == "crop" else "pillow"}
 
     def _shape(self, image: Image.Image, height: int, width: int) -> torch.Tensor:
@@ -150,7 +148,6 @@ class LibraryRecipe:
         return torch.stack(prepared)
 
     def described(self) -> Mapping[str, Any]:
-        """See `PixelRecipe`."""
         return {"resolution": self.resolution, **self.description}
 
 

@@ -212,7 +212,6 @@ class _Own:
         )
 
     def image(self, image: Image.Image, height: int, width: int) -> torch.Tensor:
-        """See `LibraryRecipe.image`."""
         sizes = {}
         if (height, width) != self.own_hw:
             for name in ("size", "crop_size", "pad_size"):

@@ -96,7 +96,6 @@ class Untold:
 
     @property
     def normed(self) -> bool:
-        """See `rice_core.features.Layered`."""
         return False
 
     def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
@@ -104,11 +103,9 @@ class Untold:
         return (self.encode(pixels_B3HW),) * n
 
     def reaches(self, layer: int) -> bool:
-        """See `rice_core.features.Layered`."""
         return True
 
     def levels(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> tuple[torch.Tensor, ...]:
-        """See `rice_core.features.Layered`."""
         return (self.encode(pixels_B3HW).dense_BCHW,) * len(layers)
 
     def weights_digest(self) -> str:

@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rice_core.disk.files import refuse_links
 from rice_core.errors import StoreError, UserError
 from rice_core.measure.claim_file import HOST, Holder, Mine, is_file_of, read_holder, standing, take
+from rice_core.record import now
 
 __all__ = ["Claims", "Holder"]
 
@@ -68,7 +68,7 @@ class Claims:
         with _PROCESS.lock:
             if path in _PROCESS.mine:
                 return False
-            holder = Holder(host=HOST, pid=os.getpid(), started=_now(), what=what[:500])
+            holder = Holder(host=HOST, pid=os.getpid(), started=now(), what=what[:500])
             try:
                 refuse_links(self._folder.parent, path).parent.mkdir(parents=True, exist_ok=True)
                 taken = take(path, holder)
@@ -149,10 +149,6 @@ class Claims:
         if not name or not set(name) <= set("0123456789abcdef"):
             raise UserError(f"{name!r} is no id: write the hex digits that `ricebench status` shows.")
         return self._folder / f"{name}.json"
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _beat() -> None:

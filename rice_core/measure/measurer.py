@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.work import CellWork
 from rice_core.pooling import MEAN
 from rice_core.probe import Probe, Read, stages_named
-from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped
+from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped, now
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
     from rice_core.measure.hashed import Hashed
@@ -53,7 +52,6 @@ class Measurer:
         self._named = {id(probe): stages_named(probe, data.dataset) for probe in probes}
 
     def close(self) -> None:
-        """See the class."""
         self._extractor.close()
 
     def measure(
@@ -152,11 +150,6 @@ def _crowds_alone(dataset: Dataset) -> str:
     if not crowds or any(sample.regions for sample in samples):
         return ""
     return f": it has no object, only {crowds} crowd regions (iscrowd 1); {CROWDS_ALONE}"
-
-
-def now() -> str:
-    """UTC, ISO 8601."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _reads(probes: Sequence[Probe], sweep: Sequence[int]) -> list[Read]:

@@ -10,7 +10,6 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from rice_core.errors import StoreError, TrainingLost, UserError
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.training_work import TrainingWork
 from rice_core.ranks import Ranks
-from rice_core.record import Evidence
+from rice_core.record import Evidence, now
 from rice_core.stage import STAGE_JSON, Companion, Curve, Ready, Stage, StageRequest, Trained, request_of
 
 if TYPE_CHECKING:  # handed in, and no part of what weights are made of (rice_core.measure.closure)
@@ -97,7 +96,7 @@ class Stages:
             # With what was left out of the training that it goes on from, so that every cell counts both.
             skipped=tuple(dict.fromkeys((*(before.trained.skipped if before else ()), *work.skipped.values()))),
             seconds=round(time.perf_counter() - began, 3),
-            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            created=now(),
         )
         self._shelf.put(trained, out)
         self._store.drop_unfinished(request.id)

@@ -80,6 +80,7 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
         return write_lvis(
             target, seed=seed, train=train, val=val, size=size, level=level, workers=workers, progress=progress
         )
+    annotate = world.annotate
     return write_coco(
         target,
         seed=seed,
@@ -87,7 +88,7 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
         val=val,
         size=size,
         level=level,
-        annotate=world.annotate,
+        annotate=annotate,
         workers=workers,
         progress=progress,
     )
