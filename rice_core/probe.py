@@ -6,7 +6,7 @@ a fake `Work`. Shapes: N items, C channels, H x W the patch grid, G x G a grid t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # `list` reads probes without numpy, which is a third of its 
     from rice_core.budget import Budget, Passes
     from rice_core.datasets import Dataset, Sample
     from rice_core.datasets.nouns import Kind
+    from rice_core.ranks import Ranks
     from rice_core.stage import Ready, Stage
 
 View = Literal["items", "dense"]
@@ -115,6 +116,17 @@ class Read:
             raise ValueError("a pooling says itself which blocks it is over; leave out the layer")
 
 
+class Errand(Protocol):
+    """What the ranks of a run do together for a probe. It is sent to each of them, so it holds plain values."""
+
+    def run(self, encoder: Encoder, ranks: Ranks, progress: Callable[[Sequence[Any], str], Iterator[Any]]) -> Any:
+        """On every rank; what the first returns is the answer.
+
+        Raises:
+            UserError: it cannot be done. On the first rank, when the others have done their part: nobody waits for them.
+        """
+
+
 class Work(Handle, Protocol):
     """A probe's handle on data, cache, progress and files."""
 
@@ -174,6 +186,13 @@ class Work(Handle, Protocol):
 
         Raises:
             UserError: it fails.
+        """
+
+    def share(self, errand: Errand) -> Any:
+        """What `errand.run` returns, with the encoder of the cell; under torchrun on all ranks together.
+
+        Raises:
+            UserError: as `errand.run`. TrainingLost: it fails while other ranks are in the middle of it.
         """
 
     def artifact_json(self, name: str, body: Any, **told: Unpack[Told]) -> Artifact:

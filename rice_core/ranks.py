@@ -72,6 +72,14 @@ class Ranks:
         dist.all_gather_object(values, value, group=self.control)
         return values
 
+    def collect(self, value: Any) -> list[Any]:
+        """A plain value of each rank, in their order, on the first one; elsewhere nothing."""
+        if self.control is None:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.leads else None
+        dist.gather_object(value, values, group=self.control)
+        return values or []
+
     def agree(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
         return self.gather(value)[0]

@@ -144,7 +144,7 @@ class CocoFormatDetection:
         train, val = (self._truth(work, split) for split in ("train", "val"))
         check_splits(train, val, self.masks)
         (stage,) = cast("tuple[DetectorTraining]", work.stages)
-        learnt = found_in(encoder, train, val, stage, work.stage(stage), self.settings(), seed=seed, work=work)
+        learnt = found_in(encoder, train, val, stage, work.stage(stage), self.settings(), work=work)
         return outcome_of(work, encoder, val, learnt, self.settings(), name=self.name, seed=seed)
 
     def _truth(self, work: Work, split: str) -> GroundTruth:

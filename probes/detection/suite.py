@@ -95,7 +95,7 @@ class Rf100Detection(CocoFormatDetection):
             ready = work.stage(stage)
             if (finished := _finished(path, ready.trained.used.digest)) is not None:
                 return finished
-            learnt = found_in(encoder, train, val, stage, ready, self.settings(), seed=seed, work=work)
+            learnt = found_in(encoder, train, val, stage, ready, self.settings(), work=work)
         except StoreError:
             raise
         except (UserError, NotApplicable) as error:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from probes.detection.detect import SplitResults, detect_all
+from probes.detection.detect import Detecting, SplitResults
 from probes.detection.recipe import Recipe, TrainingConfig
-from probes.detection.training import DetectorTraining, load_weights, workers_of
-from probes.detection.truth import GroundTruth
+from probes.detection.training import DetectorTraining, workers_of
+from probes.detection.truth import GroundTruth, TruthImage
 from rice_core.errors import NotApplicable, UserError
-from rice_core.features import Encoder
+from rice_core.features import Encoder, Informed
 from rice_core.record import Skipped
 from rice_core.stage import Ready
 
@@ -66,7 +64,6 @@ def found_in(
     ready: Ready,
     recipe: Recipe,
     *,
-    seed: int,
     work: Work,
 ) -> Learnt:
     """Detect in `val`; what was left out, there and in the training, is told to `work`.
@@ -74,29 +71,30 @@ def found_in(
     Args:
         truth: what was trained on. recipe: with what judging asks of the head.
     """
-    # A detector takes what it judges by (its threshold) from the head that it is built with.
-    detector, made_by = replace(stage, head=recipe.head).built(encoder, truth, seed)
-    load_weights(detector, ready.folder)
-    cast(nn.Module, detector).eval()
-    training, part = recipe.training, stage.part
-    found = detect_all(
-        encoder,
-        detector,
-        val.images,
-        truth.categories,
-        side=training.side,
-        batch=max(1, training.batch // training.accumulate),
-        precision=training.precision,
-        norm=training.norm,
-        progress=work.progress,
+    part = stage.part
+    detecting = Detecting(
+        head=recipe.head,  # a detector takes what it judges by (its threshold) from the head that it is built with
+        backend=stage.backend,
+        masks=stage.masks,
+        frequencies=stage.frequencies(truth),
+        folder=ready.folder,
+        categories=truth.categories,
+        images=_told(val.images, encoder),
+        training=recipe.training,
         what=f"{' / '.join(filter(None, (encoder.spec.title, part)))}: detecting",
         workers=workers_of(encoder, work.workers),
     )
+    found: SplitResults = work.share(detecting)
     for skip in (*truth.skipped, *val.skipped, *_no_targets(truth), *found.skipped):
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
     curve = [dict(point) for point in ready.trained.curve]
     passes = stage.training.iterations * stage.training.batch / max(1, len(stage.dataset.splits["train"]))
-    return Learnt(found, curve, stage.masks, made_by, stage.training, passes)
+    return Learnt(found, curve, stage.masks, found.made_by, stage.training, passes)
+
+
+def _told(images: tuple[TruthImage, ...], encoder: Encoder) -> tuple[TruthImage, ...]:
+    """What the ranks and those who decode for them need to know of the images: their objects only where an encoder asks."""
+    return images if isinstance(encoder, Informed) else tuple(replace(image, things=()) for image in images)
 
 
 def _no_targets(truth: GroundTruth) -> tuple[Skipped, ...]:

@@ -115,6 +115,16 @@ class DetectorTraining(Stage):
         path = self.dataset.annotations["train"]
         return read_ground_truth(path, self.dataset.splits["train"], name=path.name)
 
+    def frequencies(self, truth: GroundTruth) -> tuple[float, ...] | None:
+        """Training images that show each category, where the loss asks for them: as LVIS's file says, else as they are counted."""
+        if not self.head.federated:
+            return None
+        counted = Counter(label for image in truth.images for label in {thing.label for thing in image.things})
+        return tuple(
+            float(counted[label] if category.image_count is None else category.image_count)
+            for label, category in enumerate(truth.categories)
+        )
+
     def built(self, encoder: Encoder, truth: GroundTruth, seed: int) -> tuple[Detector, str]:
         """The detector before it has learnt, on the encoder's device, and who made it."""
         torch.manual_seed(seed)
@@ -124,7 +134,7 @@ class DetectorTraining(Stage):
             classes=len(truth.categories),
             patch=encoder.patch,
             masks=self.masks,
-            frequencies=_image_counts(truth) if self.head.federated else None,
+            frequencies=self.frequencies(truth),
             backend=self.backend,
         )
         cast(nn.Module, detector).to(encoder.device)
@@ -204,12 +214,3 @@ def load_weights(detector: Detector, folder: Path) -> None:
 def workers_of(encoder: Encoder, workers: int) -> int:
     """On a CPU the head takes all cores, and processes that decode would only wait for them."""
     return 0 if encoder.device.type == "cpu" else workers
-
-
-def _image_counts(truth: GroundTruth) -> list[float]:
-    """Training images that show each category: as LVIS's file says, else as they are counted here."""
-    counted = Counter(label for image in truth.images for label in {thing.label for thing in image.things})
-    return [
-        float(counted[label] if category.image_count is None else category.image_count)
-        for label, category in enumerate(truth.categories)
-    ]

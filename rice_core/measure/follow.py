@@ -1,15 +1,16 @@
-"""The other ranks of a run under torchrun: they do nothing but help rank 0 with the stages that it trains.
+"""The other ranks of a run under torchrun: they do nothing but help rank 0 with the stages that it trains and the errands it runs.
 
     torchrun --nproc-per-node 8 -m rice_core.cli run ...
 
-Rank 0 runs as it would alone. Before it trains a stage it tells the others which, and they train it too; cells, records and
-whatever else is written are rank 0's business.
+Rank 0 runs as it would alone. Before it trains a stage it tells the others which, and they train it too; what a probe shares
+(`Work.share`) it sends them. Cells, records and whatever else is written are rank 0's business.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rice_core.measure.stages import Sent
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.training_work import TrainingWork
 from rice_core.probe import stages_named
@@ -29,17 +30,23 @@ def follow(plan: Plan, ranks: Ranks, engine: Engine) -> None:
     the last checkpoint.
     """
     stages: dict[str, tuple[EncoderSpec, Stage, int]] = {}
+    encoders: dict[EncoderSpec, EncoderSpec] = {}
+    """Those of cells, which name no path, -> those that can be loaded."""
     for spec in plan.encoders:
         for cell, probe in plan.cells(spec):
+            encoders[cell.encoder] = spec
             for named in stages_named(probe, plan.datasets[cell.dataset]):
                 for stage in chain(named):
                     stages[request_of(stage, cell.encoder, cell.seed).id] = spec, stage, cell.seed
     subject: Subject | None = None
     while (wanted := ranks.agree(None)) is not None:
+        if isinstance(wanted, Sent):
+            subject = _subject(subject, encoders[wanted.encoder], engine)
+            wanted.errand.run(subject.encoder, ranks, engine.progress.track)
+            continue
         stage_id, origin, others = wanted
         spec, stage, seed = stages[stage_id]
-        if subject is None or subject.encoder.spec.identity() != spec.identity():
-            subject = Subject(spec, engine.settings.device)
+        subject = _subject(subject, spec, engine)
         folder = engine.store.unfinished(stage_id, origin)
         companions = tuple(
             Companion(*stages[other_id][1:], engine.store.unfinished(other_id, other)) for other_id, other in others
@@ -48,3 +55,10 @@ def follow(plan: Plan, ranks: Ranks, engine: Engine) -> None:
         start = None if stage.after is None else engine.store.stage(request_of(stage.after, spec, seed).id)
         with seeded(seed):
             stage.train(subject.encoder, start, folder / "out", seed=seed, work=work)
+
+
+def _subject(loaded: Subject | None, spec: EncoderSpec, engine: Engine) -> Subject:
+    """The encoder that is asked for: the one that is loaded, or another in its place."""
+    if loaded is not None and loaded.encoder.spec.identity() == spec.identity():
+        return loaded
+    return Subject(spec, engine.settings.device)

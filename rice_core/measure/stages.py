@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,23 @@ from rice_core.stage import STAGE_JSON, Companion, Curve, Ready, Stage, StageReq
 if TYPE_CHECKING:  # handed in, and no part of what weights are made of (rice_core.measure.closure)
     from rice_core.measure.extract import Extractor
     from rice_core.measure.run import Engine
+    from rice_core.probe import Errand
     from rice_core.spec import EncoderSpec
 
 Wanted = tuple[Stage, int]
 """A stage and its seed."""
 
 
+@dataclass(frozen=True)
+class Sent:
+    """An errand on its way to the other ranks."""
+
+    encoder: EncoderSpec
+    errand: Errand
+
+
 class Stages:
-    """The trainings of one subject.
+    """The trainings of one subject, and what else the ranks do together with it.
 
     Args:
         encoder: the subject's, as cells name it. extractor: whose cache a training may use.
@@ -61,6 +71,19 @@ class Stages:
             if trained is None:
                 trained = self._train(stage, request, made_from, later)
         return Ready(self._store.stage(request.id), trained)
+
+    def share(self, errand: Errand) -> Any:
+        """See `rice_core.probe.Work.share`."""
+        if self._ranks.size > 1:
+            self._ranks.agree(Sent(self._encoder, errand))
+        try:
+            return errand.run(self._subject.encoder, self._ranks, self._engine.progress.track)
+        except UserError:
+            raise
+        except Exception as error:
+            if self._ranks.size == 1:
+                raise
+            raise TrainingLost(str(error)) from error
 
     def _train(self, stage: Stage, request: StageRequest, made_from: str, later: Sequence[Wanted]) -> Trained:
         before = None if stage.after is None else self.ready(stage.after, request.seed, later)

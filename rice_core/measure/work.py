@@ -21,7 +21,8 @@ from rice_core.features import Encoder, Layered
 from rice_core.images import ImageError
 from rice_core.measure.training_work import AnyWork
 from rice_core.pooling import MEAN, Pooling, check_poolable
-from rice_core.probe import DenseBatch, DenseImage, Items, Read
+from rice_core.probe import DenseBatch, DenseImage, Errand, Items, Read
+from rice_core.ranks import Ranks
 from rice_core.record import Artifact, Cell, Skipped, Told, UsedStage
 from rice_core.stage import Ready, Stage, chain
 
@@ -173,6 +174,12 @@ class CellWork(AnyWork):
         for skip in ready.trained.skipped:
             self.skipped.setdefault(skip.item, skip)
         return ready
+
+    def share(self, errand: Errand) -> Any:
+        if self._trainings is None:
+            encoder = self._features.encoder
+            return errand.run(encoder, Ranks(0, 1, encoder.device), self.progress)
+        return self._trainings.share(errand)
 
     def artifact_json(self, name: str, body: Any, **told: Unpack[Told]) -> Artifact:
         return self._store.put_artifact(self._cell.id, name, canonical_json(body).encode(), **told)

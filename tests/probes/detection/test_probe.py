@@ -13,6 +13,7 @@ import torch
 
 from probes.detection import detect, fill, train
 from probes.detection.annotations import read_ground_truth
+from probes.detection.detect import Detecting
 from probes.detection.evaluate import score
 from probes.detection.learner import DetectorLearner
 from probes.detection.probe import CocoDetection, CocoFormatDetection, LvisDetection
@@ -273,6 +274,12 @@ def _rank(rank, dataset, root, meeting):
         CocoDetection(**same | {"iterations": 30}, views=1),
     )
     plan, settings = Plan.over((EncoderSpec.parse("synthetic:oracle"),), probes, dataset), Settings(device="cpu")
+
+    def seen(*given, run=Detecting.run):
+        root.with_name(f"{root.name}-{given[2].rank}").touch()
+        return run(*given)
+
+    Detecting.run = seen
     with join("cpu", init_method=f"file://{meeting}") as world:
         if world.leads:
             Runner(Store(root), settings, Progress(quiet=True), ranks=world).run(plan)
@@ -290,6 +297,7 @@ def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
     for process in ranks:
         process.join(100)
     assert [process.exitcode for process in ranks] == [0, 0]
+    assert all((tmp_path / f"s-{rank}").exists() for rank in range(2)), "both detect"
     records = {record.cell.probe.name: record for record in Store(tmp_path / "s").records()}
     assert {name: record.status for name, record in records.items()} == {"coco-det": "done", "knn": "done"}
     assert len(Store(tmp_path / "s").records()) == 5
@@ -307,10 +315,10 @@ def _passes(monkeypatch):
     def count(module, name):
         ask = module.tokens_of
 
-        def counted(encoder, batch, precision):
+        def counted(encoder, batch, *how):
             if batch.packed() is None:
                 counts[name] += len(batch.examples)
-            return ask(encoder, batch, precision)
+            return ask(encoder, batch, *how)
 
         monkeypatch.setattr(module, "tokens_of", counted)
 
@@ -391,11 +399,14 @@ class Quiet:
     workers, companions = 0, ()
     ranks = Ranks(0, 1, torch.device("cpu"))
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, encoder):
+        self.folder, self.encoder = folder, encoder
 
     def progress(self, sequence, what):
         return iter(sequence)
+
+    def share(self, errand):
+        return errand.run(self.encoder, self.ranks, self.progress)
 
     def skip(self, item, reason):
         raise AssertionError(f"{item} {reason}")
@@ -414,10 +425,10 @@ def test_the_oracle_is_found_and_noise_is_not(suite_folder, tmp_path):
     for name in ("oracle", "random-weights", "noise"):
         encoder = load_encoder(EncoderSpec.parse(f"synthetic:{name}"))
         stage = DetectorTraining(recipe.head, recipe.training, "ops", False, only(part, "train", labelled=False))
-        work = Quiet(tmp_path / name)
+        work = Quiet(tmp_path / name, encoder)
         curve = stage.train(encoder, None, work.folder, seed=0, work=work)
         ready = Ready(work.folder, SimpleNamespace(skipped=(), curve=curve))
-        learnt = found_in(encoder, train, val, stage, ready, recipe, seed=0, work=work)
+        learnt = found_in(encoder, train, val, stage, ready, recipe, work=work)
         ap[name] = score(val, learnt.found.results, masks=False, resamples=0).box.ap["AP50"]
     assert ap["oracle"] > 40, ap
     assert ap["noise"] < 5
