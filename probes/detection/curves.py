@@ -27,16 +27,16 @@ def curves_of(matches: Matches, limits_M: Sequence[int]) -> tuple[Floats, Floats
     for k in np.flatnonzero(objects_K):
         part = slice(matches.start_K[k], matches.start_K[k + 1])
         right_DT = matches.right_DT[part]
-        precision_TRK[..., k] = _precision(right_DT, matches.ignored_DT[part], int(objects_K[k]))
+        precision_TRK[..., k] = precision_of(right_DT, matches.ignored_DT[part], objects=int(objects_K[k]))
         for m, limit in enumerate(limits_M):
             recall_TKM[:, k, m] = right_DT[matches.rank_D[part] < limit].sum(0) / objects_K[k]
     return precision_TRK, recall_TKM
 
 
-def _precision(right_DT: Flags, ignored_DT: Flags, objects: int) -> Floats:
+def precision_of(right_DT: Flags, ignored_DT: Flags | None = None, *, objects: int) -> Floats:
     """One category, [T, R]: the best precision at each recall or a higher one; 0 where it is not reached."""
     right_TD = np.cumsum(right_DT.T, axis=1)
-    wrong_TD = np.cumsum(~(right_DT | ignored_DT).T, axis=1)
+    wrong_TD = np.cumsum(~(right_DT if ignored_DT is None else right_DT | ignored_DT).T, axis=1)
     precision_TD = right_TD / (wrong_TD + right_TD + np.spacing(1))
     best_TD = np.maximum.accumulate(precision_TD[:, ::-1], axis=1)[:, ::-1]
     best_TD = np.concatenate([best_TD, np.zeros((len(best_TD), 1))], axis=1)

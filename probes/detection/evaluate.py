@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from probes.detection.breakdown import Fault, faults_of
 from probes.detection.columns import Columns, Floats, Ints, Kind
 from probes.detection.curves import curves_of
 from probes.detection.forgiven import as_judged
 from probes.detection.matches import Matches, match
-from probes.detection.overlaps import pairs_of
+from probes.detection.overlaps import Overlaps
 from probes.detection.resample import bootstrap, groups_of, image_values
 from probes.detection.truth import FREQUENCIES, GroundTruth, Style
 from rice_core.record import Metric, Scores
@@ -47,6 +48,8 @@ class Judged:
     """NaN for a category without objects."""
     matches: Matches
     """Which detections were right: what errors and per-image values are made from."""
+    faults: dict[str, Fault]
+    """What AP50 is lost to, by kind; empty where it is not asked for."""
     curves: dict[str, Floats]
     """IoU ("0.50", "0.75", "0.50:0.95") -> precision in percent at recall 0, 0.01, ... 1, the mean over categories."""
 
@@ -96,6 +99,7 @@ def score(
     masks: bool,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    breakdown: bool = True,
 ) -> Evaluation:
     """Judge results by the rules of the data set's style.
 
@@ -105,26 +109,27 @@ def score(
         masks: judge the masks as well; the truth has to have them.
         resamples: of the images, for the errors; 0 leaves them out. The seed alone decides which images are drawn, so
             that two encoders meet the same ones.
+        breakdown: say what AP50 is lost to.
 
     Raises:
         KeyError: a result of an image that the truth does not have.
     """
     groups, mask = _groups(truth), None
     columns = Columns(as_judged(truth, results, "box"), results)
-    box = _judge(columns, groups, "box", resamples, seed)
+    box = _judge(columns, groups, "box", resamples, seed, breakdown)
     if masks:
         of_masks = as_judged(truth, results, "mask")
         if of_masks is not columns.truth:
             columns = Columns(of_masks, results)
-        mask = _judge(columns, groups, "mask", resamples, seed)
+        mask = _judge(columns, groups, "mask", resamples, seed, breakdown)
     return Evaluation(truth.style, tuple(image.sample.id for image in truth.images), groups, box, mask)
 
 
-def _judge(columns: Columns, groups: dict[str, Ints], kind: Kind, resamples: int, seed: int) -> Judged:
+def _judge(columns: Columns, groups: dict[str, Ints], kind: Kind, resamples: int, seed: int, breakdown: bool) -> Judged:
     truth, found = columns.truth, columns.found(kind)
     K, limits = len(truth.categories), LIMITS[truth.style]
-    pairs = pairs_of(columns, found, kind)
-    matches_A = match(found, columns.objects, pairs, THRESHOLDS.tolist(), _RANGES, K)
+    overlaps = Overlaps(columns, found, kind)
+    matches_A = match(found, columns.objects, overlaps.pairs(), THRESHOLDS.tolist(), _RANGES, K)
     curves_A = [curves_of(matches, limits) for matches in matches_A]
     precision_TRKA, recall_TKMA = (np.stack(parts, axis=-1) for parts in zip(*curves_A, strict=True))
     return Judged(
@@ -132,6 +137,7 @@ def _judge(columns: Columns, groups: dict[str, Ints], kind: Kind, resamples: int
         ar=_recalls(recall_TKMA, limits),
         errors=bootstrap(matches_A[0], groups, len(truth.images), resamples, seed) if resamples else {},
         matches=matches_A[0],
+        faults=faults_of(found, columns.objects, matches_A[0], overlaps) if breakdown else {},
         category_ap_K=np.array([_percent(precision_TRKA[:, :, k, 0], np.nan) for k in range(K)]),
         curves={
             "0.50": _curve(precision_TRKA[:1]),

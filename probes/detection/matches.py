@@ -22,6 +22,8 @@ from probes.detection.overlaps import Pairs
 class Matches:
     """All that AP needs to know. Detections are sorted by category, then score (best first), then image."""
 
+    row_D: Ints
+    """Place among the ranked detections."""
     image_D: Ints
     """Place of the image, 0 to I - 1."""
     start_K: Ints
@@ -33,6 +35,8 @@ class Matches:
     ignored_DT: Flags
     """Neither right nor wrong: in a crowd, or in LVIS of a category that is not exhaustively annotated there; of a range of
     areas also what found an object of another, or is itself of another and found nothing."""
+    object_D: Ints
+    """Place of the object that is found at the first threshold, where one is."""
     object_image_O: Ints
     """Places of the images of the objects that count, by category."""
     object_start_K: Ints
@@ -62,19 +66,22 @@ def match(
     for low, high in ranges:
         uncounted_O = objects.crowd_O | (objects.area_O < low) | (objects.area_O > high)
         right_DT, ignored_DT = np.zeros((2, len(order_D), len(threshold_T)), bool)
+        object_D = np.zeros(len(order_D), np.int64)
         for bucket in buckets:
-            bucket.match(threshold_T, uncounted_O, objects.crowd_O, right_DT, ignored_DT)
+            bucket.match(threshold_T, uncounted_O, objects.crowd_O, right_DT, ignored_DT, object_D)
         outside_D = found.unjudged_D | (found.area_D < low) | (found.area_D > high)
         ignored_DT |= outside_D[:, None] & ~right_DT
         counted = np.flatnonzero(~uncounted_O)
         counted = counted[np.argsort(objects.category_O[counted], kind="stable")]
         matched.append(
             Matches(
+                row_D=order_D,
                 image_D=found.image_D[order_D],
                 start_K=start_K,
                 rank_D=found.rank_D[order_D],
                 right_DT=right_DT[order_D],
                 ignored_DT=ignored_DT[order_D],
+                object_D=object_D[order_D],
                 object_image_O=objects.image_O[counted],
                 object_start_K=np.searchsorted(objects.category_O[counted], np.arange(categories + 1)),
             )
@@ -104,7 +111,13 @@ class _Bucket:
         self.offset_P = np.concatenate([[0], np.cumsum(self.count_P * self.width_P)[:-1]])
 
     def match(
-        self, threshold_T: Floats, uncounted_O: Flags, crowd_O: Flags, right_DT: Flags, ignored_DT: Flags
+        self,
+        threshold_T: Floats,
+        uncounted_O: Flags,
+        crowd_O: Flags,
+        right_DT: Flags,
+        ignored_DT: Flags,
+        object_D: Ints,
     ) -> None:
         """Judge the detections of this bucket, in place."""
         columns_G = np.arange(self.object_PG.shape[1])
@@ -120,6 +133,7 @@ class _Bucket:
             best_nT, hit_nT = _best(free_nTG if all_count else free_nTG & ~uncounted_PG[:n, None], iou_nG)
             rows_n = self.first_P[:n] + rank
             right_DT[rows_n] = hit_nT
+            object_D[rows_n] = self.object_PG[np.arange(n), best_nT[:, 0]]
             row, t = np.nonzero(hit_nT)
             taken_PTG[row, t, best_nT[row, t]] = True
             if not all_count:

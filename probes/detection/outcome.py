@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from probes.detection.evaluate import Judged, score
+from probes.detection.evaluate import Evaluation, Judged, score
 from probes.detection.pictures import contact_sheet
 from probes.detection.recipe import RECIPES, Recipe, rate_at, side_of
 from probes.detection.results import write_results
@@ -37,7 +37,6 @@ def outcome_of(
     truth = without(truth, learnt.found.skipped)
     found = exported(work, name, encoder, truth, recipe, learnt)
     scored = score(truth, found, masks=learnt.masks, seed=seed)
-    kinds = {"box": scored.box} | ({"mask": scored.mask} if scored.mask is not None else {})
     return Outcome(
         metrics=scored.metrics(),
         scores=scored.scores(),
@@ -55,8 +54,17 @@ def outcome_of(
             ),
             work.artifact_json(
                 f"{name}-ap.json",
-                {"kinds": {kind: _figures(truth, judged) for kind, judged in kinds.items()}},
+                {"kinds": {kind: _figures(truth, judged) for kind, judged in scored.kinds.items()}},
                 figure="detection-ap",
+            ),
+            work.artifact_json(
+                f"{name}-errors.json",
+                _lost(scored),
+                figure="bars",
+                title="What AP50 is lost to",
+                caption="How much AP50 would rise without one kind of errors (TIDE; IoU 0.1 and 0.5): a right category in a wrong place, a wrong"
+                " category in the right place, both wrong, the same object found twice, nothing there, and objects that nothing is near. The"
+                " bars do not add up.",
             ),
         ),
         assumptions=(
@@ -113,6 +121,21 @@ def _figures(truth: GroundTruth, judged: Judged) -> dict[str, Any]:
             {"name": category.name, "frequency": category.frequency, "ap": _number(ap), "objects": objects[category.id]}
             for category, ap in zip(truth.categories, judged.category_ap_K, strict=True)
             if category.id in objects
+        ],
+    }
+
+
+def _lost(scored: Evaluation) -> dict[str, Any]:
+    return {
+        "x": {"label": "kind of error"},
+        "y": {"label": "AP50 lost", "unit": "%"},
+        "categories": list(scored.box.faults),
+        "series": [
+            {
+                "label": {"box": "boxes", "mask": "masks"}[kind],
+                "values": [fault.lost for fault in judged.faults.values()],
+            }
+            for kind, judged in scored.kinds.items()
         ],
     }
 

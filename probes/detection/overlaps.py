@@ -1,7 +1,4 @@
-"""Overlaps of the detections and objects of one image and category, by pycocotools' own code.
-
-Letters: as in `columns.py`.
-"""
+"""Overlaps of detections and objects of one image, by pycocotools' own code. Letters: as in `columns.py`."""
 
 from __future__ import annotations
 
@@ -22,36 +19,51 @@ class Pairs:
     """First and end of their detections."""
     objects_P2: Ints
     ious: list[Floats]
-    """[detections, objects] of each: intersection over union, with a crowd over the detection's own area."""
+    """[detections, objects] of each."""
 
 
-def pairs_of(columns: Columns, found: RankedDetections, kind: Kind) -> Pairs:
-    """Compare the detections and objects of each image and category."""
-    from pycocotools import mask
+class Overlaps:
+    """Of the boxes, or the masks, of one truth and what was found."""
 
-    objects = columns.objects
-    code_D = columns.code(found.image_D, found.category_D)
-    code_O = columns.code(objects.image_O, objects.category_O)
-    code_P = np.intersect1d(code_D, code_O)
-    found_P2, objects_P2 = (
-        np.stack([np.searchsorted(code, code_P, side) for side in ("left", "right")], axis=1)
-        for code in (code_D, code_O)
-    )
-    shape = "bbox" if kind == "box" else "segmentation"
-    found_D: Any = [row[shape] for row in found.rows]
-    objects_O: Any = [entry[shape] for entry in objects.entries]
-    if kind == "box":
-        found_D, objects_O = (np.array(boxes, np.float64).reshape(-1, 4) for boxes in (found_D, objects_O))
-    crowd_O = objects.crowd_O.astype(np.uint8)
-    ious = []
-    for (d0, d1), (o0, o1), image in zip(
-        found_P2.tolist(), objects_P2.tolist(), (code_P // max(len(columns.labels), 1)).tolist(), strict=True
-    ):
-        true = objects_O[o0:o1]
-        if kind == "mask":
-            true = [run_lengths(each, columns.truth.images[image].size_hw) for each in true]
-        ious.append(np.asarray(mask.iou(found_D[d0:d1], true, crowd_O[o0:o1])))
-    return Pairs(found_P2, objects_P2, ious)
+    def __init__(self, columns: Columns, found: RankedDetections, kind: Kind) -> None:
+        self._columns, self._found, self._kind = columns, found, kind
+        self._objects = columns.objects
+        shape = "bbox" if kind == "box" else "segmentation"
+        self._found_D: Any = [row[shape] for row in found.rows]
+        self._objects_O: Any = [entry[shape] for entry in columns.objects.entries]
+        if kind == "box":
+            self._found_D = np.array(self._found_D, np.float64).reshape(-1, 4)
+            self._objects_O = np.array(self._objects_O, np.float64).reshape(-1, 4)
+        self._drawn: set[int] = set()
+
+    def of(self, found: Ints, objects: Ints) -> Floats:
+        """Intersection over union of some detections and objects of one image; with a crowd over the detection's own area."""
+        from pycocotools import mask
+
+        crowd = self._objects.crowd_O[objects].astype(np.uint8)
+        if self._kind == "box":
+            return np.asarray(mask.iou(self._found_D[found], self._objects_O[objects], crowd))
+        for place in objects.tolist():
+            if place not in self._drawn:
+                self._drawn.add(place)
+                size_hw = self._columns.truth.images[self._objects.image_O[place]].size_hw
+                self._objects_O[place] = run_lengths(self._objects_O[place], size_hw)
+        shapes = [self._found_D[row] for row in found], [self._objects_O[place] for place in objects]
+        return np.asarray(mask.iou(*shapes, crowd))
+
+    def pairs(self) -> Pairs:
+        """Compare those of one image and category."""
+        code_D = self._columns.code(self._found.image_D, self._found.category_D)
+        code_O = self._columns.code(self._objects.image_O, self._objects.category_O)
+        code_P = np.intersect1d(code_D, code_O)
+        found_P2, objects_P2 = (
+            np.stack([np.searchsorted(code, code_P, side) for side in ("left", "right")], axis=1)
+            for code in (code_D, code_O)
+        )
+        places = zip(found_P2.tolist(), objects_P2.tolist(), strict=True)
+        return Pairs(
+            found_P2, objects_P2, [self.of(np.arange(*of_found), np.arange(*true)) for of_found, true in places]
+        )
 
 
 def run_lengths(segmentation: Any, size_hw: tuple[int, int] | None) -> Mapping[str, Any]:

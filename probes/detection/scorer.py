@@ -39,6 +39,8 @@ class DetectionScorer:
     """Whose rules judge; auto takes what the annotations are made for."""
     errors: bool = True
     """With the bootstrap over images."""
+    breakdown: bool = True
+    """With what AP50 is lost to."""
 
     summary: ClassVar[str] = "detections in COCO's results format, by COCO's or LVIS's rules (AP, AR)"
 
@@ -49,7 +51,8 @@ class DetectionScorer:
 
         truth, read = self._read(results, data)
         masks = truth.has_masks and read.has_masks
-        scored = score(truth, read.entries, masks=masks, resamples=RESAMPLES if self.errors else 0)
+        resamples = RESAMPLES if self.errors else 0
+        scored = score(truth, read.entries, masks=masks, resamples=resamples, breakdown=self.breakdown)
         return Scorecard(_checked(truth, read, results, data), tuple(_rows(scored, truth)), across="kind")
 
     @_uncollected()
@@ -86,12 +89,15 @@ def _checked(truth: GroundTruth, read: Results, results: Path, data: Path) -> Ch
 
 
 def _rows(scored: Evaluation, truth: GroundTruth) -> Iterator[Rated]:
-    """AP and AR over all, of n images, and AP by category, of n objects."""
+    """AP and AR over all, of n images; what AP50 is lost to, n errors; and AP by category, of n objects."""
     objects = truth.objects
     for kind, judged in scored.kinds.items():
         for name, value in (judged.ap | judged.ar).items():
             labels = {"kind": kind, "metric": name, "category": None, "frequency": None}
             yield Rated(labels, value, len(scored.samples), "%", judged.errors.get(name))
+        for name, fault in judged.faults.items():
+            labels = {"kind": kind, "metric": f"AP50 lost: {name}", "category": None, "frequency": None}
+            yield Rated(labels, fault.lost, fault.times, "%")
         for category, ap in zip(truth.categories, judged.category_ap_K.tolist(), strict=True):
             labels = {"kind": kind, "metric": "AP", "category": category.name, "frequency": category.frequency}
             yield Rated(labels, None if ap != ap else ap, objects[category.id], "%", detail=True)

@@ -96,12 +96,25 @@ def test_recall_and_categories_are_there(tmp_path: Path) -> None:
     assert "dog" not in evaluate(written(tmp_path, rows), truth(tmp_path), kind=QUICK).stdout
 
 
+def test_what_ap50_is_lost_to_is_said_with_how_often(tmp_path: Path) -> None:
+    beside = {**BOX, "bbox": [8, 3, 10, 10], "score": 0.9}  # IoU 1/4
+    path = written(tmp_path, [beside, BOX])
+    lines = [line.split() for line in evaluate(path, truth(tmp_path)).stdout.splitlines() if "lost" in line]
+    kinds = ("localization", "class", "both", "duplicate", "background", "missed")
+    assert [line[2] for line in lines] == list(kinds)
+    # One of four objects is found behind a wrong one: 26 recalls at 1/2, then at 1; without the three that are missed, all.
+    assert [line[3:] for line in lines] == [
+        ["1", "12.87"], ["0", "0.00"], ["0", "0.00"], ["0", "0.00"], ["0", "0.00"], ["3", "37.13"],
+    ]  # fmt: skip
+    assert "lost" not in evaluate(path, truth(tmp_path), kind="detection?breakdown=no").stdout
+
+
 def test_csv_and_json_hold_every_number_once(tmp_path: Path) -> None:
     rows = [{**BOX, "image_id": k, "segmentation": FULL} for k in range(3)] + [{**BOX, "score": None}]
     table = pd.read_csv(io.StringIO(evaluate(written(tmp_path, rows), truth(tmp_path), "-f", "csv").stdout))
     assert list(table.columns) == COLUMNS
     over_all = table[table.category.isna()].set_index(["kind", "metric"])
-    assert len(over_all) == len(table[table.category.isna()]) == 2 * 12
+    assert len(over_all) == len(table[table.category.isna()]) == 2 * (12 + 6)
     assert over_all.loc[("box", "AP"), "value"] == pytest.approx(75.2475247, abs=1e-6)
     assert over_all.loc[("box", "AP"), "stderr"] > 0
     assert over_all.loc[("box", "AR100"), ["value", "n"]].tolist() == [75.0, 4]

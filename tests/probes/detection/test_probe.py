@@ -71,6 +71,7 @@ def test_a_record_has_ap_figures_and_assumptions(world, tmp_path):
         "coco-det.png",
         "coco-det-training.json",
         "coco-det-ap.json",
+        "coco-det-errors.json",
     }
     figures = json.loads(Store(tmp_path).artifact(record, "coco-det-ap.json"))
     assert len(figures["kinds"]["mask"]["precision"]["0.50"]) == 101
