@@ -8,16 +8,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from pycocotools import mask as coco_mask
 from torch import nn
 
 from probes.detection.backend import build_detector
 from probes.detection.examples import ViewExample
 from probes.detection.loader import whole_batches
-from probes.detection.masks import paste
+from probes.detection.masks import cutouts, rle_of
 from probes.detection.nouns import Detections, Detector
 from probes.detection.recipe import HeadConfig, TrainingConfig, more_room, side_of
 from probes.detection.tokens import tokens_of
@@ -131,7 +128,10 @@ class Detecting:
 def _rows(example: ViewExample, found: Detections, categories: Sequence[Category]) -> Iterator[dict[str, Any]]:
     boxes_D4 = example.placing.back(found.boxes_D4.float().cpu().numpy())
     scores_D, labels_D = found.scores_D.float().cpu().tolist(), found.labels_D.cpu().tolist()
-    masks = _run_lengths(found, boxes_D4, example.placing.image_hw)
+    masks = []
+    if found.masks_DMM is not None:
+        boxes, size_hw = torch.from_numpy(boxes_D4).to(found.masks_DMM.device), example.placing.image_hw
+        masks = [rle_of(each, size_hw) for each in cutouts(found.masks_DMM, boxes, size_hw)]
     for number, ((x0, y0, x1, y1), score, label) in enumerate(zip(boxes_D4.tolist(), scores_D, labels_D, strict=True)):
         row = {
             "image_id": example.image.key,
@@ -140,15 +140,3 @@ def _rows(example: ViewExample, found: Detections, categories: Sequence[Category
             "score": score,
         }
         yield row | ({"segmentation": masks[number]} if masks else {})
-
-
-def _run_lengths(
-    found: Detections, boxes_D4: npt.NDArray[np.float32], image_hw: tuple[int, int]
-) -> list[dict[str, Any]] | None:
-    """Each mask, pasted into the original image, as compressed run lengths."""
-    if found.masks_DMM is None:
-        return None
-    boxes = torch.from_numpy(boxes_D4).to(found.masks_DMM.device)
-    pasted_DHW = paste(found.masks_DMM, boxes, image_hw).cpu().numpy()
-    encoded = [coco_mask.encode(np.asfortranarray(mask_HW.astype(np.uint8))) for mask_HW in pasted_DHW]
-    return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in encoded]

@@ -6,8 +6,13 @@ Letters: R boxes, N true objects of an image, D detections, K categories, C chan
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from pycocotools import mask as coco_mask
 from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
@@ -63,27 +68,60 @@ def mask_targets(masks_NHW: torch.Tensor, boxes_R4: torch.Tensor, object_R: torc
     return (covered_R1MM[:, 0] >= 0.5).float()
 
 
-def paste(masks_DMM: torch.Tensor, boxes_D4: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
-    """The masks at the pixels of an image: bool (D, H, W), true from one half on.
+@dataclass(frozen=True)
+class Cutout:
+    """A mask within an image: false but for a rectangle of it."""
+
+    top: int
+    left: int
+    mask_hw: npt.NDArray[np.bool_]
+
+
+def cutouts(masks_DMM: torch.Tensor, boxes_D4: torch.Tensor, size_hw: tuple[int, int]) -> list[Cutout]:
+    """The masks at the pixels of an image, true from one half on; of each the part around its box.
 
     Args:
         masks_DMM: probabilities, stretched over the boxes.
         boxes_D4: in pixels of that image.
     """
     height, width = size_hw
-    pasted_DHW = torch.zeros(len(masks_DMM), height, width, dtype=torch.bool, device=masks_DMM.device)
+    found: list[tuple[int, int, int, int]] = []
+    pixels = [torch.zeros(0, dtype=torch.bool, device=masks_DMM.device)]
     # One at a time and within its box: all at once would be 1 GB of coordinates for 100 detections at 1100 x 1100.
     for row, (left, top, right, bottom) in enumerate(boxes_D4.tolist()):
         rows = slice(max(math.floor(top) - 1, 0), min(math.ceil(bottom) + 1, height))
         columns = slice(max(math.floor(left) - 1, 0), min(math.ceil(right) + 1, width))
         if not (left < right and top < bottom and rows.start < rows.stop and columns.start < columns.stop):
-            continue  # No area, or outside the image.
+            found.append((0, 0, 0, 0))  # No area, or outside the image.
+            continue
         y_H = _within(rows, boxes_D4[row, 1], boxes_D4[row, 3])
         x_W = _within(columns, boxes_D4[row, 0], boxes_D4[row, 2])
         grid_1HW2 = torch.stack(torch.meshgrid(x_W, y_H, indexing="xy"), dim=-1)[None]
         soft_11HW = F.grid_sample(masks_DMM[row][None, None].float(), grid_1HW2, align_corners=False)
-        pasted_DHW[row, rows, columns] = soft_11HW[0, 0] >= 0.5
-    return pasted_DHW
+        pixels.append(soft_11HW.flatten() >= 0.5)
+        found.append((rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start))
+    flat, ends = torch.cat(pixels).cpu().numpy(), np.cumsum([h * w for _, _, h, w in found])
+    parts = np.split(flat, ends[:-1]) if found else []
+    return [Cutout(top, left, part.reshape(h, w)) for (top, left, h, w), part in zip(found, parts, strict=True)]
+
+
+def rle_of(cutout: Cutout, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """As `pycocotools.mask.encode` gives for the whole image, from the part that is not false: compressed, as text."""
+    height, width = size_hw
+    rows, columns = cutout.mask_hw.shape
+    # Runs go down the columns. Where a column of the part begins or ends one is a step between it and what is around.
+    padded = np.zeros((columns, rows + 2), dtype=np.int8)
+    padded[:, 1:-1] = cutout.mask_hw.T
+    column, row = np.nonzero(np.diff(padded, axis=1))
+    at = (cutout.left + column) * height + cutout.top + row
+    # A run that ends at the bottom of the image goes on at the top of the next column.
+    joined = np.flatnonzero(at[1:] == at[:-1])
+    at = np.delete(at, np.concatenate([joined, joined + 1]))
+    counts = np.diff(at, prepend=0, append=height * width)
+    if len(at) and at[-1] == height * width:
+        counts = counts[:-1]
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 
 
 def _within(pixels: slice, first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

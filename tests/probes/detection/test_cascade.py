@@ -3,8 +3,10 @@
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -13,7 +15,7 @@ from probes.detection.backend import build_detector
 from probes.detection.boxes import POSITIVE, decode, draw, encode, match
 from probes.detection.cascade import CascadeMaskRCNN
 from probes.detection.federated import category_weights, drawn_categories, federated_loss
-from probes.detection.masks import MaskHead, mask_targets, paste
+from probes.detection.masks import Cutout, MaskHead, cutouts, mask_targets, rle_of
 from probes.detection.nouns import LOSSES, Target
 from probes.detection.recipe import RECIPES, HeadConfig
 from rice_core.errors import UserError
@@ -207,12 +209,31 @@ def test_pasting():
     masks_DMM = torch.ones(5, 28, 28)
     masks_DMM[1, :, 14:] = 0
     boxes_D4 = torch.tensor([[2.0, 3, 9, 8], [-10, 0, 10, 12], [5, 5, 5, 9], [18, 10, 40, 30], [30, 30, 35, 35]])
-    pasted_DHW = paste(masks_DMM, boxes_D4, (12, 20))
     expected_DHW = torch.zeros(5, 12, 20, dtype=torch.bool)
     expected_DHW[0, 3:8, 2:9] = True
     expected_DHW[3, 10:, 18:] = True
-    assert torch.equal(pasted_DHW, expected_DHW)
-    assert paste(torch.zeros(0, 28, 28), torch.zeros(0, 4), (3, 4)).shape == (0, 3, 4)
+    found = [rle_of(each, (12, 20)) for each in cutouts(masks_DMM, boxes_D4, (12, 20))]
+    assert np.array_equal(coco_mask.decode(found).transpose(2, 0, 1), expected_DHW.numpy())
+    assert cutouts(torch.zeros(0, 28, 28), torch.zeros(0, 4), (3, 4)) == []
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_run_lengths_are_those_of_pycocotools(seed):
+    """Of the part alone; also where it reaches all borders, is empty, or is all true."""
+    rng = np.random.default_rng(seed)
+    H, W = rng.integers(1, 30, 2)
+    top, left = rng.integers(H + 1), rng.integers(W + 1)
+    if seed % 3 == 0:
+        top = 0
+    rows, columns = rng.integers(H - top + 1), rng.integers(W - left + 1)
+    if seed % 3 == 0:
+        rows = H
+    mask_hw = rng.random((rows, columns)) < (0, 0.5, 0.9, 1)[seed % 4]
+    whole_HW = np.zeros((H, W), np.uint8)
+    whole_HW[top : top + rows, left : left + columns] = mask_hw
+    theirs = coco_mask.encode(np.asfortranarray(whole_HW))
+    found = rle_of(Cutout(int(top), int(left), mask_hw), (int(H), int(W)))
+    assert found == {"size": [H, W], "counts": theirs["counts"].decode()}
 
 
 def test_names_and_shapes_are_detectron2s():

@@ -16,7 +16,7 @@ import torch
 
 from probes.detection.backend import build_detector
 from probes.detection.cascade import CascadeMaskRCNN
-from probes.detection.masks import paste
+from probes.detection.masks import cutouts
 from probes.detection.nouns import Detector, Target
 from probes.detection.recipe import HeadConfig
 from rice_core.errors import UserError
@@ -120,7 +120,8 @@ def measure(detector: Detector, case: Case) -> dict:
         image = {"boxes": one.boxes_D4.tolist(), "scores": one.scores_D.tolist(), "labels": one.labels_D.tolist()}
         if case.masks:
             image["masks"] = one.masks_DMM.sum((1, 2)).tolist()
-            image["pasted"] = paste(one.masks_DMM, one.boxes_D4, (height, width)).sum((1, 2)).tolist()
+            pasted = cutouts(one.masks_DMM, one.boxes_D4, (height, width))
+            image["pasted"] = [int(each.mask_hw.sum()) for each in pasted]
         found["detections"].append(image)
     optimizer = torch.optim.AdamW(detector.train().parameters(), lr=1e-3)
     for step in range(STEPS):
