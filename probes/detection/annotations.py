@@ -7,6 +7,7 @@ in the file, so that the official numbers come out on the official files.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from rice_core.record import Skipped
 
 
 def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str) -> GroundTruth:
-    """Read one annotation file for some of its images.
+    """Read one annotation file for some of its images; what was read last is kept, and is not to be changed.
 
     Args:
         samples: the images asked for, found by `Sample.key`; None is all images of the file, read or not.
@@ -32,21 +33,40 @@ def read_ground_truth(path: Path, samples: Iterable[Sample] | None, *, name: str
     Raises:
         UserError: the file cannot be read or is not in COCO format, or no image asked for has an object.
     """
+    chosen = None if samples is None else list(samples)
+    key = () if chosen is None else _key(path, chosen, name)
+    if key and key in _READ:
+        return _READ[key]
     body, sha256 = _load(path, name)
-    truth = _Truth(body, name).truth(None if samples is None else list(samples))
-    return replace(truth, sha256=sha256)
+    truth = replace(_Truth(body, name).truth(chosen), sha256=sha256)
+    if key:
+        _READ[key] = truth
+        while len(_READ) > _KEPT:
+            _READ.popitem(last=False)
+    return truth
 
 
 def has_masks(path: Path, samples: Sequence[Sample]) -> bool:
-    """`GroundTruth.has_masks`, read once a file and choice of images, however many cells ask."""
-    found = path.stat()
-    key = (path, found.st_size, found.st_mtime_ns, json_digest([sample.id for sample in samples]))
+    """`GroundTruth.has_masks`, however many cells ask."""
+    key = _key(path, samples, path.name)
     if key not in _MASKS:
         _MASKS[key] = read_ground_truth(path, samples, name=path.name).has_masks
     return _MASKS[key]
 
 
-_MASKS: dict[tuple[Path, int, int, str], bool] = {}
+def _key(path: Path, samples: Sequence[Sample], name: str) -> tuple[object, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    listed = json_digest([[sample.id, str(sample.path), sample.key] for sample in samples])
+    return path, found.st_size, found.st_mtime_ns, name, listed
+
+
+_MASKS: dict[tuple[object, ...], bool] = {}
+_READ: OrderedDict[tuple[object, ...], GroundTruth] = OrderedDict()
+_KEPT = 2
+"""Train and val of one data set: parsing COCO's takes half a minute, and every cell asks for both, as do their trainings."""
 
 
 def _load(path: Path, name: str) -> tuple[dict[str, Any], str]:

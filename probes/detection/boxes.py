@@ -14,7 +14,7 @@ from functools import cache
 from itertools import accumulate
 
 import torch
-from torchvision.ops import box_iou
+from torchvision.ops import box_area, box_iou
 
 from rice_core.errors import UserError
 
@@ -73,13 +73,41 @@ def constant(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
 
 
 def match(
-    boxes_R4: torch.Tensor, true_N4: torch.Tensor, *, low: float, high: float, best_of_each: bool
+    boxes_R4: torch.Tensor,
+    true_N4: torch.Tensor,
+    *,
+    low: float,
+    high: float,
+    best_of_each: bool,
+    ignored_M4: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The object of most overlap for each box, (R,), and a label: POSITIVE from `high` on, NEGATIVE below `low`, else IGNORED.
 
     Args:
         best_of_each: the boxes of most overlap with an object are positive, however little it is (Ren et al. 2015, 3.1.2).
+        ignored_M4: where something is, and nobody knows what: boxes there are IGNORED in place of NEGATIVE.
     """
+    object_R, label_R = _matched(boxes_R4, true_N4, low=low, high=high, best_of_each=best_of_each)
+    if ignored_M4 is not None:
+        label_R[(label_R == NEGATIVE) & _shared(boxes_R4, ignored_M4, low)] = IGNORED
+    return object_R, label_R
+
+
+def _shared(boxes_R4: torch.Tensor, places_M4: torch.Tensor, least: float) -> torch.Tensor:
+    """Which boxes have at least this share of the smaller of both areas in common with a place, (R,).
+
+    That is never less than the intersection over union, so no box that would learn the object learns that there is none;
+    and a box around a small object has all of it, though hardly any union.
+    """
+    corner_MR2 = torch.maximum(places_M4[:, None, :2], boxes_R4[:, :2])
+    sides_MR2 = (torch.minimum(places_M4[:, None, 2:], boxes_R4[:, 2:]) - corner_MR2).clamp(min=0)
+    smaller_MR = torch.minimum(box_area(places_M4)[:, None], box_area(boxes_R4))
+    return (sides_MR2.prod(-1) >= least * smaller_MR).any(0)
+
+
+def _matched(
+    boxes_R4: torch.Tensor, true_N4: torch.Tensor, *, low: float, high: float, best_of_each: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     if not len(true_N4):
         zeros_R = torch.zeros(len(boxes_R4), dtype=torch.int64, device=boxes_R4.device)
         return zeros_R, torch.full_like(zeros_R, NEGATIVE)

@@ -101,4 +101,11 @@ def on_canvas(targets: Sequence[Target], canvas: Canvas, *, masks: bool) -> list
             raise UserError(
                 f"The detector learns masks and the objects of image {image} of a batch have none; use masks=off."
             )
-    return [dataclasses.replace(target, boxes_N4=canvas.boxes(target.boxes_N4)) for target in targets]
+    return [
+        dataclasses.replace(
+            target,
+            boxes_N4=canvas.boxes(target.boxes_N4),
+            ignored_M4=None if target.ignored_M4 is None else canvas.boxes(target.ignored_M4),
+        )
+        for target in targets
+    ]

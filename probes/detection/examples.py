@@ -155,4 +155,6 @@ def _target(truth: TruthImage, placing: Placing, *, masks: bool) -> Target:
         boxes_N4=torch.from_numpy(seen.boxes_N4),
         labels_N=torch.from_numpy(seen.labels_N),
         masks_NHW=None if seen.masks_NSS is None else torch.from_numpy(seen.masks_NSS),
+        masked_N=None if seen.masked_N is None else torch.from_numpy(seen.masked_N),
+        ignored_M4=None if seen.ignored_M4 is None else torch.from_numpy(seen.ignored_M4),
     )

@@ -105,28 +105,49 @@ class VisibleObjects:
     boxes_N4: Boxes
     labels_N: npt.NDArray[np.int64]
     masks_NSS: Masks | None
+    masked_N: npt.NDArray[np.bool_] | None = None
+    """Which have a mask; None where all have, or masks are not asked for."""
+    ignored_M4: Boxes | None = None
+    """Where nothing is to be learnt; None where there is no such place."""
 
 
 def shown(truth: TruthImage, placing: Placing, *, masks: bool) -> VisibleObjects:
-    """Crowds are no objects. With masks, an object without one is its box, and the box is drawn anew around the mask."""
+    """Crowds are no objects. With masks, an object without one is its box, and the box of one with is drawn around it anew."""
+    ignored_M4 = _ignored(truth, placing)
     things = [thing for thing in truth.things if not thing.crowd]
     boxes_N4 = placing.boxes(np.array([thing.box_xyxy for thing in things], dtype=np.float32).reshape(-1, 4))
     kept = ((boxes_N4[:, 2:] - boxes_N4[:, :2]) >= MIN_SIDE).all(axis=1)
     if not masks:
         labels = [thing.label for thing, keep in zip(things, kept, strict=True) if keep]
-        return VisibleObjects(boxes_N4[kept], np.array(labels, dtype=np.int64), None)
-    found: list[tuple[Boxes, int, Masks]] = []
+        return VisibleObjects(boxes_N4[kept], np.array(labels, dtype=np.int64), None, ignored_M4=ignored_M4)
+    found: list[tuple[Boxes, Thing, Masks]] = []
     for thing, box_4, keep in zip(things, boxes_N4, kept, strict=True):
         if keep and (mask_SS := placing.mask(thing_mask(thing, placing.image_hw))).any():
             tight_4 = box_of(mask_SS) if thing.segmentation is not None else box_4
-            found.append((tight_4, thing.label, mask_SS))
+            found.append((tight_4, thing, mask_SS))
     boxes = [box for box, _, _ in found]
+    masked = [thing.segmentation is not None for _, thing, _ in found]
     S = placing.side
     return VisibleObjects(
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        np.array([label for _, label, _ in found], dtype=np.int64),
+        np.array([thing.label for _, thing, _ in found], dtype=np.int64),
         np.stack([mask for _, _, mask in found]) if found else np.zeros((0, S, S), dtype=np.bool_),
+        None if all(masked) else np.array(masked),
+        ignored_M4,
     )
+
+
+def _ignored(truth: TruthImage, placing: Placing) -> Boxes | None:
+    """The places that the view still shows; a point or a line is a pixel wide."""
+    if not truth.ignored:
+        return None
+    boxes_M4 = np.array([thing.box_xyxy for thing in truth.ignored], dtype=np.float32)
+    flat_M2 = boxes_M4[:, 2:] == boxes_M4[:, :2]
+    boxes_M4[:, :2] -= 0.5 * flat_M2
+    boxes_M4[:, 2:] += 0.5 * flat_M2
+    boxes_M4 = placing.boxes(boxes_M4)
+    seen_M4 = boxes_M4[(boxes_M4[:, 2:] > boxes_M4[:, :2]).all(axis=1)]
+    return seen_M4 if len(seen_M4) else None
 
 
 def thing_mask(thing: Thing, image_hw: tuple[int, int]) -> Masks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -148,5 +149,5 @@ class _Losses(nn.Module):
 
 
 def _on(target: Target, device: torch.device) -> Target:
-    masks = None if target.masks_NHW is None else target.masks_NHW.to(device)
-    return Target(target.boxes_N4.to(device), target.labels_N.to(device), masks)
+    parts = {each.name: getattr(target, each.name) for each in fields(target)}
+    return Target(**{name: None if part is None else part.to(device) for name, part in parts.items()})

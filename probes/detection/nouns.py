@@ -38,6 +38,10 @@ class Target:
     """int64."""
     masks_NHW: torch.Tensor | None = None
     """bool; None where the data set has boxes alone."""
+    masked_N: torch.Tensor | None = None
+    """bool: which objects have a mask; None where all have, or masks are not learnt."""
+    ignored_M4: torch.Tensor | None = None
+    """float32: boxes in which nothing is learnt, neither object nor background; None where there are none."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def outcome_of(
         assumptions=(
             *assumptions(recipe, encoder, learnt),
             *length(recipe, [learnt.training.iterations]),
-            *truth.notes,
+            *learnt.notes,
         ),
         used=used_of(recipe, encoder, learnt),
     )

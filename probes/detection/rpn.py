@@ -118,7 +118,10 @@ def _learnt(
     anchors_A4: torch.Tensor, truths: Sequence[Target], generator: torch.Generator | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Rows of the anchors of all images in a row, ascending: the positives, all drawn ones; and what the positives learn, (P, 4)."""
-    matched = [match(anchors_A4, truth.boxes_N4, low=_LOW, high=_HIGH, best_of_each=True) for truth in truths]
+    matched = [
+        match(anchors_A4, truth.boxes_N4, low=_LOW, high=_HIGH, best_of_each=True, ignored_M4=truth.ignored_M4)
+        for truth in truths
+    ]
     labels = [label_A for _, label_A in matched]
     drawn = draw(labels, number=_DRAWN, share=_SHARE, negative=NEGATIVE, generator=generator)
     A = len(anchors_A4)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from probes.detection.boxes import (
+    IGNORED,
     POSITIVE,
     Weights,
     counted,
@@ -163,14 +164,25 @@ class RegionHeads(nn.Module):
     @torch.no_grad()
     def _labelled(self, boxes: list[torch.Tensor], truths: Sequence[Target], overlap: float) -> Regions:
         found = [self._found(*each, overlap) for each in zip(boxes, truths, strict=True)]
+        for image, truth in enumerate(truths):
+            if truth.ignored_M4 is not None:
+                kept_R = found[image][1] != IGNORED
+                boxes[image] = boxes[image][kept_R]
+                found[image] = found[image][0][kept_R], found[image][1][kept_R]
         return self._regions(boxes, found, truths)
 
     def _found(self, boxes_R4: torch.Tensor, truth: Target, overlap: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """The object of each box of an image, and its label."""
-        object_R, found_R = match(boxes_R4, truth.boxes_N4, low=overlap, high=overlap, best_of_each=False)
+        """The object of each box of an image, and its label: IGNORED where nothing is to be learnt from it."""
+        object_R, found_R = match(
+            boxes_R4, truth.boxes_N4, low=overlap, high=overlap, best_of_each=False, ignored_M4=truth.ignored_M4
+        )
         if not len(truth.labels_N):
-            return object_R, torch.full_like(object_R, self._classes)
-        return object_R, torch.where(found_R == POSITIVE, truth.labels_N[object_R], self._classes)
+            label_R = torch.full_like(object_R, self._classes)
+        else:
+            label_R = torch.where(found_R == POSITIVE, truth.labels_N[object_R], self._classes)
+        if truth.ignored_M4 is not None:
+            label_R[found_R == IGNORED] = IGNORED
+        return object_R, label_R
 
     def _regions(
         self, boxes: list[torch.Tensor], found: Sequence[Sequence[torch.Tensor]], truths: Sequence[Target]
@@ -184,15 +196,17 @@ class RegionHeads(nn.Module):
     def _mask_loss(
         self, levels: Sequence[torch.Tensor], regions: Regions, truths: Sequence[Target], scale: float
     ) -> torch.Tensor:
-        positive_P, sizes = regions.positive_P, [len(boxes_R4) for boxes_R4 in regions.boxes]
-        counts = counted((regions.label_R < self._classes).split(sizes))
+        positive_P, object_P, positive_R = regions.positive_P, regions.object_P, regions.label_R < self._classes
+        if any(truth.masked_N is not None for truth in truths):
+            known_P = torch.cat([_masked(truth) for truth in truths])[object_P]
+            positive_P, object_P = positive_P[known_P], object_P[known_P]
+            positive_R = torch.zeros_like(positive_R).index_fill(0, positive_P, True)
+        counts = counted(positive_R.split([len(boxes_R4) for boxes_R4 in regions.boxes]))
         boxes = torch.cat(regions.boxes)[positive_P].split(counts)
         first = accumulate((len(truth.labels_N) for truth in truths), initial=0)
         goals = [
-            mask_targets(truth.masks_NHW, boxes_P4 / scale, object_P - start)
-            for truth, boxes_P4, object_P, start in zip(
-                truths, boxes, regions.object_P.split(counts), first, strict=False
-            )
+            mask_targets(truth.masks_NHW, boxes_P4 / scale, object_p - start)
+            for truth, boxes_P4, object_p, start in zip(truths, boxes, object_P.split(counts), first, strict=False)
             if truth.masks_NHW is not None and len(boxes_P4)
         ]
         logits_RMM = self.mask_head.of_labels(pool(levels, boxes, SIDE // 2), regions.label_R[positive_P])
@@ -266,6 +280,11 @@ def box_head(config: HeadConfig, channels: int) -> nn.Sequential:
             nn.init.kaiming_uniform_(layer.weight, a=1)
             nn.init.zeros_(layer.bias)
     return head
+
+
+def _masked(truth: Target) -> torch.Tensor:
+    """Which objects have a mask, (N,)."""
+    return torch.ones_like(truth.labels_N, dtype=torch.bool) if truth.masked_N is None else truth.masked_N
 
 
 def _box_loss(deltas_R4: torch.Tensor, regions: Regions, true_N4: torch.Tensor, weights: Weights) -> torch.Tensor:

@@ -73,6 +73,7 @@ class Rf100Detection(CocoFormatDetection):
                 *first["assumptions"],
                 *_lengths(self.settings(), list(judged.values())),
                 *_without_a_mean(lacking, ap, domain),
+                *(note for body in judged.values() for note in body.get("notes", ())),
             ),
             used=first["used"],
         )
@@ -113,6 +114,7 @@ class Rf100Detection(CocoFormatDetection):
             "categories": len(train.categories),
             "steps": stage.training.iterations,
             "assumptions": assumptions(self.settings(), encoder, learnt),
+            "notes": learnt.notes,
             "used": used_of(self.settings(), encoder, learnt),
         }
         write_atomically(path, seal_json(key_of(path), body | {"detector": ready.trained.used.digest}))

@@ -33,6 +33,8 @@ class Learnt:
     """What was made of the recipe's for a train split of this size."""
     passes: float
     """Over the train images that this came to."""
+    notes: tuple[str, ...]
+    """What has to be known of the annotations, of train and of val."""
 
 
 def check_splits(truth: GroundTruth, val: GroundTruth, masks: str) -> None:
@@ -74,7 +76,7 @@ def found_in(
     part = stage.part
     detecting = Detecting(
         head=recipe.head,  # a detector takes what it judges by (its threshold) from the head that it is built with
-        backend=stage.backend,
+        backend=stage.backend_for(truth),
         masks=stage.masks,
         frequencies=stage.frequencies(truth),
         folder=ready.folder,
@@ -89,12 +91,33 @@ def found_in(
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
     curve = [dict(point) for point in ready.trained.curve]
     passes = stage.training.iterations * stage.training.batch / max(1, len(stage.dataset.splits["train"]))
-    return Learnt(found, curve, stage.masks, found.made_by, stage.training, passes)
+    return Learnt(found, curve, stage.masks, found.made_by, stage.training, passes, _notes(truth, val))
 
 
 def _told(images: tuple[TruthImage, ...], encoder: Encoder) -> tuple[TruthImage, ...]:
     """What the ranks and those who decode for them need to know of the images: their objects only where an encoder asks."""
-    return images if isinstance(encoder, Informed) else tuple(replace(image, things=()) for image in images)
+    return images if isinstance(encoder, Informed) else tuple(replace(image, things=(), ignored=()) for image in images)
+
+
+def _notes(truth: GroundTruth, val: GroundTruth) -> tuple[str, ...]:
+    """What was decided about both files, and what the detector is not shown."""
+    said = [*truth.notes, *val.notes]
+    empty = sum(not any(not thing.crowd for thing in image.things) for image in truth.images)
+    if empty:
+        said.append(
+            f"{empty} of {len(truth.images)} training images of {truth.name} have no object and are learnt from as background; detectron2 leaves "
+            "them out by default."
+        )
+    learnt = {truth.categories[thing.label].name for image in truth.images for thing in image.things if not thing.crowd}
+    judged = [category.name for category in val.categories if val.objects[category.id]]
+    missing = [name for name in judged if name not in learnt]
+    if missing:
+        names = ", ".join([*missing[:3], *(["..."] if len(missing) > 3 else [])])
+        said.append(
+            f"{len(missing)} of the {len(judged)} categories that {val.name} judges have no object in the training images, so nothing "
+            f"right can be found of them: {names}."
+        )
+    return tuple(dict.fromkeys(said))
 
 
 def _no_targets(truth: GroundTruth) -> tuple[Skipped, ...]:

@@ -125,8 +125,23 @@ class DetectorTraining(Stage):
             for label, category in enumerate(truth.categories)
         )
 
+    def backend_for(self, truth: GroundTruth) -> str:
+        """The backend, or our own where that is left to us and the other cannot learn from this truth.
+
+        Raises:
+            UserError: detectron2 is asked for, and cannot.
+        """
+        if not (beyond := truth.beyond_detectron2(masks=self.masks)):
+            return self.backend
+        if self.backend == "detectron2":
+            raise UserError(
+                f"{truth.name} has {beyond}, and detectron2 cannot leave them out of the loss; write backend=ops, or mend the file."
+            )
+        return "ops"
+
     def built(self, encoder: Encoder, truth: GroundTruth, seed: int) -> tuple[Detector, str]:
         """The detector before it has learnt, on the encoder's device, and who made it."""
+        backend = self.backend_for(truth)
         torch.manual_seed(seed)
         detector, made_by = build_detector(
             self.head,
@@ -135,7 +150,7 @@ class DetectorTraining(Stage):
             patch=encoder.patch,
             masks=self.masks,
             frequencies=self.frequencies(truth),
-            backend=self.backend,
+            backend=backend,
         )
         cast(nn.Module, detector).to(encoder.device)
         return detector, made_by

@@ -76,6 +76,18 @@ class GroundTruth:
     sha256: str = ""
     """Of the annotation file's bytes."""
 
+    def beyond_detectron2(self, *, masks: bool) -> str:
+        """What detectron2's own modules cannot learn from, in words; "" where there is nothing.
+
+        Args:
+            masks: whether masks are learnt.
+        """
+        if ignored := sum(len(image.ignored) for image in self.images):
+            return f"{ignored} ignored places"
+        things = [thing for image in self.images for thing in image.things if not thing.crowd] if masks else []
+        without = sum(thing.segmentation is None for thing in things)
+        return f"{without} objects without a mask" if without else ""
+
     @property
     def objects(self) -> Counter[Key]:
         """Category -> its objects, crowds left out."""
