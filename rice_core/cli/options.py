@@ -50,6 +50,16 @@ DataOption = Annotated[
         help="Folder for every probe that can use it, or PROBE=FOLDER; may be given again. A folder is COCO format, Roboflow exports, folder per class, ADE20K, PASCAL VOC or Cityscapes with label maps, or photos; FOLDER@LAYOUT (coco, lvis, class-folders, ade20k, voc, cityscapes, photos) where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, which are drawn.",
     ),
 ]
+AnnotationsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--annotations",
+        help="In place of --data: a file in COCO's format anywhere, which is divided, or train=FILE,val=FILE; with --images.",
+    ),
+]
+ImagesOption = Annotated[
+    str | None, typer.Option("--images", help="The folder that the file names in --annotations start from.")
+]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Images of each split; marks the records.")]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Probe seeds, as in 0,1,2; 0 unless given.")]
 CacheOption = Annotated[float, typer.Option("--cache-gb", min=0.01, max=1e6, help="Size of the feature cache.")]
@@ -72,6 +82,11 @@ def split_list(values: list[str]) -> list[str]:
     ]
 
 
+def _files(words: list[str]) -> tuple[str, ...]:
+    """Of `--annotations`: a comma separates, but in a file's own name."""
+    return tuple(part for word in words for part in ([word] if at_home(word).is_file() else split_list([word])))
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Seeds in the order given, without repeats."""
     from rice_core.spec import SEED_MAX
@@ -92,6 +107,8 @@ class Asked:
     encoders: EncodersOption = None
     probes: ProbesOption = None
     data: DataOption = None
+    annotations: AnnotationsOption = None
+    images: ImagesOption = None
     seeds: SeedsOption = ""
     limit: LimitOption = None
     config: ConfigOption = None
@@ -99,7 +116,7 @@ class Asked:
     @property
     def given(self) -> bool:
         """Whether the command line says anything of it but seeds and a limit."""
-        return bool(self.encoders or self.probes or self.data or self.config)
+        return bool(self.encoders or self.probes or self.data or self.annotations or self.images or self.config)
 
     def run_config(self) -> RunConfig:
         """The same as a configuration; that of `--config`, where seeds and a limit beside it come first.
@@ -110,11 +127,20 @@ class Asked:
         from rice_core.measure.config import RunConfig, load_config
 
         if self.config is not None:
-            if self.encoders or self.probes or self.data:
+            if self.encoders or self.probes or self.data or self.annotations or self.images:
                 raise UserError("Give either --config or --encoders, --probes and --data, not both.")
             asked = {"seeds": parse_seeds(self.seeds)} if self.seeds else {}
             return load_config(self.config).model_copy(update=asked | ({"limit": self.limit} if self.limit else {}))
-        for flag, value in (("--encoders", self.encoders), ("--probes", self.probes), ("--data", self.data)):
+        if self.data and (self.annotations or self.images):
+            raise UserError("Give either --data, or --annotations and --images, not both.")
+        if bool(self.annotations) != bool(self.images):
+            missing = "--images" if self.annotations else "--annotations"
+            raise UserError(
+                f"{missing} is missing; an example: --annotations train=TRAIN.json,val=VAL.json --images FOLDER, or "
+                "--annotations FILE.json --images FOLDER, which is divided."
+            )
+        data = self.data or self.annotations
+        for flag, value in (("--encoders", self.encoders), ("--probes", self.probes), ("--data", data)):
             if not value or value == [""]:
                 raise UserError(
                     f"{flag} is missing; an example: ricebench run --encoders timm:NAME --probes knn --data FOLDER."
@@ -123,6 +149,8 @@ class Asked:
             encoders=tuple(split_list(self.encoders or [])),
             probes=tuple(split_list(self.probes or [])),
             data=tuple(self.data or []),
+            annotations=_files(self.annotations or []),
+            images=self.images,
             seeds=parse_seeds(self.seeds or "0"),
             limit=self.limit,
         )

@@ -51,13 +51,28 @@ def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: J
     """
     skipped: list[Skipped] = []
     by_role = _by_role(annotation_files(folder) if files is None else files, folder, judge, skipped)
+    return read_splits(folder, by_role, skipped)
+
+
+def read_splits(folder: Path, by_role: Mapping[str, tuple[str, Path]], skipped: list[Skipped]) -> Coco:
+    """Read annotation files for the images of a folder, wherever the files lie.
+
+    Args:
+        by_role: "train" and "val", or "all" for one file that is to be divided -> how its split is called, and its path.
+        skipped: what was left out before.
+
+    Raises:
+        UserError: a file is no JSON of the COCO form, or no image is left.
+    """
     classes: dict[str, int] = {}
     splits: dict[str, tuple[Sample, ...]] = {}
     digests: dict[str, str] = {}
     sources: dict[str, Path] = {}
     notes: list[str] = []
     for part, (split, path) in by_role.items():
-        relative = path.relative_to(folder).as_posix()
+        # A file that lies elsewhere is called without its folder, which is the machine's own.
+        inside = path.is_relative_to(folder)
+        relative = path.relative_to(folder).as_posix() if inside else f"{part}/{path.name}".removeprefix("all/")
         data, sources[part] = path.read_bytes(), path
         digests[relative] = bytes_digest(data)
         file = CocoFile(parse_coco(data, relative), relative, skipped)

@@ -18,7 +18,9 @@ _LAST = {"class-folders": 1, "photos": 2}
 _FRAMES = f"of each video the names of all frames count for the data's digest, and the bytes of {FRAMES_READ} at most, spread evenly"
 
 
-def open_dataset(folder: Path, *, name: str = "", layout: str | None = None, judge: Judge = "val") -> Dataset:
+def open_dataset(
+    folder: Path, *, name: str = "", layout: str | None = None, judge: Judge = "val", reader: Reader | None = None
+) -> Dataset:
     """Read a folder in one of the installed layouts.
 
     A set with one split is divided: every fifth image by the order of the hashed ids is `val`, class by class where whole
@@ -29,6 +31,7 @@ def open_dataset(folder: Path, *, name: str = "", layout: str | None = None, jud
         name: how the data set is called in records; the folder's name by default.
         layout: one of `layouts()`, which then reads the folder whatever it looks like.
         judge: the split that becomes `val`. "test" refuses a set without train and test split.
+        reader: one that is not installed, which then reads the folder.
 
     Raises:
         UserError: no such folder, no layout recognised or more than one, no split to judge on, a folder of several data
@@ -37,7 +40,8 @@ def open_dataset(folder: Path, *, name: str = "", layout: str | None = None, jud
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the folder that holds the images, or annotations/ beside them.")
     broken: list[str] = []
-    reader = choose(folder, _installed(broken), broken) if layout is None else load_reader(layouts()[layout])
+    if reader is None:
+        reader = choose(folder, _installed(broken), broken) if layout is None else load_reader(layouts()[layout])
     dataset = reader.open(folder, name=as_text(name or folder.resolve().name or "data"), judge=judge)
     _check_ids(dataset, reader)
     notes = (*dataset.notes, *class_notes(dataset), *([_FRAMES] if "videos" in dataset.provides else []))

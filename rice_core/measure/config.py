@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from rice_core.errors import UserError, did_you_mean
 from rice_core.light import checked
@@ -30,7 +30,8 @@ def _listed(value: Any) -> Any:
 class RunConfig(Frozen):
     """The file behind `ricebench run --config FILE`; the same words as the flags.
 
-    A probe is a shorthand ("knn?k=20") or a mapping ({type: knn, k: 20}); data is one word of `--data` or a list of them.
+    A probe is a shorthand ("knn?k=20") or a mapping ({type: knn, k: 20}); data is one word of `--data` or a list of them,
+    and in its place may stand annotations, those of `--annotations`, and images, the folder of `--images`.
     """
 
     model_config = ConfigDict(
@@ -39,9 +40,21 @@ class RunConfig(Frozen):
 
     encoders: tuple[str | EncoderSpec, ...] = Field(min_length=1)
     probes: tuple[str | dict[str, Param], ...] = Field(min_length=1)
-    data: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+    data: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    annotations: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    images: str | None = None
     seeds: tuple[Annotated[int, Field(ge=0, le=SEED_MAX)], ...] = Field(default=(0,), min_length=1)
     limit: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_kind_of_data(self) -> Self:
+        if bool(self.data) == bool(self.annotations):
+            raise ValueError("write data, or annotations and images")
+        if bool(self.annotations) != bool(self.images):
+            raise ValueError(
+                "annotations need images, the folder that their file names start from, and the other way round"
+            )
+        return self
 
     def probe_requests(self) -> tuple[ProbeRequest, ...]:
         return tuple(_request(probe) for probe in self.probes)

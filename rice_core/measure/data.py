@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,29 @@ def open_data(text: str, worlds: Path, *, limit: int | None = None) -> Dataset:
     return dataset if limit is None else datasets.limit(dataset, limit)
 
 
+def open_annotated(words: Sequence[str], images: str, *, limit: int | None = None) -> Dataset:
+    """The data set of annotation files that are named (`--annotations`), for the images of a folder (`--images`).
+
+    It is called as the one file is, else, and where that has its tool's name, as the folder.
+
+    Raises:
+        UserError: a file or the folder is not there, or it is not clear which file is for what.
+    """
+    from rice_core import datasets
+    from rice_core.datasets.annotated import NamedFiles, annotation_words
+    from rice_core.datasets.coco_files import image_folder
+
+    files, folder = annotation_words(words), at_home(images)
+    if not folder.is_dir():
+        raise UserError(
+            f"--images {images} is no folder; give the folder that the names in the annotations start from."
+        )
+    alone = files.get("all")
+    name = "" if alone is None or image_folder(alone) else alone.stem
+    dataset = datasets.open_dataset(folder, name=name, reader=NamedFiles(files))
+    return dataset if limit is None else datasets.limit(dataset, limit)
+
+
 def _opened(text: str, worlds: Path) -> Dataset:
     from rice_core.datasets import is_suite, joined, layouts, open_dataset, open_suite
 
@@ -40,6 +64,10 @@ def _opened(text: str, worlds: Path) -> Dataset:
         return joined(open_suite(folder, name=name))
     before, _, layout = text.rpartition("@")
     if folder.is_dir() or not before or not (named := at_home(before)).is_dir():
+        if folder.is_file() and folder.suffix == ".json":
+            raise UserError(
+                f"{text} is a file; where it is in COCO's format, write --annotations {text} --images FOLDER."
+            )
         if not folder.exists() and (near := did_you_mean(text, WORLDS)):
             raise UserError(f"There is no folder {text} and no data set of that name; {near.rstrip()}")
         return open_dataset(folder, name=name)

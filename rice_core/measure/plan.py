@@ -14,7 +14,7 @@ from rice_core.digest import json_digest
 from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
 from rice_core.measure.config import RunConfig, build_probes
-from rice_core.measure.data import open_data
+from rice_core.measure.data import open_annotated, open_data
 from rice_core.measure.roles import address, addressed
 from rice_core.probe import Probe
 from rice_core.record import Cell
@@ -97,8 +97,20 @@ def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:
     encoders = {json_digest(spec.identity()): spec for spec in specs}
     built = build_probes(config.probe_requests(), files=files)
     probes = tuple({json_digest(probe.spec.model_dump()): probe for probe in built}.values())
-    words = address(config.data, probes)
-    opened = _opened([folder for _, folder in words], store, config.limit)
+    if config.images is not None:
+        dataset = open_annotated(config.annotations, config.images, limit=config.limit)
+        pairs = tuple((probe, dataset) for probe in probes)
+    else:
+        pairs = _pairs(probes, config.data, store, config.limit)
+    return Plan(tuple(encoders.values()), pairs, tuple(dict.fromkeys(config.seeds)), config.limit)
+
+
+def _pairs(
+    probes: Sequence[Probe], data: Sequence[str], store: Store, limit: int | None
+) -> tuple[tuple[Probe, Dataset], ...]:
+    """Which probe is measured on which data set, by the words of `--data`."""
+    words = address(data, probes)
+    opened = _opened([folder for _, folder in words], store, limit)
     pairs = addressed(probes, [(role, opened[_place(folder)]) for role, folder in words])
     used = {dataset.spec for _, dataset in pairs}
     if unused := [folder for _, folder in words if opened[_place(folder)].spec not in used]:
@@ -106,7 +118,7 @@ def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:
             f"--data {unused[0]} is for no probe here: each has data of its own, or cannot use it; leave it out, or name the probe "
             f"that it is for, as in --data {probes[0].name}={unused[0]}."
         )
-    return Plan(tuple(encoders.values()), pairs, tuple(dict.fromkeys(config.seeds)), config.limit)
+    return pairs
 
 
 def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[tuple[Path, str], Dataset]:
