@@ -112,7 +112,7 @@ def _notes(truth: GroundTruth, val: GroundTruth) -> tuple[str, ...]:
     judged = [category.name for category in val.categories if val.objects[category.id]]
     missing = [name for name in judged if name not in learnt]
     if missing:
-        names = ", ".join([*missing[:3], *(["..."] if len(missing) > 3 else [])])
+        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         said.append(
             f"{len(missing)} of the {len(judged)} categories that {val.name} judges have no object in the training images, so nothing "
             f"right can be found of them: {names}."

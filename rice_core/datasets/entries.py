@@ -33,6 +33,7 @@ _MENDED = {
     "area": ("areas that cannot be used", "each is that of its mask, else of its box"),
     "key": ("ids written otherwise than where they are defined", "each is read as the id that it can only be"),
     "id": ("annotations with the id of another one", "ids of annotations count for nothing, and all are read"),
+    "name": ("categories without a name", "each is called by its id"),
     "size": ("images without a usable size", "they are read without"),
 }
 """What was mended -> its plural, and what became of it."""
@@ -86,16 +87,19 @@ class CocoFile:
         return images
 
     def categories(self) -> dict[Key, dict[str, Any]]:
-        """The categories with an id and a name, in the order of their ids."""
+        """The categories with an id, in the order of their ids; one without a name is called by its id."""
         found: dict[Key, dict[str, Any]] = {}
         for item, entry in self._entries("categories", "category"):
             key, name = as_key(entry.get("id")), entry.get("name")
-            if key is None or not isinstance(name, str) or not name.strip():
-                self.skip(item, "has no usable id or name")
+            if key is None:
+                self.skip(item, "has no usable id")
             elif key in found:
                 self.skip(item, "has the id of an earlier category")
-            else:
+            elif isinstance(name, str) and name.strip():
                 found[key] = entry
+            else:
+                self.mend(item, "name", f"has no usable name ({name!r:.20})")
+                found[key] = entry | {"name": f"category {key}"}
         return {key: found[key] for key in sorted(found, key=in_order)}
 
     def regions(
@@ -115,27 +119,29 @@ class CocoFile:
         """
         seen: dict[Key, dict[str, Any]] = {}
         for item, entry in self._entries("annotations", "annotation"):
-            mend = partial(self.mend, item)
-            image = self._meant(entry.get("image_id"), images, mend)
+            image, key = _meant(entry.get("image_id"), images), as_key(entry.get("id"))
             if image is None:
-                key = as_key(entry.get("image_id"))
-                if key is None or key not in self._without:
+                named = as_key(entry.get("image_id"))
+                if named is None or named not in self._without:
                     self.skip(item, f"belongs to no image of the file (image_id {entry.get('image_id')!r:.40})")
                 continue
-            key = as_key(entry.get("id"))
-            earlier = None if key is None else seen.setdefault(key, entry)
-            if earlier is not None and earlier is not entry:
-                if _same(earlier, entry):
-                    self.skip(item, "is an earlier annotation once more: the same id, image, category and box")
-                    continue
-                mend("id", "has the id of an earlier annotation")
-            if asked(image):
-                category = self._meant(entry.get("category_id"), labels, mend)
-                label = None if category is None else labels[category]
-                found = read_annotation(entry, label, size(images[image]), mend)
-                if found.kind == "ignored":
-                    self.skip(item, f"{found.why}, and {IGNORED}")
-                read(item, entry, image, found)
+            earlier = entry if key is None else seen.setdefault(key, entry)
+            if not asked(image):
+                continue
+            if earlier is not entry and _same(earlier, entry):
+                self.skip(item, "is an earlier annotation once more: the same id, image, category and box")
+                continue
+            if earlier is not entry:
+                self.mend(item, "id", "has the id of an earlier annotation")
+            category = _meant(entry.get("category_id"), labels)
+            for field, meant in (("image_id", image), ("category_id", category)):
+                if meant is not None and meant != as_key(entry[field]):
+                    self.mend(item, "key", f"names {entry[field]!r:.40}")
+            label = None if category is None else labels[category]
+            found = read_annotation(entry, label, size(images[image]), partial(self.mend, item))
+            if found.kind == "ignored":
+                self.skip(item, f"{found.why}, and {IGNORED}")
+            read(item, entry, image, found)
 
     def mend(self, item: str, what: str, reason: object) -> None:
         """Count what was mended, of _MENDED, and what with."""
@@ -161,17 +167,6 @@ class CocoFile:
             return entry | {"height": None, "width": None}
         return entry
 
-    def _meant(self, value: Any, known: Mapping[Key, Any], mend: Callable[[str, object], None]) -> Key | None:
-        """The id that is written, though it be text for a number or the other way round; None where there is no such one."""
-        key = as_key(value)
-        if key is None or key in known:
-            return key
-        other: Key | None = str(key) if isinstance(key, int) else int(key) if _DIGITS.fullmatch(key) else None
-        if other is None or other not in known:
-            return None
-        mend("key", f"names {value!r:.40}")
-        return other
-
     def _entries(self, key: str, noun: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(how to call it, entry); what is no object is listed."""
         for place, entry in enumerate(self.body[key]):
@@ -179,6 +174,15 @@ class CocoFile:
                 yield f"{noun} {entry.get('id', f'at place {place}')!s:.60}", entry
             else:
                 self.skip(f"{noun} at place {place}", "is no JSON object")
+
+
+def _meant(value: Any, known: Mapping[Key, Any]) -> Key | None:
+    """The id that is written, though it be text for a number or the other way round; None where there is no such one."""
+    key = as_key(value)
+    if key is None or key in known:
+        return key
+    other: Key | None = str(key) if isinstance(key, int) else int(key) if _DIGITS.fullmatch(key) else None
+    return other if other in known else None
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -295,8 +295,8 @@ def test_entries_that_are_no_objects(tmp_path: Path) -> None:
     body["annotations"].append(None)
     body["categories"] += [[], {"id": 7, "name": "again"}, {"id": 3}]
     dataset = read(tmp_path, body)
-    assert len(dataset.skipped) == 5
-    assert dataset.classes == ("dog", "cat")
+    assert len(dataset.skipped) == 4
+    assert dataset.classes == ("category 3", "dog", "cat")
 
 
 @pytest.mark.parametrize(

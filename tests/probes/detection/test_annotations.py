@@ -201,6 +201,11 @@ def test_truth_that_cannot_be_used_is_ignored(change: dict, reason: str, tmp_pat
             "annotations count for nothing, and all are read.",
         ),
         (
+            "categories",
+            {"name": " "},
+            "categories without a name: 1 (the first: category 7 has no usable name (' ')); each is called by its id.",
+        ),
+        (
             "images",
             {"width": 0},
             "images without a usable size: 1 (the first: image 1 has no usable size (0 x 20)); they are read without.",
@@ -223,7 +228,7 @@ def test_what_was_mended_is_counted_and_said(field: str, change: dict, note: str
         ("images", {"id": None}, "image None has no usable id"),
         ("images", {"id": 0}, "image 0 has the id of an earlier image"),
         ("categories", {"id": 9}, "category 9 has the id of an earlier category"),
-        ("categories", {"name": " "}, "category 7 has no usable id or name"),
+        ("categories", {"id": None}, "category None has no usable id"),
     ],
 )
 def test_what_has_no_place_is_named_and_costs_nothing_else(
