@@ -22,14 +22,12 @@ from typing import Any
 from rice_core.digest import file_digest, json_digest
 from rice_core.errors import UserError
 from rice_core.measure.named_files import may_name_files, named_files
+from rice_core.measure.named_modules import named_modules, packages
 
 OURS = frozenset({"rice_core", "probes", "tracking", "mllm", "reports"})
 """Followed wherever they are imported; of other packages those that a root lies in, or that lie in one folder with it or in it."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 """Folders whose packages are neighbours by accident: their versions are what is recorded of them."""
-
-_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
-"""Where a statement has others. The first is what an `if TYPE_CHECKING:` never runs."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def closure(roots: Iterable[str]) -> dict[str, Path]:
             found[name] = path
             found |= {f"{name}: {Path(os.path.relpath(file, path.parent)).as_posix()}": file for file in source.files}
             waiting += [(target, called_) for each in source.outer for target, called_ in _targets(each)]
-            waiting += [(package, False) for package in _packages(name)]
+            waiting += [(package, False) for package in packages(name)]
         if calls:
             called.add(name)
             waiting += [(target, called_) for each in source.inner for target, called_ in _targets(each)]
@@ -121,11 +119,6 @@ def _targets(name: str) -> list[tuple[str, bool]]:
     if _file_of(name) is not None:
         return [(name, True)]
     return [(package, True)] if package else []
-
-
-def _packages(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 @cache
@@ -184,7 +177,7 @@ def _read(path: Path, name: str, _changed: int, _size: int) -> _ParsedFile:
     data = path.read_bytes()
     tree = ast.parse(data)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    outer, inner = _imports(tree, package, statements=b"import_module" not in data and b"__import__" not in data)
+    outer, inner = named_modules(tree, package, data)
     files = tuple(dict.fromkeys(named_files(tree, path, name, _package_folder))) if may_name_files(data) else ()
     return _ParsedFile(_tree_digest(tree), outer, inner, _exported(tree), files)
 
@@ -232,61 +225,5 @@ def _idle(node: Any) -> bool:
     """What changes no number: a string that stands alone (a docstring, the words under a field), and a release's name."""
     match node:
         case ast.Expr(value=ast.Constant(value=str())) | ast.Assign(targets=[ast.Name(id="__version__")]):
-            return True
-    return False
-
-
-def _imports(tree: ast.Module, package: str, *, statements: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Absolute names imported at module level (class bodies and branches included), and those inside functions.
-
-    Args:
-        statements: look at statements alone, in a tenth of the time; `import_module(...)` is an expression.
-    """
-    outer: list[str] = []
-    inner: list[str] = []
-
-    def visit(node: ast.AST, found: list[str]) -> None:
-        match node:
-            case ast.Import(names=names):
-                # `import a.b` binds a, whose functions may be called too.
-                found += [
-                    name for each in names for name in (each.name, *([] if each.asname else _packages(each.name)))
-                ]
-            case ast.ImportFrom():
-                found += _absolute(node, package)
-            case ast.Call(
-                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
-                args=[ast.Constant(value=str(name)), *_],
-            ):
-                level = len(name) - len(name.lstrip("."))
-                found.append(".".join([*_base(package, level), name[level:]]))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            found = inner
-        typing_only = isinstance(node, ast.If) and _is_type_checking(node.test)
-        if typing_only or statements:
-            children = [child for block in _BLOCKS[typing_only:] for child in getattr(node, block, ())]
-        else:
-            children = list(ast.iter_child_nodes(node))
-        for child in children:
-            visit(child, found)
-
-    visit(tree, outer)
-    return tuple(dict.fromkeys(outer)), tuple(dict.fromkeys(inner))
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> list[str]:
-    start = ".".join([*_base(package, node.level), *([node.module] if node.module else [])])
-    return [f"{start}.{alias.name}" for alias in node.names]
-
-
-def _base(package: str, level: int) -> list[str]:
-    """The names of the package that an import of `level` dots starts from."""
-    parts = package.split(".")
-    return parts[: len(parts) - level + 1] if level else []
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    match test:
-        case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
             return True
     return False

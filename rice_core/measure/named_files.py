@@ -4,6 +4,8 @@ Paths made of constants, from a package's folder or from the module's own:
 
     files("rice_core") / "data" / "rf100.yaml"      HERE = Path(__file__).resolve().parent; HERE / "table.csv"
     os.path.join(os.path.dirname(__file__), "x")    pkgutil.get_data(__package__, "x.json")    (HERE / "tables").glob("*.csv")
+
+Where the last part is no constant (`HERE / name`, `HERE / f"{name}.csv"`), all files count that the module's strings make of it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _SAME = {"Path", "PurePath", "str", "fspath", "abspath", "realpath", "normpath"}
+_LONGEST = 200
 _LISTS = {"glob", "rglob", "iterdir"}
 _OF_PACKAGE = {"get_data", "read_text", "read_binary", "open_text", "open_binary", "path"}
 """pkgutil's and importlib.resources' functions of a package and a name."""
@@ -36,13 +39,19 @@ def named_files(tree: ast.Module, path: Path, module: str, folder_of: Callable[[
     """
     reader = _PathReader(tree, path, module, folder_of)
     for node in ast.walk(tree):
-        if not isinstance(node, (ast.BinOp, ast.Call)):
+        if not isinstance(node, (ast.BinOp, ast.Call, ast.JoinedStr)):
             continue
         place = reader.place(node)
         # A worktree has a file where a clone has a folder: it names a place on this machine, and makes no number.
         if place is not None and place.name != ".git" and place.is_file() and place != path:
             yield place
         match node:
+            case (
+                ast.BinOp(left=folder, op=ast.Div(), right=part)
+                | ast.Call(func=ast.Attribute(attr="join"), args=[folder, part])
+                | ast.Call(func=ast.Attribute(value=folder, attr="joinpath"), args=[part])
+            ) if place is None:
+                yield from reader.made(folder, part)
             case ast.Call(func=ast.Attribute(value=value, attr=how), args=args) if how in _LISTS:
                 yield from _listed(reader.place(value), how, reader.text(args[0]) if args else None, path)
 
@@ -64,6 +73,9 @@ class _PathReader:
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         self._texts = {"__name__": module, "__package__": package}
         self._places: dict[str, Path] = {"__file__": path}
+        self._strings = dict.fromkeys(
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
         for node in ast.walk(tree):  # the module level comes first, and what it binds stands
             match node:
                 case (
@@ -74,6 +86,18 @@ class _PathReader:
                         self._texts.setdefault(name, text)
                     elif (place := self.place(value)) is not None:
                         self._places.setdefault(name, place)
+
+    def made(self, folder: ast.expr, part: ast.expr) -> Iterator[Path]:
+        """The files that are there in a folder under a name that only a run knows, of those that the module's strings make."""
+        place = self.place(folder)
+        if place in self._path.parent.parents:
+            place = None
+        pieces = part.values if isinstance(part, ast.JoinedStr) else [part]
+        for string in self._strings if place is not None else ():
+            name = "".join(self.text(piece) or string for piece in pieces)
+            found = place / name if place and len(name) <= _LONGEST and "\0" not in name else None
+            if found is not None and found.suffix not in (".py", ".pyc") and found.is_file():
+                yield found
 
     def text(self, node: ast.expr) -> str | None:
         if isinstance(node, ast.Name):
@@ -93,6 +117,12 @@ class _PathReader:
                 return place.parents[up] if place is not None and 0 <= up < len(place.parents) else None
             case ast.BinOp(left=left, op=ast.Div(), right=right):
                 return self._below(self.place(left), [right])
+            case (
+                ast.BinOp(left=left, op=ast.Add(), right=ast.Constant(value=str(end)))
+                | ast.JoinedStr(values=[ast.FormattedValue(value=left), ast.Constant(value=str(end))])
+            ):
+                place = self.place(left)
+                return place and Path(f"{place}{end}")
             case ast.Call(func=ast.Name(id=how) | ast.Attribute(attr=how), args=[]):
                 is_path = how in ("resolve", "absolute") and isinstance(node.func, ast.Attribute)
                 return self.place(node.func.value) if is_path else None  # type: ignore[attr-defined]

@@ -58,6 +58,28 @@ def test_imports_are_found_in_every_block(hasty: Path) -> None:
     assert "hasty.called" in closure(["hasty.blocks"])
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from importlib import import_module as load\nload('hasty.called')",
+        "importlib.import_module(name='hasty.called')",
+        "NAME = 'hasty.called'\nimportlib.import_module(NAME)",
+        "LAZY = {'f': '.called'}\ndef __getattr__(name): return importlib.import_module(LAZY[name], __package__)",
+        "for name in ('hasty.called', 'torch'): __import__(name)",
+        "subprocess.run([sys.executable, '-m', 'hasty.called'])",
+        "runpy.run_module('hasty.called')",
+    ],
+)
+def test_a_module_that_a_string_names_is_found(hasty: Path, source: str) -> None:
+    (hasty / "blocks.py").write_text(f"{source}\n")
+    assert set(closure(["hasty.blocks"])) == {"hasty", "hasty.blocks", "hasty.called"}
+
+
+def test_a_string_is_no_module_where_none_is_imported_by_name(hasty: Path) -> None:
+    (hasty / "blocks.py").write_text("x = 'hasty.called'\n")
+    assert "hasty.called" not in closure(["hasty.blocks"])
+
+
 def test_a_module_that_came_since_is_found(hasty: Path) -> None:
     (hasty / "blocks.py").write_text("try:\n    import hasty.fresh\nexcept ImportError:\n    pass\n")
     assert "hasty.fresh" not in closure(["hasty.blocks"])
@@ -74,6 +96,11 @@ def test_a_module_that_came_since_is_found(hasty: Path) -> None:
         ('pkgutil.get_data(__package__, "table.csv")', True),
         ('read_text("hasty", "table.csv")', True),
         ('with resources.path("hasty", "table.csv") as file: pass', True),
+        ('open(f"{Path(__file__).parent}/table.csv")', True),
+        ('open(os.path.dirname(__file__) + "/table.csv")', True),
+        ('[Path(__file__).parent / name for name in ("table.csv", "other.csv")]', True),
+        ('def read(name="table"): return Path(__file__).parent / f"{name}.csv"', True),
+        ('NAMES = {1: "table.csv"}; os.path.join(os.path.dirname(__file__), NAMES[1])', True),
         ("profiles(3); files = 1", False),
     ],
 )
