@@ -55,7 +55,8 @@ def wrap(
         prefix: tokens before the patch grid. class_token: whether the first of them is one.
 
     Raises:
-        UserError: it is no module, or one whose source nobody can read; or its forward fails or gives something else.
+        UserError: it is no module, or one whose source nobody can read; or its forward fails, gives something else, or does not
+            give the same again.
     """
     if not isinstance(module, nn.Module):
         raise UserError(
@@ -137,17 +138,33 @@ class _Tokens(nn.Module):
 
 @torch.no_grad()
 def _width(tokens: _Tokens, hw: tuple[int, int], name: str) -> int:
-    """C of the tokens that it gives."""
+    """C of the tokens that it gives; and gives again, whatever other picture is beside."""
     held = (*tokens.inner.parameters(), *tokens.inner.buffers())
     device = next((each.device for each in held), torch.device("cpu"))
-    try:
-        return int(tokens(torch.zeros(1, 3, *hw, device=device)).shape[2])
-    except UserError:
-        raise
-    except Exception as error:
+    pixels_23HW = torch.zeros(2, 3, *hw, device=device)
+    pixels_23HW[0] += torch.linspace(-1, 1, hw[1], device=device)
+    with torch.no_grad():
+        try:
+            alone_1NC = tokens(pixels_23HW[:1])
+            before = copy.deepcopy(tokens.state_dict())
+            again_1NC, both_2NC = tokens(pixels_23HW[:1]), tokens(pixels_23HW)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{name}: its forward fails at {hw[0]}x{hw[1]} pixels ({one_line(error)}); check size."
+            ) from error
+    if any(not torch.equal(value, before[key]) for key, value in tokens.state_dict().items()):
         raise UserError(
-            f"{name}: its forward fails at {hw[0]}x{hw[1]} pixels ({one_line(error)}); check size."
-        ) from error
+            f"{name}: its forward changes its own buffers, so that no number could be had again; leave them."
+        )
+    room = 1e-3 * float(alone_1NC.abs().max().nan_to_num())  # of the same sums in another order
+    for found_1NC, when in ((again_1NC, "when it is asked again"), (both_2NC[:1], "where another is beside it")):
+        if not torch.allclose(found_1NC, alone_1NC, rtol=0, atol=room, equal_nan=True):
+            raise UserError(
+                f"{name}: its forward gives something else for a picture {when}; leave out what is random or of the batch."
+            )
+    return int(alone_1NC.shape[2])
 
 
 def _sources(module: nn.Module, name: str) -> tuple[tuple[str, ...], dict[str, str]]:

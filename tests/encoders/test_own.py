@@ -45,10 +45,16 @@ class Odd(nn.Module):
     def __init__(self, give):
         super().__init__()
         self.give = give
+        self.register_buffer("count", torch.zeros(1))
 
     def forward(self, x):
         if self.give == "fails":
             return x @ x.new_zeros(7)
+        if self.give in ("random", "batch", "counted"):
+            y = torch.nn.functional.avg_pool2d(x, 16)
+            if self.give == "counted":
+                self.count += 1
+            return y + torch.rand(()) if self.give == "random" else y - y.mean(0) * (self.give == "batch")
         return x.flatten(1) if self.give == "flat" else None
 '''
 PIXELS = {"size": 64, "patch": 16, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
@@ -158,5 +164,8 @@ def test_each_mistake_has_its_sentence(mine: ModuleType) -> None:
     refuse(mine.Odd("flat"), r"its forward gives shape \(1, 12288\); give tokens \[B, N, C\] or a map")
     refuse(mine.Odd("nothing"), "gives a NoneType")
     refuse(mine.Odd("fails"), "its forward fails at 64x64 pixels")
+    refuse(mine.Odd("random"), "gives something else for a picture when it is asked again; leave out what is random")
+    refuse(mine.Odd("batch"), "gives something else for a picture where another is beside it")
+    refuse(mine.Odd("counted"), "changes its own buffers")
     refuse(mine.Patches(), r"its map is \(4, 4\) where patch=8 makes \(8, 8\)", patch=8)
     refuse(mine.Patches("tokens"), r"it gives 17 tokens where 0 \+ 4 x 4 were expected; say prefix=1")
