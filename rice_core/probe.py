@@ -47,7 +47,7 @@ class Items:
     ids: tuple[str, ...]
     """Unique: the image id, then `#k` for its k-th object."""
     clusters: tuple[str, ...]
-    """The image id of each row: the error is clustered by it."""
+    """What the error is clustered by: the image's scene where it is known, else the image id."""
     classes: tuple[str, ...]
 
 

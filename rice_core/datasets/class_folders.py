@@ -11,7 +11,7 @@ from rice_core.datasets.digests import fingerprint
 from rice_core.datasets.doubts import doubt_about_classes, doubt_about_splits
 from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, Sample
-from rice_core.datasets.splits import DIVIDED, Judge, by_id, divide, judged, no_test, role
+from rice_core.datasets.splits import Judge, by_id, judged, no_test, role
 from rice_core.datasets.walk import folders, holds_images, image_names, images_below, relative
 from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
@@ -126,10 +126,10 @@ def _read(
     for root in roots.values():
         loose = [relative(root / name, folder) for name in image_names(root)]
         skipped += [Skipped(item=name, reason="lies in no class folder") for name in loose]
-    return classes, divide(read["all"]) if "all" in read else {split: by_id(samples) for split, samples in read.items()}
+    return classes, {split: by_id(samples) for split, samples in read.items()}
 
 
 def _saw(roots: Roots) -> str:
     if "all" in roots.of:
-        return f"a folder a class; {DIVIDED}"
+        return "a folder a class"
     return f"a folder a class in {roots.of['train'].name}/, judged on {roots.of['val'].name}/"

@@ -12,8 +12,9 @@ from rice_core.datasets.entries import CocoFile, Key, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
 from rice_core.datasets.regions import ANY, Annotation
+from rice_core.datasets.scenes import scene_field
 from rice_core.datasets.segmentations import BadEntry
-from rice_core.datasets.splits import Judge, by_id, divide, judged, role
+from rice_core.datasets.splits import Judge, by_id, judged, role
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError
 from rice_core.record import Skipped
@@ -84,9 +85,6 @@ def read_splits(folder: Path, by_role: Mapping[str, tuple[str, Path]], skipped: 
         raise UserError(
             f"No image of {', '.join(digests)} can be used; put the images into <split>/ or images/ of the folder.{first}"
         )
-    if "all" in splits:
-        splits = divide(splits["all"])
-        sources = dict.fromkeys(splits, sources["all"])
     n_regions = sum(len(sample.regions) for samples in splits.values() for sample in samples)
     return Coco(tuple(classes), splits, digests, sources, tuple(skipped), n_regions, tuple(notes))
 
@@ -147,7 +145,8 @@ class _Images:
     def _sample(self, key: Key, entry: dict[str, Any]) -> Sample:
         size = size_of(entry)
         path = self.places.find(entry)
-        sample = Sample(id=path.relative_to(self.places.folder).as_posix(), path=path, size_hw=size, key=key)
+        name, scene = path.relative_to(self.places.folder).as_posix(), scene_field(entry)
+        sample = Sample(id=name, path=path, size_hw=size, key=key, scene=scene)
         if sample.id in self._ids:
             raise BadEntry(f"names {sample.id}, as an earlier image does")
         self._ids.add(sample.id)

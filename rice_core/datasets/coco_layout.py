@@ -11,7 +11,7 @@ from rice_core.datasets.coco_files import annotation_files, beside, other_coco_f
 from rice_core.datasets.digests import fingerprint
 from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset
-from rice_core.datasets.splits import DIVIDED, Judge
+from rice_core.datasets.splits import Judge
 from rice_core.datasets.walk import relative
 from rice_core.errors import UserError
 from rice_core.spec import DatasetSpec
@@ -65,7 +65,7 @@ def _read(folder: Path, files: dict[str, Path], name: str, judge: Judge) -> Data
 
 def _saw(folder: Path, coco: Coco) -> str:
     names = _names(folder, coco.files)
-    return f"{names[0]}; {DIVIDED}" if len(names) == 1 else " and ".join(names)
+    return " and ".join(names)
 
 
 def _names(folder: Path, files: Mapping[str, Path]) -> list[str]:

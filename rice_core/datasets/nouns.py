@@ -56,10 +56,12 @@ class Sample:
     key: int | str | None = None
     """The image's id in its annotation file; None where there is none."""
     label_map: LabelMap | None = None
+    scene: str | None = None
+    """What it shows as others do, copies of a picture or frames of a video; None where nothing says so."""
 
     @property
     def cluster(self) -> str:
-        return self.id
+        return self.scene or self.id
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from rice_core.datasets.division import divided
 from rice_core.datasets.layout import Reader, Sighting
 from rice_core.datasets.nouns import FRAMES_READ, Dataset
 from rice_core.datasets.splits import Judge, class_notes
@@ -19,12 +20,18 @@ _FRAMES = f"of each video the names of all frames count for the data's digest, a
 
 
 def open_dataset(
-    folder: Path, *, name: str = "", layout: str | None = None, judge: Judge = "val", reader: Reader | None = None
+    folder: Path,
+    *,
+    name: str = "",
+    layout: str | None = None,
+    judge: Judge = "val",
+    reader: Reader | None = None,
+    groups: str = "",
 ) -> Dataset:
     """Read a folder in one of the installed layouts.
 
-    A set with one split is divided: every fifth image by the order of the hashed ids is `val`, class by class where whole
-    images are labelled. Photographs without labels are all `val`. COCO crowd regions are left out. A `test` split stands
+    A set with one split is divided: about a fifth of its images is `val`, whole scenes by the order of their hashed names, class by
+    class where whole images are labelled (`rice_core.datasets.division`). Photographs without labels are all `val`. COCO crowd regions are left out. A `test` split stands
     in for a missing `val`. A folder that looks like something else than what can be read is refused.
 
     Args:
@@ -32,10 +39,11 @@ def open_dataset(
         layout: one of `layouts()`, which then reads the folder whatever it looks like.
         judge: the split that becomes `val`. "test" refuses a set without train and test split.
         reader: one that is not installed, which then reads the folder.
+        groups: images that show one scene, as the user names them (`rice_core.datasets.groups`); by names, fields and bytes by default.
 
     Raises:
         UserError: no such folder, no layout recognised or more than one, no split to judge on, a folder of several data
-            sets, or annotations that cannot be used at all.
+            sets, annotations that cannot be used at all, or images of one scene that would have to be divided.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the folder that holds the images, or annotations/ beside them.")
@@ -44,6 +52,7 @@ def open_dataset(
         reader = choose(folder, _installed(broken), broken) if layout is None else load_reader(layouts()[layout])
     dataset = reader.open(folder, name=as_text(name or folder.resolve().name or "data"), judge=judge)
     _check_ids(dataset, reader)
+    dataset = divided(dataset, groups, str(folder))
     notes = (*dataset.notes, *class_notes(dataset), *([_FRAMES] if "videos" in dataset.provides else []))
     # Regions say what each pixel shows.
     provides = dataset.provides | ({"dense-labels"} if "regions" in dataset.provides else set())

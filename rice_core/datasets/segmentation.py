@@ -13,7 +13,7 @@ import yaml
 from rice_core.datasets.digests import fingerprint
 from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, LabelMap, Sample
-from rice_core.datasets.splits import DIVIDED, Judge, by_id, divide, no_test
+from rice_core.datasets.splits import Judge, by_id, no_test
 from rice_core.datasets.walk import image_names, images_below, relative
 from rice_core.errors import UserError
 from rice_core.features import BACKGROUND, IGNORE
@@ -161,10 +161,9 @@ def _read(
     if not found:
         first = f" The first reason: {skipped[0].item} {skipped[0].reason}." if skipped else ""
         raise UserError(f"{folder} holds no picture with a label map, as the layout {layout} has them.{first}")
-    whole = len(found) > 1
-    splits = {split: by_id(samples) for split, samples in found.items()} if whole else divide(*found.values())
+    splits = {split if len(found) > 1 else "all": by_id(samples) for split, samples in found.items()}
     spec = DatasetSpec(name=name, layout=layout, fingerprint=fingerprint(layout, classes, splits, {}))
-    saw = "a label map beside each picture" + ("" if whole else f"; {DIVIDED}")
+    saw = "a label map beside each picture"
     return Dataset(spec, classes, splits, frozenset({"dense-labels"}), tuple(skipped), saw=saw)
 
 

@@ -21,8 +21,6 @@ AnyItem = TypeVar("AnyItem", bound=Item)
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "dev", "eval", "evaluation")
 TEST_NAMES = ("test", "testing")
-DIVIDED = "there is no val split, so every fifth image is val"
-"""What is said of a set of one split."""
 
 
 def role(split: str) -> str | None:
@@ -56,16 +54,6 @@ def judged(found: Mapping[str, T], judge: Judge, folder: Path) -> tuple[dict[str
 def no_test(folder: Path) -> UserError:
     """What to say where the test split is to judge, and there is none."""
     return UserError(f"{folder} has no train and test split to judge on its test split; leave it to judge on val.")
-
-
-def divide(samples: Iterable[Sample]) -> dict[str, tuple[Sample, ...]]:
-    """Every fifth image by the order of the hashed ids is `val`; image classes are gone through one after the other.
-
-    Going class by class puts val images into every class that has five, and the first image into val, so that even a
-    set of one has something to measure on.
-    """
-    ordered = sorted(samples, key=lambda sample: (-1 if sample.label is None else sample.label, _hashed(sample)))
-    return {"train": by_id(s for k, s in enumerate(ordered) if k % 5), "val": by_id(ordered[::5])}
 
 
 def limit(dataset: Dataset, n: int) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -14,6 +14,7 @@ import yaml
 from rice_core.datasets.coco_files import ROBOFLOW, roboflow_folders
 from rice_core.datasets.nouns import Dataset, Sample
 from rice_core.datasets.reading import open_dataset
+from rice_core.datasets.shared import TOO_HIGH
 from rice_core.datasets.splits import Judge, by_id
 from rice_core.digest import json_digest
 from rice_core.disk.paths import as_text
@@ -91,7 +92,7 @@ def joined(suite: Suite) -> Dataset:
     for part, dataset in suite.parts.items():
         skipped += [skip.model_copy(update={"item": f"{part}/{skip.item}"}) for skip in dataset.skipped]
         for split in dataset.splits:
-            images = (replace(sample, id=f"{part}/{sample.id}") for sample in dataset.samples(split))
+            images = (_inside(part, sample) for sample in dataset.samples(split))
             splits.setdefault(split, []).extend(images)
     return Dataset(
         spec=spec,
@@ -99,7 +100,7 @@ def joined(suite: Suite) -> Dataset:
         splits={split: by_id(samples) for split, samples in splits.items()},
         provides=frozenset({"suite"}),
         skipped=tuple(skipped),
-        notes=_absent(suite),
+        notes=(*_absent(suite), *_sharing(suite)),
         parts=suite.parts,
         domain=suite.domain,
     )
@@ -112,6 +113,25 @@ def _absent(suite: Suite) -> tuple[str, ...]:
     if not suite.missing or not there:
         return ()
     return (f"{there} of RF100's {of_all} data sets are there: means are over those of this folder, not over RF100.",)
+
+
+def _sharing(suite: Suite) -> tuple[str, ...]:
+    """The data sets whose val shows what their train shows."""
+    found = {part: note for part, data in suite.parts.items() for note in data.notes if note.endswith(TOO_HIGH)}
+    if not found:
+        return ()
+    part, note = next(iter(found.items()))
+    return (
+        f"Of {len(found)} of {len(suite.parts)} data sets val shows what train shows: {_some(list(found))}. Of {part}: {note}",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _inside(part: str, sample: Sample) -> Sample:
+    return replace(sample, id=f"{part}/{sample.id}", scene=sample.scene and f"{part}/{sample.scene}")
 
 
 def is_suite(folder: Path) -> bool:

@@ -18,7 +18,8 @@ def open_data(text: str, worlds: Path, *, limit: int | None = None) -> Dataset:
     """The data set that a name of WORLDS, drawn below `worlds`, or a folder stands for.
 
     FOLDER@LAYOUT reads a folder as one of the installed layouts, whatever it looks like; a folder that is called so
-    itself comes first. A folder of several Roboflow exports is a suite, judged on its test splits.
+    itself comes first. A folder of several Roboflow exports is a suite, judged on its test splits. Behind either, `?groups=` names
+    which images show one scene (rice_core.datasets.groups).
 
     Args:
         limit: images of each split at most.
@@ -60,7 +61,17 @@ def _opened(text: str, worlds: Path) -> Dataset:
 
     world = None if Path(text).is_dir() else WORLDS.get(text)
     folder, name = (at_home(text), "") if world is None else (draw(world, worlds), text)
+    groups = ""
+    if world is None and not folder.is_dir():
+        text, asked, groups = text.partition("?groups=")
+        folder = at_home(text)
+        if asked and not groups:
+            raise UserError(f"{text}?groups= names no groups; write FILE.csv, a field, /REGEX/ or none after the =.")
     if is_suite(folder):
+        if groups:
+            raise UserError(
+                f"{text} is a suite, whose data sets have train and test; leave out ?groups=, or give one of its folders."
+            )
         return joined(open_suite(folder, name=name))
     before, _, layout = text.rpartition("@")
     if folder.is_dir() or not before or not (named := at_home(before)).is_dir():
@@ -70,10 +81,10 @@ def _opened(text: str, worlds: Path) -> Dataset:
             )
         if not folder.exists() and (near := did_you_mean(text, WORLDS)):
             raise UserError(f"There is no folder {text} and no data set of that name; {near.rstrip()}")
-        return open_dataset(folder, name=name)
+        return open_dataset(folder, name=name, groups=groups)
     if layout not in (known := layouts()):
         near = did_you_mean(layout, known)
         raise UserError(f"{layout!r} is no layout of {before}; {near}write one of {', '.join(known)} after the @.")
     # LVIS's annotations make another data set of the same folder; the other layouts are what the folder is.
     name = named.resolve().name
-    return open_dataset(named, name=f"{name}@lvis" if layout == "lvis" else name, layout=layout)
+    return open_dataset(named, name=f"{name}@lvis" if layout == "lvis" else name, layout=layout, groups=groups)

@@ -33,7 +33,7 @@ def address(words: Sequence[str], probes: Sequence[Probe]) -> list[tuple[str, st
     found = []
     for word in words:
         role, equals, folder = word.partition("=")
-        if not equals or "/" in role or at_home(word).is_dir():
+        if not equals or "/" in role or "?" in role or at_home(word).is_dir():  # FOLDER?groups=...
             role, folder = _ALL, word
         elif role not in roles:
             raise UserError(

@@ -105,7 +105,7 @@ class CellWork(AnyWork):
                 label = sample.regions[k].label if regions else sample.label
                 y.append(-1 if label is None else label)
                 ids.append(f"{sample.id}#{k}" if regions else sample.id)
-                clusters.append(sample.id)
+                clusters.append(sample.cluster)
         x_NC = np.concatenate(x) if x else np.zeros((0, encoder.dim), np.float32)
         return Items(x_NC, np.array(y, dtype=np.int64), tuple(ids), tuple(clusters), self.classes)
 

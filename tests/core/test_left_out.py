@@ -123,7 +123,7 @@ def test_run_says_why_nothing_came_out_when_quiet_too(
     ricebench(*words)
     said = capsys.readouterr().err
     assert "data set turned (coco): 8 train, 2 val images, 2 classes" in said
-    assert "annotations/instances_all.json; there is no val split, so every fifth image is val" in said
+    assert "annotations/instances_all.json; there is no val split, so 2 of 10 images are val" in said
     assert "classes: a, b" in said
     assert said.count("has no file 'lost.jpg'") == 1  # not again at the end
     assert said.count("is 32x48 pixels, annotated as 48x32") == 2  # in the cell's own line, and in the count
@@ -170,7 +170,7 @@ def test_twins_are_said_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixtu
         noise(tmp_path / "set" / f"{name}.png", seed)
     words = ("run", "-e", "synthetic:noise", "-p", "knn?k=1", "--data", tmp_path / "set", "--store", tmp_path / "store")
     assert ricebench(*words) == 0
-    note = "1 of 2 images in val is in train too, byte for byte, such as val/a/1.png and train/a/1.png"
+    note = "1 of 2 images in val is in train too, byte for byte, such as val/a/1.png and train/a/1.png: numbers over val are too high"
     assert f"note: {note}" in capsys.readouterr().err
     (record,) = Store(tmp_path / "store").records()
     assert record.notes == (note,)

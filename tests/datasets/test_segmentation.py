@@ -175,7 +175,7 @@ def test_one_split_is_divided_and_maps_that_miss_are_named(tmp_path: Path) -> No
     (tmp_path / "annotations" / "training" / "x2.png").unlink()
     data = open_dataset(tmp_path)
     assert {split: len(items) for split, items in data.splits.items()} == {"train": 4, "val": 1}
-    assert "every fifth image is val" in data.saw
+    assert "there is no val split, so 1 of 5 images are val" in data.saw
     assert ("images/training/x2.jpg", "has no label map annotations/training/x2.png") in {
         (skip.item, skip.reason) for skip in data.skipped
     }

@@ -157,11 +157,12 @@ def test_a_part_of_rf100_says_so_and_a_suite_of_ones_own_does_not(tmp_path: Path
     (tmp_path / "some/pictures").mkdir()
     some = open_suite(tmp_path / "some")
     assert list(some.domain) == ["acl-x-ray", "aquarium-qlnqy", "mine"]
-    (note,) = joined(some).notes
+    note, shared = joined(some).notes
+    assert shared.startswith("Of 3 of 3 data sets val shows what train shows: acl-x-ray, aquarium-qlnqy, mine.")
     assert note == "2 of RF100's 100 data sets are there: means are over those of this folder, not over RF100."
     for name in ("mine", "yours"):
         export(tmp_path / "own" / name)
-    assert joined(open_suite(tmp_path / "own")).notes == ()
+    assert [note[:30] for note in joined(open_suite(tmp_path / "own")).notes] == ["Of 2 of 2 data sets val shows "]
 
 
 def test_counts_of_a_part_reach_the_whole(tmp_path: Path) -> None:

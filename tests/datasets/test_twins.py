@@ -29,7 +29,8 @@ def notes(folder: Path) -> tuple[str, ...]:
 def test_images_of_val_that_train_has_too(tmp_path: Path) -> None:
     draw(tmp_path, train_a_1=1, train_a_2=1, train_b_1=2, val_a_1=1, val_a_2=1, val_b_1=3)
     assert notes(tmp_path) == (
-        "2 of 3 images in val are in train too, byte for byte, such as val/a/1.png and train/a/1.png",
+        "2 of 3 images in val are in train too, byte for byte, such as val/a/1.png and train/a/1.png: numbers over val are "
+        "too high",
     )
 
 
@@ -66,8 +67,11 @@ def test_the_data_sets_of_a_suite_share_images_as_they_please(tmp_path: Path) ->
     assert with_twin_notes(dataset, file_digests(dataset)).notes == ()
     draw(tmp_path / "two/test", a=3)
     dataset = joined(open_suite(tmp_path))
-    (note,) = with_twin_notes(dataset, file_digests(dataset)).notes
-    assert note.endswith("such as two/test/a.png and two/train/a.png")
+    of_part, note = with_twin_notes(dataset, file_digests(dataset)).notes
+    assert of_part.startswith(
+        "Of 1 of 2 data sets val shows what train shows: two. Of two: 1 of 1 images in val is in train too"
+    )
+    assert note.endswith("such as two/test/a.png and two/train/a.png: numbers over val are too high")
 
 
 def test_what_a_data_set_was_read_as(tmp_path: Path) -> None:

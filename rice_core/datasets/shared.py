@@ -1,0 +1,58 @@
+"""Whether train and val, as a data set has them, show the same scenes: then a number over val is too high, and it is said."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from rice_core.datasets.nouns import Sample
+from rice_core.datasets.scenes import Told, copied, told_by
+
+TOO_HIGH = "numbers over val are too high"
+"""In every note on what train and val share."""
+
+
+def shared_note(train: Sequence[Sample], val: Sequence[Sample], named: Mapping[str, str] | None = None) -> str:
+    """How many images of val show a scene that train shows, with an example; empty where none does.
+
+    Scenes are told by Roboflow's names, by fields, and by the names of videos where train and val have other frames of them.
+
+    Args:
+        named: scenes by id as the user names them, which are then all that counts.
+    """
+    if named is not None:
+        of_train, of_val = ({s.id: {f"group {named[s.id]}"} for s in split} for split in (train, val))
+    else:
+        told = told_by(train), told_by(val)
+        frames = _frames_of_both(*told)
+        of_train, of_val = (_marks(split, names, frames) for split, names in zip((train, val), told, strict=True))
+    first = {mark: item for item, marks in reversed(of_train.items()) for mark in marks}
+    found = [(item, first[mark]) for item, marks in of_val.items() for mark in sorted(marks) if mark in first]
+    n = len({item for item, _ in found})
+    if not n:
+        return ""
+    item, other = found[0]
+    return f"{n} of {len(val)} images in val show {'a scene' if n == 1 else 'scenes'} that train shows too, such as {item} and {other}: {TOO_HIGH}"
+
+
+def _marks(split: Sequence[Sample], told: Mapping[str, Told], frames: set[str]) -> dict[str, set[str]]:
+    marks: dict[str, set[str]] = {}
+    for sample in split:
+        name = told[sample.id]
+        mine = {f"field {sample.scene}"} if sample.scene else set()
+        mine |= {f"copy {name.source}"} if copied(sample.id) else set()
+        mine |= {f"video {name.series}"} if name.sure and name.series in frames else set()
+        marks[sample.id] = mine
+    return marks
+
+
+def _frames_of_both(train: Mapping[str, Told], val: Mapping[str, Told]) -> set[str]:
+    """Names of videos of which train and val have frames of other numbers: the same ones would be of two videos of one name."""
+    numbers: tuple[defaultdict[str, set[int]], ...] = (defaultdict(set), defaultdict(set))
+    for found, told in zip(numbers, (train, val), strict=True):
+        for name in told.values():
+            if name.sure:
+                found[name.series].add(name.number)
+    return {
+        series for series in numbers[0].keys() & numbers[1].keys() if numbers[0][series].isdisjoint(numbers[1][series])
+    }
