@@ -59,6 +59,8 @@ class Evaluation:
     style: Style
     samples: tuple[str, ...]
     """Ids of the images, as `matches` counts them."""
+    scenes: tuple[str, ...]
+    """What each shows, which its error is clustered by; an image alone is its own."""
     groups: dict[str, Ints]
     """AP, APr, APc, APf -> the categories that it is the mean over."""
     box: Judged
@@ -83,11 +85,11 @@ class Evaluation:
 
         The plain mean is the metric, and its error clustered by group of images is the jackknife's (see `resample`).
         """
-        group = [f"group-{number:03d}" for number in groups_of(self.samples)]
+        group = [f"group-{number:03d}" for number in groups_of(self.scenes)]
         values = {
             f"{kind}_{name.lower()}": tuple(column_I.tolist())
             for kind, judged in self.kinds.items()
-            for name, column_I in image_values(judged.matches, self.groups, self.samples).items()
+            for name, column_I in image_values(judged.matches, self.groups, self.scenes).items()
         }
         return Scores(sample=self.samples, cluster=tuple(group), values=values)
 
@@ -122,7 +124,13 @@ def score(
         if of_masks is not columns.truth:
             columns = Columns(of_masks, results)
         mask = _judge(columns, groups, "mask", resamples, seed, breakdown)
-    return Evaluation(truth.style, tuple(image.sample.id for image in truth.images), groups, box, mask)
+    samples = tuple(image.sample.id for image in truth.images)
+    return Evaluation(truth.style, samples, scenes_of(truth), groups, box, mask)
+
+
+def scenes_of(truth: GroundTruth) -> tuple[str, ...]:
+    """The scene of each image."""
+    return tuple(image.sample.cluster for image in truth.images)
 
 
 def _judge(columns: Columns, groups: dict[str, Ints], kind: Kind, resamples: int, seed: int, breakdown: bool) -> Judged:
@@ -135,7 +143,7 @@ def _judge(columns: Columns, groups: dict[str, Ints], kind: Kind, resamples: int
     return Judged(
         ap=_summary(precision_TRKA, groups),
         ar=_recalls(recall_TKMA, limits),
-        errors=bootstrap(matches_A[0], groups, len(truth.images), resamples, seed) if resamples else {},
+        errors=bootstrap(matches_A[0], groups, scenes_of(truth), resamples, seed) if resamples else {},
         matches=matches_A[0],
         faults=faults_of(found, columns.objects, matches_A[0], overlaps) if breakdown else {},
         category_ap_K=np.array([_percent(precision_TRKA[:, :, k, 0], np.nan) for k in range(K)]),

@@ -28,34 +28,40 @@ _CELLS = 4_000_000
 
 
 def bootstrap(
-    matches: Matches, groups: Mapping[str, Ints], images: int, resamples: int, seed: int
+    matches: Matches, groups: Mapping[str, Ints], scenes: Sequence[str], resamples: int, seed: int
 ) -> dict[str, Estimate]:
     """The error of AP, AP50, AP75 and of the means over `groups` of categories, in percent; without what is not defined.
 
-    The seed alone decides which images are drawn, so that two encoders meet the same ones.
+    The seed alone decides which scenes are drawn, so that two encoders meet the same ones.
+
+    Args:
+        scenes: of each image; an image alone is its own. All images of a scene are drawn together.
     """
-    values = {name: ap_R[0] for name, ap_R in _means(matches, groups, _once(images)).items()}
-    replicates = _means(matches, groups, drawn(images, resamples, seed))
+    place = {scene: number for number, scene in enumerate(dict.fromkeys(scenes))}
+    code_I = [place[scene] for scene in scenes]
+    values = {name: ap_R[0] for name, ap_R in _means(matches, groups, _once(len(scenes))).items()}
+    replicates = _means(matches, groups, drawn(len(place), resamples, seed)[:, code_I])
+    by = "images" if len(place) == len(scenes) else "scenes"
     return {
-        name: _estimate(float(value), replicates[name][np.isfinite(replicates[name])], images)
+        name: _estimate(float(value), replicates[name][np.isfinite(replicates[name])], len(place), len(scenes), by)
         for name, value in values.items()
         if np.isfinite(value)
     }
 
 
-def image_values(matches: Matches, groups: Mapping[str, Ints], samples: Sequence[str]) -> dict[str, Floats]:
+def image_values(matches: Matches, groups: Mapping[str, Ints], scenes: Sequence[str]) -> dict[str, Floats]:
     """What each image adds, in percent [I]; the plain mean is the metric.
 
     AP without one group of images after another (the delete-a-group jackknife, Kott 2001) says what the group adds, and all
     its images get that: `AP + (N - n) / n * (mean - AP without it)`, n images of N, with the mean over groups by N - n. For
     a metric that is a mean over images this is the group's own mean.
     """
-    group_I = groups_of(samples)
+    group_I = groups_of(scenes)
     present_G, place_I, count_G = np.unique(group_I, return_inverse=True, return_counts=True)
     without_GI = (place_I != np.arange(len(present_G))[:, None]).astype(np.int32)
-    values = _means(matches, groups, _once(len(samples)))
+    values = _means(matches, groups, _once(len(scenes)))
     without = _means(matches, groups, without_GI)
-    rest_G = len(samples) - count_G
+    rest_G = len(scenes) - count_G
     columns = {}
     for name, (value,) in values.items():
         if np.isfinite(value):
@@ -68,13 +74,13 @@ def image_values(matches: Matches, groups: Mapping[str, Ints], samples: Sequence
     return columns
 
 
-def groups_of(samples: Sequence[str]) -> Ints:
-    """The group of each image, 0 to 199, by its name: the same for every encoder, whichever images it could read."""
-    return np.array([zlib.crc32(sample.encode()) % _GROUPS for sample in samples], np.int64)
+def groups_of(scenes: Sequence[str]) -> Ints:
+    """The group of each image, 0 to 199, by its scene's name: the same for every encoder, whichever images it could read."""
+    return np.array([zlib.crc32(scene.encode()) % _GROUPS for scene in scenes], np.int64)
 
 
 def drawn(images: int, resamples: int, seed: int) -> Counts:
-    """How often each image is drawn, [R, I]. One seed gives every encoder the same draws."""
+    """How often each image (or scene) is drawn, [R, I]. One seed gives every encoder the same draws."""
     rng = np.random.default_rng(seed)
     picks_RI = rng.integers(images, size=(resamples, images)) + images * np.arange(resamples)[:, None]
     return np.bincount(picks_RI.ravel(), minlength=resamples * images).reshape(resamples, images).astype(np.int32)
@@ -99,16 +105,16 @@ def _mean(ap_RKT: Floats) -> Floats:
     return np.where(count_R > 0, np.where(defined, ap_RKT, 0).sum((1, 2)) / np.maximum(count_R, 1), np.nan)
 
 
-def _estimate(value: float, replicates_R: Floats, images: int) -> Estimate:
-    if images == 1 or len(replicates_R) < 2:
-        return Estimate(value, None, None, images, images, "no error can be given")
+def _estimate(value: float, replicates_R: Floats, scenes: int, images: int, by: str) -> Estimate:
+    if scenes == 1 or len(replicates_R) < 2:
+        return Estimate(value, None, None, images, scenes, "no error can be given")
     # Around the value, not the percentiles: AP takes maxima, so it rises with noise, and a resample has more of that than
     # the sample. On a set of COCO's size all resamples can lie above the value.
     stderr = float(replicates_R.std(ddof=1))
-    method = f"bootstrap over images ({len(replicates_R)}), Wilson interval"
+    method = f"bootstrap over {by} ({len(replicates_R)}), Wilson interval"
     # Resamples of G images vary by (G-1)/G of what the images do.
-    ci95 = bounded_interval(value, stderr * math.sqrt(images / (images - 1)), (0.0, 100.0), clusters=images)
-    return Estimate(value, stderr, ci95, images, images, method)
+    ci95 = bounded_interval(value, stderr * math.sqrt(scenes / (scenes - 1)), (0.0, 100.0), clusters=scenes)
+    return Estimate(value, stderr, ci95, images, scenes, method)
 
 
 def average_precision(matches: Matches, times_RI: Counts) -> Floats:

@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +351,39 @@ def test_one_image_has_no_error(tmp_path: Path) -> None:
     }
     mine = [row for row in results if row["image_id"] == key]
     assert score(truth_of(body, tmp_path), mine, masks=False).box.errors["AP"].stderr is None
+
+
+def test_copies_of_a_scene_are_drawn_together(tmp_path: Path) -> None:
+    """Each image four times: of scenes the error is that of the images once, of images half of it."""
+    body, results = world(5, "coco", images=60, dets=12, ties=False)
+    once = truth_of(body, tmp_path)
+    copied = {name: [*entries] for name, entries in body.items()}
+    rows = [*results]
+    for k in (1, 2, 3):
+        copied["images"] += [entry | {"id": entry["id"] + 10_000 * k} for entry in body["images"]]
+        of = {"images": 10_000 * k, "things": 100_000 * k}
+        copied["annotations"] += [
+            each | {"id": each["id"] + of["things"], "image_id": each["image_id"] + of["images"]}
+            for each in body["annotations"]
+        ]
+        rows += [row | {"image_id": row["image_id"] + of["images"]} for row in results]
+    four = truth_of(copied, tmp_path)
+    images = tuple(
+        replace(image, sample=replace(image.sample, scene=f"scene {int(image.key) % 10_000}")) for image in four.images
+    )
+    by_image, by_scene = (score(t, rows, masks=False) for t in (four, replace(four, images=images)))
+    alone = score(once, results, masks=False).box.errors["AP"]
+    of_images, of_scenes = by_image.box.errors["AP"], by_scene.box.errors["AP"]
+    assert of_scenes.stderr == pytest.approx(alone.stderr, rel=0.2)
+    assert of_images.stderr == pytest.approx(alone.stderr / 2, rel=0.25)
+    assert (of_scenes.n, of_scenes.clusters, of_scenes.method) == (
+        240,
+        60,
+        "bootstrap over scenes (200), Wilson interval",
+    )
+    cluster = dict(zip(by_scene.samples, by_scene.scores().cluster, strict=True))
+    assert all(
+        cluster[image.sample.id] == cluster[images[0].sample.id]
+        for image in images
+        if image.sample.scene == images[0].sample.scene
+    )
