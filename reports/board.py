@@ -14,7 +14,7 @@ from reports.table import Column, Row, Table, Value
 from reports.used import apart, replaced_in
 from reports.versions import versions_of_code
 from rice_core.digest import json_digest
-from rice_core.record import Metric
+from rice_core.record import TOO_HIGH, Metric
 from rice_core.spec import DatasetSpec
 
 __all__ = ["Board", "boards", "group_table", "groups", "overview_table"]
@@ -235,6 +235,9 @@ def _notes(some: Sequence[Group], rows: Sequence[Row]) -> list[str]:
         taints = {taint for entry in entries for record in entry.done for taint in record.taints}
         notes.append(_LEGEND[TAINTED] + "; ".join(sorted(taints)) + ".")
     notes += [_LEGEND[PARTIAL]] if any(PARTIAL in value.mark for value in values) else []
+    done = [record for entry in entries for record in entry.done]
+    shared = {f"{r.cell.dataset.name}: {note}." for r in done for note in r.notes if note.endswith(TOO_HIGH)}
+    notes += sorted(shared)
     for group in some:
         versions = versions_of_code(record for entry in group.entries for record in entry.done)
         if versions > 1:

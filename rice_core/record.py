@@ -216,6 +216,10 @@ class Skipped(Frozen):
     """How many things this line stands for, where it stands for several (the crowd regions of a file)."""
 
 
+TOO_HIGH = "numbers over val are too high"
+"""The end of a data set's note that says what train and val share, in `Record.notes`."""
+
+
 class Record(Frozen):
     """One finished cell."""
 

@@ -59,6 +59,7 @@ def _facts(record: Record) -> list[tuple[str, str, bool]]:
         *(("not used as asked", said, False) for said in replaced(record)),
         ("data set", f"{record.cell.dataset.name} ({record.cell.dataset.layout})", False),
         ("listing", record.cell.dataset.fingerprint, True),
+        *(("of the data", note, False) for note in record.notes),
     ]
     if record.evidence:
         found = record.evidence

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rice_core.datasets.nouns import Sample
 from rice_core.datasets.scenes import Told, copied, told_by
-
-TOO_HIGH = "numbers over val are too high"
-"""In every note on what train and val share."""
+from rice_core.record import TOO_HIGH
 
 
 def shared_note(train: Sequence[Sample], val: Sequence[Sample], named: Mapping[str, str] | None = None) -> str:

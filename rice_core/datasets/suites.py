@@ -14,12 +14,11 @@ import yaml
 from rice_core.datasets.coco_files import ROBOFLOW, roboflow_folders
 from rice_core.datasets.nouns import Dataset, Sample
 from rice_core.datasets.reading import open_dataset
-from rice_core.datasets.shared import TOO_HIGH
 from rice_core.datasets.splits import Judge, by_id
 from rice_core.digest import json_digest
 from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
-from rice_core.record import Skipped
+from rice_core.record import TOO_HIGH, Skipped
 from rice_core.spec import DatasetSpec
 
 OTHER = "other"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from rice_core.datasets.digests import UNREADABLE
 from rice_core.datasets.nouns import Dataset, Sample
-from rice_core.datasets.shared import TOO_HIGH
 from rice_core.digest import file_digest
+from rice_core.record import TOO_HIGH
 
 _PROBE = 4096
 """Bytes from the middle of a file, by which most of one size are told apart before they are read in full."""

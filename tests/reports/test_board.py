@@ -14,7 +14,7 @@ from reports.judge import Judge
 from reports.render import to_markdown
 from reports.verdicts import checks, verdict
 from reports.versions import versions_of_code
-from rice_core.record import Record
+from rice_core.record import TOO_HIGH, Record
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeRequest, ProbeSpec
 from rice_core.stats.estimates import paired
 
@@ -330,3 +330,13 @@ def test_same_records_same_markdown(full_store):
         [to_markdown(table) for table in (board_of(full_store)[1], *board_of(full_store)[2])] for _ in range(2)
     )
     assert first == second
+
+
+def test_what_train_and_val_share_stands_below_the_numbers(fake, store):
+    said = f"2 of 8 images in val show scenes that train shows too, such as v/1.jpg and t/1.jpg: {TOO_HIGH}"
+    record = fake.simple(fake.cell("a=hf:x/1"))
+    store.put(record.model_copy(update={"notes": (said, "1 of 3 classes in val have nothing in train: cat")}))
+    _, overview, table = board_of(store)
+    for each in (overview, *table):
+        assert [note for note in each.notes if "show scenes" in note] == [f"{record.cell.dataset.name}: {said}."]
+        assert not any("nothing in train" in note for note in each.notes)
