@@ -2,7 +2,7 @@
 
 What a name says for certain (`Told.sure`): Roboflow's `NAME_jpg.rf.HASH.jpg` are copies of NAME; `video1-frame12`, `clip_000123`,
 `Cow_mp4-12` and `GOPR0042_0001` are frames. What cameras and people count their pictures by (`IMG_0001`, `000000123456`) is no
-scene. Between the two lie names of another word with a number: they are frames where several words have numbers in regular steps.
+scene, and `frame_000012` names no video: its frames are parted into five runs. Between the two lie names of another word with a number: they are frames where several words have numbers in regular steps.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from rice_core.datasets.nouns import Sample
 
 FIELDS = ("location", "video_id", "video_name", "video", "seq_id", "sequence_id", "sequence", "clip_id")
 """Of an image's entry in an annotation file, the widest first: a camera trap's sequences share their background."""
 COPIES, FRAMES, NUMBERS = "Roboflow's name before .rf.", "the name of a video", "a name with numbers in regular steps"
+FIFTHS = "frame numbers without a video's name, in fifths of their order"
 
 _ROBOFLOW = re.compile(r"\.rf\.[0-9A-Za-z]{6,}$")
-_EXTENSION = re.compile(r"(?i)[_.](jpe?g|png|bmp|webp|tiff?|heic|gif)$")
-_NUMBERED = re.compile(r"^(.*?)[ _.-]*(?:frames?|frm)?[ _.-]*(\d+)$", re.I)
+_EXTENSIONS = {"jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "heic", "gif"}
 _FRAME = re.compile(r"(?i)(?<![a-z])(?:frames?|frm)[ _.-]*(\d+)")
 _VIDEO = re.compile(
     r"(?i)(?<![a-z])(?:videos?|vid|clips?|movie|footage|seq|sequence|cctv|[a-z]{0,8}cam|camera|youtube|frames?)(?![a-z])"
@@ -37,6 +37,7 @@ _COUNTER = re.compile(
 _TAKE = re.compile(r"(?i)(?:img|dsc[nf]?|gopr|g[hxp]|dji|mvi|mov|cimg|sam)[ _-]?\d{3,8}")
 """A camera's file, which has no number of its own behind it unless it is a film."""
 _DATE = re.compile(r"(?:19|20)\d{6}$")
+_APART = " _.-"
 
 
 def scene_field(entry: Mapping[str, Any]) -> str | None:
@@ -48,8 +49,7 @@ def scene_field(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """What the name of a file says."""
 
     source: str
@@ -61,43 +61,57 @@ class Told:
     """Whether it is certainly a frame."""
     word: str = ""
     """The part of `series` that might be the name of a class."""
+    nameless: bool = False
+    """Whether it is a frame by its number alone, `frame_000012`, as CVAT calls those of any video."""
 
 
 def copied(item: str) -> bool:
     """Whether an image is called as Roboflow calls its copies."""
-    return _ROBOFLOW.search(PurePosixPath(item).with_suffix("").name) is not None
+    return ".rf." in item and _ROBOFLOW.search(item.rpartition(".")[0]) is not None
 
 
 def told_by(samples: Sequence[Sample]) -> dict[str, Told]:
     """What the names of a split's images say, by id; folders that all of them lie in say nothing."""
-    folders = {PurePosixPath(sample.id).parent.as_posix() for sample in samples}
+    parted = {sample.id: sample.id.rpartition("/") for sample in samples}
+    folders = {folder for folder, _, _ in parted.values()}
     root = os.path.commonpath(folders) if folders else ""
-    inside = {sample.id: PurePosixPath(sample.id).relative_to(root) for sample in samples}
-    again = Counter(path.name for path in inside.values())
-    return {item: _told(path, again[path.name] > 1) for item, path in inside.items()}
+    inside = {folder: f"{folder[len(root) :].strip('/')}/".lstrip("/") for folder in folders}
+    again = Counter(name for _, _, name in parted.values()) if len(folders) > 1 else Counter[str]()
+    return {item: _told(inside[folder], name, again[name] > 1) for item, (folder, _, name) in parted.items()}
 
 
-def _told(path: PurePosixPath, again: bool) -> Told:
-    stem = _ROBOFLOW.sub("", path.with_suffix("").name)
-    while (plain := _EXTENSION.sub("", stem)) != stem:
-        stem = plain
-    folder = "" if path.parent == PurePosixPath() else f"{path.parent.as_posix()}/"
-    source = f"{folder}{stem}"
-    if frame := _FRAME.search(stem):
-        before = stem[: frame.start()].rstrip(" _.-")
-        return Told(source, f"{folder}{before or 'frame'}", int(frame[1]), True, before)
-    if not (numbered := _NUMBERED.fullmatch(stem)):
+def _told(folder: str, name: str, again: bool) -> Told:
+    """Args: folder: below the common one, with a slash at its end. again: whether another folder has a file of this name."""
+    stem = name.rpartition(".")[0] or name
+    if ".rf." in stem:
+        stem = _ROBOFLOW.sub("", stem)
+    while (cut := max(stem.rfind("_"), stem.rfind("."))) > 0 and stem[cut + 1 :].lower() in _EXTENSIONS:
+        stem = stem[:cut]
+    source = folder + stem
+    if "fr" in stem.lower() and (frame := _FRAME.search(stem)):
+        before = stem[: frame.start()].rstrip(_APART)
+        word = before or folder.rstrip("/").rpartition("/")[2]
+        return Told(source, folder + (before or "frame"), int(frame[1]), True, word, not before)
+    bare = stem.rstrip("0123456789")
+    if len(bare) == len(stem):
         return Told(source)
-    name, number = numbered[1], int(numbered[2])
-    parted = not stem[len(name) :][0].isdigit()
+    word, sure, likely = _numbered(folder, bare.rstrip(_APART), bare[-1:] in _APART, again)
+    return (
+        Told(source, source[: len(folder)] + bare.rstrip(_APART), int(stem[len(bare) :]), sure, word)
+        if sure or likely
+        else Told(source)
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _numbered(folder: str, name: str, parted: bool, again: bool) -> tuple[str, bool, bool]:
+    """Of what stands before a number: the word of it that might be a class, whether it is a video's, and whether it might be."""
     counter = _COUNTER.fullmatch(name) is not None
     word = folder.rstrip("/").rpartition("/")[2] if counter else name
-    series = f"{folder}{name}"
-    if _VIDEO.search(series) or (parted and _TAKE.fullmatch(name) and not _DATE.search(name)):
-        return Told(source, series, number, True, word)
+    if _VIDEO.search(folder + name) or (parted and _TAKE.fullmatch(name) and not _DATE.search(name)):
+        return word, True, False
     # A camera counts on from folder to folder; numbers that begin again in each are of something of the folder's own.
-    own = bool(folder) and (not name or again) if counter else not _DATE.search(name)
-    return Told(source, series, number, False, word) if own else Told(source)
+    return word, False, bool(folder) and (not name or again) if counter else not _DATE.search(name)
 
 
 @dataclass(frozen=True)
@@ -127,13 +141,18 @@ def scenes_of(samples: Sequence[Sample], classes: Sequence[str], *, sure: bool =
         sure: leave those out that are only likely.
     """
     told, named = told_by(samples), {_plain(name) for name in classes}
-    told = {item: Told(t.source) if t.word and _plain(t.word) in named else t for item, t in told.items()}
+    told = {item: _by_class(t, named) for item, t in told.items()}
+    fifths = _fifths(told)
     likely, doubt = _likely(samples, told)
     scenes: dict[str, tuple[str, str]] = {}
     for sample in samples:
         t = told[sample.id]
         if sample.scene is not None:
             scenes[sample.id] = sample.scene, sample.scene.split("=")[0]
+        elif t.nameless:
+            scenes[sample.id] = (
+                (f"picture {t.source}", COPIES) if sure else (f"{t.series}s {fifths[sample.id]}", FIFTHS)
+            )
         elif t.series and t.sure:
             scenes[sample.id] = f"video {t.series}", FRAMES
         elif t.series in likely and not sure:
@@ -143,6 +162,26 @@ def scenes_of(samples: Sequence[Sample], classes: Sequence[str], *, sure: bool =
     size = Counter(scene for scene, _ in scenes.values())
     of = {item: scene if size[scene] > 1 else item for item, (scene, _) in scenes.items()}
     return Scenes(of, {item: by for item, (scene, by) in scenes.items() if size[scene] > 1}, "" if sure else doubt)
+
+
+def _by_class(told: Told, named: set[str]) -> Told:
+    """What the name of a class is put before or around says nothing; a folder that is none names the video of its frames."""
+    if told.nameless:
+        return told._replace(nameless=not told.word or _plain(told.word) in named)
+    return Told(told.source) if named and told.word and _plain(told.word) in named else told
+
+
+def _fifths(told: Mapping[str, Told]) -> dict[str, str]:
+    """Which fifth of its series a frame without a name lies in, by the order of the numbers: `1 of 5`."""
+    series: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for item, t in told.items():
+        if t.nameless:
+            series[t.series].append((t.number, item))
+    return {
+        item: f"{1 + 5 * place // len(found)} of 5"
+        for found in series.values()
+        for place, (_, item) in enumerate(sorted(found))
+    }
 
 
 def _likely(samples: Sequence[Sample], told: Mapping[str, Told]) -> tuple[set[str], str]:
@@ -169,5 +208,6 @@ def _likely(samples: Sequence[Sample], told: Mapping[str, Told]) -> tuple[set[st
     return set(), f"{largest} with {len(series[largest])} numbers"
 
 
+@lru_cache(maxsize=1 << 16)
 def _plain(name: str) -> str:
     return re.sub(r"[^0-9a-z]", "", name.casefold()).removesuffix("s")

@@ -122,12 +122,24 @@ def test_a_numbered_name_that_is_taken_for_pictures_is_said(tmp_path: Path) -> N
 
 
 def test_one_video_is_not_divided(tmp_path: Path) -> None:
-    folder = coco(tmp_path / "film", [f"frame_{k:04d}.jpg" for k in range(10)])
+    folder = coco(tmp_path / "film", [f"clip_{k:04d}.jpg" for k in range(10)])
     with pytest.raises(
         UserError, match=r"its 10 images are of one scene by the name of a video\. Put a val split beside it"
     ):
         open_dataset(folder)
     assert sizes(open_data(f"{folder}?groups=none", tmp_path)) == (8, 2)
+
+
+def test_frames_that_name_no_video_are_divided_by_runs(tmp_path: Path) -> None:
+    dataset = open_dataset(coco(tmp_path, [f"frame_{k:06d}.png" for k in range(50)]))
+    numbers = sorted(int(sample.path.stem[6:]) for sample in dataset.samples("val"))
+    assert len(numbers) == 10
+    assert numbers == list(range(numbers[0], numbers[0] + 10))
+    assert "50 images in 5 scenes by frame numbers without a video's name, in fifths of their order" in dataset.notes[0]
+    classes = [Sample(id=f"{c}/frame_{k}.png", path=Path(), label=j) for j, c in enumerate("ab") for k in range(20)]
+    assert len({*scenes_of(classes, ("a", "b")).of.values()}) == 10
+    videos = [Sample(id=f"M{v}/frame_{k}.png", path=Path()) for v in range(6) for k in range(20)]
+    assert len({*scenes_of(videos, ("a", "b")).of.values()}) == 6
 
 
 def test_files_that_are_there_twice_stay_together(tmp_path: Path) -> None:
@@ -257,6 +269,18 @@ def test_frames_of_one_video_in_both_are_said_and_two_videos_of_one_name_are_not
     notes = open_dataset(tmp_path / "one").notes
     assert notes[0] == "Errors are clustered by scene: of val 5 images in 1 scene by the name of a video"
     assert notes[1].startswith("5 of 5 images in val show scenes that train shows too")
+    for k in range(40):
+        split = "valid" if k % 4 == 1 else "train"
+        drawn(tmp_path / f"mixed/{split}/frame_{k}.jpg")
+    for split in ("train", "valid"):
+        names = sorted(path.name for path in (tmp_path / "mixed" / split).iterdir())
+        coco(tmp_path / "mixed", names, split)
+    assert (
+        open_dataset(tmp_path / "mixed").notes[0].startswith("10 of 10 images in val show scenes that train shows too")
+    )
+    coco(tmp_path / "later", [f"frame_{k}.jpg" for k in range(10)], "train")
+    coco(tmp_path / "later", [f"frame_{k}.jpg" for k in range(10, 15)], "valid")
+    assert open_dataset(tmp_path / "later").notes == ()
     coco(tmp_path / "two", [f"frame_{k}.jpg" for k in range(10)], "train")
     coco(tmp_path / "two", [f"frame_{k}.jpg" for k in range(5)], "valid")
     assert not any("train shows too" in note for note in open_dataset(tmp_path / "two").notes)
