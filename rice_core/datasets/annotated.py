@@ -10,7 +10,7 @@ from rice_core.datasets.coco import Coco, read_splits
 from rice_core.datasets.digests import fingerprint
 from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset
-from rice_core.datasets.splits import DIVIDED, Judge, role
+from rice_core.datasets.splits import Judge, role
 from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
 from rice_core.spec import DatasetSpec
@@ -66,7 +66,7 @@ class NamedFiles:
         """
         by_part = {part: (part if part != "all" else path.stem, path) for part, path in self.files.items()}
         coco = read_splits(folder, by_part, [])
-        ids = [{sample.id for sample in coco.splits[split]} for split in ("train", "val")]
+        ids = [{sample.id for sample in coco.splits.get(split, ())} for split in ("train", "val")]
         if both := sorted(ids[0] & ids[1]):
             raise UserError(
                 f"{len(both)} images are in train and in val, {both[0]} the first; leave them out of one of the two files."
@@ -82,4 +82,4 @@ class NamedFiles:
 
 def _saw(coco: Coco) -> str:
     names = list(coco.annotations)
-    return f"{names[0]}; {DIVIDED}" if len(names) == 1 else " and ".join(names)
+    return " and ".join(names)

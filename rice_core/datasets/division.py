@@ -98,7 +98,7 @@ def _divided(dataset: Dataset, scenes: Scenes, folder: str) -> Dataset:
     if n == 1 and len(samples) > 1:
         raise UserError(
             f"{folder} has no val split, and none can be made of it: its {len(samples)} images are of one scene by {next(iter(scenes.by.values()))}. Put a val "
-            f"split beside it, name the groups (--data '{folder}?groups=FILE.csv', a field or /REGEX/), or write ?groups=none if each image "
+            f"split beside it, name the groups ('{folder}?groups=FILE.csv', a field or /REGEX/), or write ?groups=none if each image "
             "stands for itself."
         )
     splits = divide(samples)

@@ -36,7 +36,8 @@ def open_data(text: str, worlds: Path, *, limit: int | None = None) -> Dataset:
 def open_annotated(words: Sequence[str], images: str, *, limit: int | None = None) -> Dataset:
     """The data set of annotation files that are named (`--annotations`), for the images of a folder (`--images`).
 
-    It is called as the one file is, else, and where that has its tool's name, as the folder.
+    It is called as the one file is, else, and where that has its tool's name, as the folder. Behind the folder, `?groups=` names which
+    images show one scene (rice_core.datasets.groups).
 
     Raises:
         UserError: a file or the folder is not there, or it is not clear which file is for what.
@@ -45,6 +46,7 @@ def open_annotated(words: Sequence[str], images: str, *, limit: int | None = Non
     from rice_core.datasets.annotated import NamedFiles, annotation_words
     from rice_core.datasets.coco_files import image_folder
 
+    images, groups = _parted(images)
     files, folder = annotation_words(words), at_home(images)
     if not folder.is_dir():
         raise UserError(
@@ -52,7 +54,7 @@ def open_annotated(words: Sequence[str], images: str, *, limit: int | None = Non
         )
     alone = files.get("all")
     name = "" if alone is None or image_folder(alone) else alone.stem
-    dataset = datasets.open_dataset(folder, name=name, reader=NamedFiles(files))
+    dataset = datasets.open_dataset(folder, name=name, reader=NamedFiles(files), groups=groups)
     return dataset if limit is None else datasets.limit(dataset, limit)
 
 
@@ -60,13 +62,8 @@ def _opened(text: str, worlds: Path) -> Dataset:
     from rice_core.datasets import is_suite, joined, layouts, open_dataset, open_suite
 
     world = None if Path(text).is_dir() else WORLDS.get(text)
+    text, groups = _parted(text)
     folder, name = (at_home(text), "") if world is None else (draw(world, worlds), text)
-    groups = ""
-    if world is None and not folder.is_dir():
-        text, asked, groups = text.partition("?groups=")
-        folder = at_home(text)
-        if asked and not groups:
-            raise UserError(f"{text}?groups= names no groups; write FILE.csv, a field, /REGEX/ or none after the =.")
     if is_suite(folder):
         if groups:
             raise UserError(
@@ -88,3 +85,13 @@ def _opened(text: str, worlds: Path) -> Dataset:
     # LVIS's annotations make another data set of the same folder; the other layouts are what the folder is.
     name = named.resolve().name
     return open_dataset(named, name=f"{name}@lvis" if layout == "lvis" else name, layout=layout, groups=groups)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """A folder, and what stands behind `?groups=`; a folder that is called so itself comes first."""
+    folder, asked, groups = text.partition("?groups=")
+    if not asked or at_home(text).is_dir():
+        return text, ""
+    if not groups:
+        raise UserError(f"{text} names no groups; write FILE.csv, a field, /REGEX/ or none after the =.")
+    return folder, groups

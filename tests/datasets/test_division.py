@@ -12,7 +12,7 @@ from rice_core.datasets import Dataset, Sample, open_dataset
 from rice_core.datasets.division import divide
 from rice_core.datasets.scenes import scenes_of
 from rice_core.errors import UserError
-from rice_core.measure.data import open_data
+from rice_core.measure.data import open_annotated, open_data
 
 HASH = "{:032x}".format
 
@@ -305,3 +305,13 @@ def test_errors_are_clustered_by_groups_of_val_and_train_is_left_alone(tmp_path:
     named = open_data(f"{tmp_path}?groups=video_id", tmp_path)
     assert named.spec.fingerprint != dataset.spec.fingerprint
     assert scenes(named, "val") == {f"group {k}" for k in range(10, 14)}
+
+
+def test_one_annotation_file_anywhere_is_divided_by_the_same_rule(tmp_path: Path) -> None:
+    coco(tmp_path / "pictures", [f"clip{k // 4}_{k:04d}.jpg" for k in range(40)])
+    (tmp_path / "pictures/_annotations.coco.json").rename(tmp_path / "mine.json")
+    dataset = open_annotated([str(tmp_path / "mine.json")], str(tmp_path / "pictures"))
+    assert sizes(dataset) == (32, 8)
+    assert not scenes(dataset, "train") & scenes(dataset, "val")
+    alone = open_annotated([str(tmp_path / "mine.json")], f"{tmp_path / 'pictures'}?groups=none")
+    assert len(scenes(alone, "val")) == 8
