@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rice_core.disk.paths import at_home
-from rice_core.errors import UserError
+from rice_core.errors import UserError, first_fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,6 +196,4 @@ def _config(
     try:
         return RunConfig(encoders=encoders, probes=probes, data=data, seeds=seeds, limit=limit)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise UserError(f"Bench.run: {where}: {problem['msg']}; see help(Bench.run).") from None
+        raise UserError(f"Bench.run: {first_fault(error)}; see help(Bench.run).") from None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, first_fault
 
 
 class FigureInput(BaseModel):
@@ -36,10 +36,7 @@ def read_all(bodies: Mapping[str, Any], model: type[Body], file: str) -> dict[st
         try:
             found[title] = model.model_validate(body)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "body"
             raise UserError(
-                f"{file} of {title!r} cannot be drawn ({where}: {first['msg']}); "
-                "measure it again with ricebench run --only all."
+                f"{file} of {title!r} cannot be drawn ({first_fault(error)}); measure it again with ricebench run --only all."
             ) from None
     return found

@@ -6,14 +6,13 @@ Letters: B bins of AP.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.detection_legend import number
+from reports.figures.detection_legend import number, text
 from reports.figures.style import INK, MUTED, canvas, fitted, line_colour
 
 _WIDTH = 8.4
@@ -49,7 +48,7 @@ def histograms(titles: Sequence[str], kinds: Sequence[str], values: Mapping[str,
         top, wide = block * (len(cells) - b), (_WIDTH - _NAME) / len(row)
         for i, title in enumerate(titles):
             name = fitted(title, _NAME - 0.25, 7.5)
-            _text(figure, _NAME - 0.12, top - _HEAD - (i + 0.72) * strip, name, ha="right", fontsize=7.5)
+            text(figure, _NAME - 0.12, top - _HEAD - (i + 0.72) * strip, name, ha="right", fontsize=7.5)
         for c, (key, by_encoder) in enumerate(row):
             _column(figure, key, by_encoder, (_NAME + c * wide, top), (wide, strip))
     return figure
@@ -70,9 +69,9 @@ def _column(
     known = sum(any(ap is not None for ap in each) for each in zip(*by_encoder, strict=True))
     tallest = max(1, *(int(count_B.max()) for count_B in counts))
     words = f"{kind} AP, {max(map(len, defined)):,} {group} categories".replace("  ", " ")
-    _text(figure, left, top - 0.14, fitted(words, wide - 0.05, 8), fontsize=8)
-    _text(figure, left, top - 0.32, f"tallest bar {tallest:,}", fontsize=7, color=MUTED)
-    _text(figure, left + wide - 0.14, top - 0.32, "mean", ha="right", fontsize=7, color=MUTED)
+    text(figure, left, top - 0.14, fitted(words, wide - 0.05, 8), fontsize=8)
+    text(figure, left, top - 0.32, f"tallest bar {tallest:,}", fontsize=7, color=MUTED)
+    text(figure, left + wide - 0.14, top - 0.32, "mean", ha="right", fontsize=7, color=MUTED)
     width, height = figure.get_size_inches()
     for i, count_B in enumerate(counts):
         bottom = top - _HEAD - (i + 1) * strip
@@ -80,7 +79,7 @@ def _column(
         # No mean where this encoder lacks a category that another has.
         mean = float(np.mean(defined[i])) if defined[i] and len(defined[i]) == known else None
         _strip(axes, count_B, tallest, mean, line_colour(i), last=i == len(counts) - 1)
-        _text(figure, left + wide - 0.14, bottom + 0.28 * strip, number(mean), ha="right", fontsize=7.5)
+        text(figure, left + wide - 0.14, bottom + 0.28 * strip, number(mean), ha="right", fontsize=7.5)
 
 
 def _strip(
@@ -99,8 +98,3 @@ def _strip(
     axes.grid(axis="x", color="#ececec")
     if last:
         axes.set_xlabel("AP of a category (%)", fontsize=7.5, labelpad=2)
-
-
-def _text(figure: Figure, x: float, y: float, words: str, **look: Any) -> None:
-    width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, words, va="center", **look)

@@ -47,15 +47,15 @@ def legend(
     room = (ends[0] - step if ends else width - 0.25) - name
     top = 0.06 + ROW * (len(rows) + 0.5)
     for end, heading in zip(ends, columns, strict=True):
-        _text(figure, end, top, fitted(heading, step - 0.08, _SIZE), ha="right", color=MUTED)
+        text(figure, end, top, fitted(heading, step - 0.08, _SIZE), ha="right", color=MUTED)
     for i, (title, numbers) in enumerate(rows.items()):
         y = top - ROW * (i + 1)
         look = mark(i) if marks else {"color": line_colour(i), "linestyle": dashes(i), "linewidth": 1.8}
         x = [left + _STROKE / 2] if marks else [left, left + _STROKE]
         figure.add_artist(Line2D([each / width for each in x], [y / height] * len(x), **look))
-        _text(figure, name, y, fitted(title, room, _SIZE))
+        text(figure, name, y, fitted(title, room, _SIZE))
         for end, number in zip(ends, numbers, strict=True):
-            _text(figure, end, y, number, ha="right")
+            text(figure, end, y, number, ha="right")
 
 
 def number(value: float | None) -> str:
@@ -81,6 +81,7 @@ def dashes(i: int) -> Any:
     return _DASHES[i // COLOURS % len(_DASHES)]
 
 
-def _text(figure: Figure, x: float, y: float, words: str, **look: Any) -> None:
+def text(figure: Figure, x: float, y: float, words: str, *, fontsize: float = _SIZE, **look: Any) -> None:
+    """At a place in inches from the lower left corner."""
     width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, words, va="center", fontsize=_SIZE, **look)
+    figure.text(x / width, y / height, words, va="center", fontsize=fontsize, **look)

@@ -52,15 +52,15 @@ def _cell(name: str, group: Group, entry: Entry, record: Record) -> tuple[Value,
         if metric is None
         else Value(value=metric.value, stderr=metric.stderr, text=f"{metric.value:z.{column.decimals}f}")
     )
-    return (
-        Value(text=name),
-        Value(text=group.dataset.name + (f", limit {group.limit}" if group.limit else "")),
-        Value(value=record.cell.seed, text=str(record.cell.seed)),
+    return _entries(
+        name,
+        group.dataset.name + (f", limit {group.limit}" if group.limit else ""),
+        record.cell.seed,
         Value(text=record.status.replace("_", " "), href=page_of(entry.cell_id(record)), hint=record.error or ""),
-        Value(text=column.label if metric else "–"),
+        column.label if metric else "–",
         number,
         Value(value=record.seconds, text=f"{record.seconds:.1f}"),
-        Value(text="; ".join(record.taints) or "–"),
+        "; ".join(record.taints) or "–",
     )
 
 
@@ -90,13 +90,8 @@ def write_missing(pen: Pen, some: Sequence[Board]) -> None:
 
 
 def _gap(gap: Gap, name: str) -> tuple[Value, ...]:
-    href = page_of(gap.cell_id) if gap.cell_id else ""
-    return (
-        Value(text=name),
-        Value(text=", ".join(map(str, gap.seeds))),
-        Value(text=gap.kind, href=href),
-        Value(text=gap.reason or "never run"),
-    )
+    state = Value(text=gap.kind, href=page_of(gap.cell_id) if gap.cell_id else "")
+    return _entries(name, ", ".join(map(str, gap.seeds)), state, gap.reason or "never run")
 
 
 def write_assumptions(pen: Pen, found: Sequence[Group]) -> None:
@@ -141,7 +136,7 @@ def write_provenance(pen: Pen, found: Sequence[Group]) -> None:
         title="Made with",
         columns=(*_words("is"), Column(key="cells", label="cells", better="neither", decimals=0)),
         rows=tuple(
-            Row(label=what, values=(Value(text=value or "–"), Value(value=n)))
+            Row(label=what, values=_entries(value or "–", Value(value=n)))
             for what, values in counted.items()
             for value, n in sorted(values.items())
         ),
@@ -154,15 +149,15 @@ def write_provenance(pen: Pen, found: Sequence[Group]) -> None:
 def _encoder(entry: Entry) -> tuple[Value, ...]:
     found = next((record.evidence for record in entry.records if record.evidence), None)
     if found is None:
-        return (Value(text=entry.spec.told().shorthand), *[Value()] * 6)
-    return (
-        Value(text=entry.spec.told().shorthand),
-        Value(text=found.weights),
+        return _entries(entry.spec.told().shorthand, *[Value()] * 6)
+    return _entries(
+        entry.spec.told().shorthand,
+        found.weights,
         Value(value=found.n_params, text=f"{found.n_params:,}"),
-        Value(value=found.dim, text=str(found.dim)),
-        Value(value=found.patch, text=str(found.patch)),
-        Value(text=" × ".join(map(str, found.resolution))),
-        Value(text="; ".join(f"{key}: {value}" for key, value in sorted(found.encoder_facts.items())) or "–"),
+        found.dim,
+        found.patch,
+        " × ".join(map(str, found.resolution)),
+        "; ".join(f"{key}: {value}" for key, value in sorted(found.encoder_facts.items())) or "–",
     )
 
 
@@ -178,7 +173,7 @@ def _data(found: Sequence[Group]) -> Table:
             Column(key="cells", label="cells", better="neither", decimals=0),
         ),
         rows=tuple(
-            Row(label=name, values=(Value(text=layout), Value(text=listing), Value(text=data or "–"), Value(value=n)))
+            Row(label=name, values=_entries(layout, listing, data or "–", Value(value=n)))
             for (name, layout, listing, data), n in sorted(sets.items())
         ),
     )
@@ -201,3 +196,11 @@ def _records(group: Group) -> Iterable[Record]:
 
 def _words(*labels: str) -> tuple[Column, ...]:
     return tuple(Column(key=label, label=label, better="neither") for label in labels)
+
+
+def _entries(*given: str | int | Value) -> tuple[Value, ...]:
+    """Words and whole numbers as they are."""
+    return tuple(
+        each if isinstance(each, Value) else Value(value=None if isinstance(each, str) else each, text=str(each))
+        for each in given
+    )

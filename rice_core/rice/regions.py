@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from rice_core.errors import UserError
+from rice_core.errors import UserError, first_fault
 from rice_core.spec import Frozen
 
 MANIFEST = "manifest.json"
@@ -102,8 +102,6 @@ def read_region_manifest(folder: Path) -> RegionManifest:
             f"{folder} holds no curated regions ({MANIFEST}: {error.strerror}); make them: ricebench curate IMAGES {folder}"
         ) from None
     except ValidationError as error:
-        problem = error.errors()[0]
         raise UserError(
-            f"{path} is no manifest of curated regions ({'.'.join(map(str, problem['loc']))}: {problem['msg']}); "
-            "curate the images again."
+            f"{path} is no manifest of curated regions ({first_fault(error)}); curate the images again."
         ) from None

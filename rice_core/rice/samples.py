@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from rice_core.datasets.geometry import cell_shares
 from rice_core.datasets.segmentations import rle_counts
+from rice_core.errors import first_fault
 from rice_core.images import ImageError, decode_image
 from rice_core.model.visibility import box_shares, visible_patches
 from rice_core.rice.captions import caption_tokenizer
@@ -221,9 +222,7 @@ def _parsed(raw: RawSample) -> RegionSample:
     try:
         return RegionSample.model_validate_json(raw.members["json"])
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "JSON"
-        raise UnusableSample(f"its JSON is no RegionSample ({where}: {problem['msg']})") from None
+        raise UnusableSample(f"its JSON is no RegionSample ({first_fault(error)})") from None
 
 
 def _decoded(raw: RawSample, sample: RegionSample) -> Image.Image:
