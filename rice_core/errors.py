@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from pydantic import ValidationError
 
 
@@ -55,6 +57,23 @@ def first_fault(error: ValidationError) -> str:
 def one_line(error: BaseException, most: int = 300) -> str:
     """Its kind and its words, which may go over several lines."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+
+
+def loaded(point: EntryPoint, what: str) -> Any:
+    """What an installed package names in an entry point.
+
+    Args:
+        what: "probe", "scorer".
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    try:
+        return point.load()
+    except Exception as error:  # a package of others may fail in any way
+        raise UserError(
+            f"the {what} {point.name} ({point.value}) cannot be loaded: {one_line(error)}; mend it, or uninstall what brings it."
+        ) from error
 
 
 def did_you_mean(name: str, known: Iterable[str], also: Mapping[str, str] | None = None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from rice_core.errors import UserError
 from rice_core.record import Skipped
 
 if TYPE_CHECKING:
@@ -50,6 +51,15 @@ class Scorecard:
     rows: tuple[Rated, ...]
     across: str = ""
     """The label whose values stand side by side on a terminal; none: one column."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError where rows have other labels than the first: their values would stand under its names."""
+        labels = list(self.rows[0].labels) if self.rows else []
+        odd = next((list(row.labels) for row in self.rows if list(row.labels) != labels), None)
+        if odd is not None or (self.rows and self.across not in ("", *labels)):
+            raise UserError(
+                f"A scorecard's rows have one set of labels, {labels} here, and not {odd or self.across}; mend the scorer."
+            )
 
 
 class Scorer(Protocol):

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from rice_core import __version__
 from rice_core.cli.boundary import INTERRUPTED, explained
 from rice_core.echo import echo, visible
+from rice_core.errors import UserError, loaded
 
 
 class _Escaped(Exception):
@@ -68,7 +69,10 @@ def build_app() -> typer.Typer:
     for command in (demo.demo, plan.plan, run.run, *looking, *rest):
         app.command(command.__name__.rstrip("_"))(command)
     for point in sorted(entry_points(group="ricebench.commands"), key=lambda point: point.name):
-        point.load()(app)
+        try:
+            loaded(point, "command")(app)
+        except UserError as error:  # of another package: it costs nobody the other commands
+            _say(f"note: {error}")
     return app
 
 

@@ -11,7 +11,7 @@ import typer
 
 from rice_core.cli.options import own_path
 from rice_core.echo import echo, emit
-from rice_core.errors import UserError, did_you_mean
+from rice_core.errors import UserError, did_you_mean, loaded
 
 if TYPE_CHECKING:
     from rice_core.record import Skipped
@@ -111,7 +111,7 @@ def scorer_of(text: str) -> Scorer:
         raise UserError(
             f"Nothing here scores results of the kind {asked.name!r}; {near}the installed kinds are {known}."
         )
-    kind = installed[asked.name].load()
+    kind = loaded(installed[asked.name], "scorer")
     scorer: Scorer = kind(**checked(asked.name, kind, asked.params))
     return scorer
 

@@ -11,7 +11,7 @@ import typer
 
 from rice_core.cli.options import DEFAULT_STORE, QuietOption, StoreOption
 from rice_core.echo import echo
-from rice_core.errors import UserError, did_you_mean
+from rice_core.errors import UserError, did_you_mean, loaded
 from rice_core.left_out import left_out
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def show(
         _show_kind(f"{kind.name} (version {kind.version})", kind)
         return
     if name in scorers:
-        _show_kind(f"{name} (ricebench evaluate {name})", scorers[name].load())
+        _show_kind(f"{name} (ricebench evaluate {name})", loaded(scorers[name], "scorer"))
         return
     for entry in entries():
         if entry.id == name:

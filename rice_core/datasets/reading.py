@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from rice_core.datasets.division import divided
 from rice_core.datasets.layout import Reader, Sighting
 from rice_core.datasets.nouns import FRAMES_READ, Dataset
 from rice_core.datasets.splits import Judge, class_notes
 from rice_core.disk.paths import as_text
-from rice_core.errors import UserError, one_line
+from rice_core.errors import UserError, loaded, one_line
 
 _LAST = {"class-folders": 1, "photos": 2}
 """Those that see something in nearly any folder: the doubt of a layout of its own says more, and photographs are what is left."""
@@ -50,7 +51,7 @@ def open_dataset(
     broken: list[str] = []
     if reader is None:
         reader = choose(folder, _installed(broken), broken) if layout is None else load_reader(layouts()[layout])
-    dataset = reader.open(folder, name=as_text(name or folder.resolve().name or "data"), judge=judge)
+    dataset = _opened(reader, folder, as_text(name or folder.resolve().name or "data"), judge)
     _check_ids(dataset, reader)
     dataset = divided(dataset, groups, str(folder))
     notes = (*dataset.notes, *class_notes(dataset), *([_FRAMES] if "videos" in dataset.provides else []))
@@ -78,10 +79,13 @@ def load_reader(point: EntryPoint) -> Reader:
     Raises:
         UserError: what is installed under its name cannot be imported or made.
     """
+    kind = loaded(point, "layout")
     try:
-        reader: Reader = point.load()()
+        reader: Reader = kind()
     except Exception as error:  # a package of others may fail in any way
-        raise UserError(f"the layout {point.name} ({point.value}) cannot be loaded: {one_line(error)}.") from error
+        raise UserError(
+            f"the layout {point.name} ({point.value}) cannot be made: {one_line(error)}; mend it."
+        ) from error
     return reader
 
 
@@ -128,6 +132,18 @@ def _look(reader: Reader, folder: Path, broken: list[str] | None) -> Sighting | 
             raise
         broken.append(f"the layout {reader.layout} fails on this folder: {one_line(error)}")
         return None
+
+
+def _opened(reader: Reader, folder: Path, name: str, judge: Judge) -> Dataset:
+    try:
+        dataset: Any = reader.open(folder, name=name, judge=judge)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # a package of others may fail in any way
+        raise UserError(f"the layout {reader.layout} fails on {folder}: {one_line(error)}; mend its reader.") from error
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"the layout {reader.layout} makes a {type(dataset).__name__} and no Dataset; mend its reader.")
+    return dataset
 
 
 def _check_ids(dataset: Dataset, reader: Reader) -> None:

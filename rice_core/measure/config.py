@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self, TypeVar
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from rice_core.errors import UserError, did_you_mean
+from rice_core.errors import UserError, did_you_mean, loaded
 from rice_core.light import checked
 from rice_core.measure.probe_files import names_a_file, probe_of_file
 from rice_core.probe import Probe
@@ -131,7 +131,7 @@ def probe_kind(name: str, *, files: bool = False) -> type[Any]:
     if name not in allowed:
         near = did_you_mean(name, allowed)
         raise UserError(f"There is no probe {name!r}; {near}the installed probes are {', '.join(sorted(allowed))}.")
-    kind: type[Any] = allowed[name].load()
+    kind: type[Any] = loaded(allowed[name], "probe")
     return kind
 
 

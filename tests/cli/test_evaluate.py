@@ -14,6 +14,7 @@ import pytest
 
 from rice_core.cli import evaluate, main
 from rice_core.errors import UserError
+from rice_core.measure.config import probe_kind
 from rice_core.record import Skipped
 from rice_core.scorer import Checked, Rated, Scorecard
 from rice_core.stats.estimates import mean_clustered
@@ -141,3 +142,35 @@ def test_show_names_a_scorers_settings(asked, capsys):
     out = capsys.readouterr().out
     assert out.startswith("answers (ricebench evaluate answers): answers, one a line (accuracy)")
     assert "ignore_case = False" in out
+
+
+def test_rows_of_other_labels_are_no_scorecard():
+    rows = (Rated({"metric": "accuracy"}, 1.0, 1), Rated({"category": "words"}, 1.0, 1))
+    with pytest.raises(UserError, match=r"have one set of labels, \['metric'\] here, and not \['category'\]"):
+        Scorecard(Checked({}, 1), rows)
+    with pytest.raises(UserError, match="and not kind"):
+        Scorecard(Checked({}, 1), rows[:1], across="kind")
+    Scorecard(Checked({}, 1), rows[:1], across="metric")
+
+
+def test_what_cannot_be_loaded_is_named(monkeypatch):
+    gone = EntryPoint("gone", "no_such_package:Gone", "ricebench.scorers")
+    monkeypatch.setattr(evaluate, "scorer_entry_points", lambda: {"gone": gone})
+    with pytest.raises(
+        UserError, match=r"the scorer gone \(no_such_package:Gone\) cannot be loaded: ModuleNotFound.*uninstall"
+    ):
+        evaluate.scorer_of("gone")
+    monkeypatch.setattr("rice_core.measure.config.probe_entry_points", lambda: {"gone": gone})
+    with pytest.raises(UserError, match=r"the probe gone \(no_such_package:Gone\) cannot be loaded"):
+        probe_kind("gone")
+
+
+def test_a_command_that_cannot_be_loaded_costs_no_other(monkeypatch, capsys):
+    gone = EntryPoint("gone", "no_such_package:register", "ricebench.commands")
+    monkeypatch.setattr("rice_core.cli.entry_points", lambda group: [gone])
+    with pytest.raises(SystemExit) as ended:
+        main(["list", "probes"])
+    said = capsys.readouterr()
+    assert ended.value.code == 0
+    assert "knn" in said.out
+    assert "note: the command gone (no_such_package:register) cannot be loaded" in said.err

@@ -155,3 +155,19 @@ def test_two_items_of_one_id_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     install(monkeypatch, listed=Twice)
     with pytest.raises(UserError, match=r"the layout listed gives two items the id test"):
         open_dataset(lists(tmp_path))
+
+
+def test_a_reader_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Listed):
+        def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
+            raise KeyError("boom")
+
+    class Nothing(Listed):
+        def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
+            return None  # type: ignore[return-value]
+
+    folder = lists(tmp_path)
+    for kind, says in ((Failing, "the layout listed fails on .*KeyError: 'boom'; mend"), (Nothing, "makes a NoneType")):
+        install(monkeypatch, listed=kind)
+        with pytest.raises(UserError, match=says):
+            open_dataset(folder)
