@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from rice_core.probe import Work
 
 
+NORMS = {
+    "none": "Tokens are read as the model gives them, behind its final norm or before it: one initialisation and one rate meet tokens of "
+    "each encoder's own scale.",
+    "final": "Tokens are read behind the model's own final norm, whether or not the model itself reads them so.",
+    "layer": "Each token is brought to mean 0 and deviation 1 over its channels, without a parameter and for every encoder alike, so that one "
+    "initialisation and one rate meet tokens of one scale.",
+}
+"""What `TrainingConfig.norm` means for a number."""
+
+
 def outcome_of(
     work: Work,
     encoder: Encoder,
@@ -70,6 +80,7 @@ def outcome_of(
         assumptions=(
             *assumptions(recipe, encoder, learnt),
             *length(recipe, [learnt.training.iterations]),
+            *([] if learnt.choice is None else [learnt.choice.sentence]),
             *learnt.notes,
         ),
         used=used_of(recipe, encoder, learnt),
@@ -155,7 +166,9 @@ def used_of(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> dict[str, Param
         used["side"] = side
     # After the warm-up it only falls.
     highest = max(rate_at(training, step) for step in range(min(training.iterations, training.warm_up + 1)))
-    if highest < training.rate:
+    if learnt.choice is not None:
+        used["rate"] = highest * learnt.choice.factor
+    elif highest < training.rate:
         used["rate"] = highest
     return used
 
@@ -180,7 +193,8 @@ def assumptions(recipe: Recipe, encoder: Encoder, learnt: Learnt) -> tuple[str, 
         f"A token is 16 x 16 pixels to the detector whatever the encoder's patch ({encoder.patch}), so anchors of "
         f"{', '.join(f'{side:g}' for side in head.anchors)} pixels are {encoder.patch / 16:g} times their size in pixels of the image.",
     ]
-    if "rate" in used:
+    said.append(NORMS[training.norm])
+    if "rate" in used and learnt.choice is None:
         said.append(
             f"The training ends in its warm-up: the highest rate is {used['rate']:g} in place of {training.rate:g}."
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from probes.detection.recipe import RECIPES, HeadConfig, Recipe, TrainingConfig, scheduled, side_of
+from probes.detection.recipe import RATES, RECIPES, HeadConfig, Recipe, TrainingConfig, scheduled, side_of
 from rice_core.budget import Budget, Passes
 from rice_core.errors import NotApplicable, UserError, did_you_mean
 from rice_core.record import Outcome
@@ -38,7 +38,8 @@ class CocoFormatDetection:
     batch: int | None = None
     accumulate: int | None = None
     views: int | None = None
-    rate: float | None = None
+    rate: float | Literal["chosen"] | None = None
+    """A number, or chosen: for each encoder, of a third of the recipe's, that and three times that, on a held-out part of train."""
     precision: str | None = None
     norm: str | None = None
     unpool: str | None = None
@@ -81,7 +82,12 @@ class CocoFormatDetection:
 
         recipe, train = self.settings(), only(dataset, "train", labelled=False)
         training = scheduled(recipe, len(train.splits.get("train", ())))
-        return DetectorTraining(recipe.head, training, self.backend, masks, train, part, share)
+        made = DetectorTraining(recipe.head, training, self.backend, masks, train, part, share)
+        if not recipe.rates:
+            return made
+        from probes.detection.rates import RateSearch
+
+        return replace(made, search=RateSearch(made, recipe.rates))
 
     def _learns_masks(self, dataset: Dataset) -> bool:
         from probes.detection.annotations import has_masks
@@ -124,9 +130,10 @@ class CocoFormatDetection:
             problem = error.errors()[0]
             said = problem["msg"].removeprefix("Value error, ")
             raise UserError(f"{': '.join([self.name, *map(str, problem['loc']), said])}.") from None
+        rates = RATES if self.rate == "chosen" else ()
         # Of another side it would say what is not so.
         reading = base.reading if training.side == base.training.side else ""
-        return Recipe(name=base.name, reading=reading, head=head, training=training, epochs=epochs)
+        return Recipe(name=base.name, reading=reading, head=head, training=training, epochs=epochs, rates=rates)
 
     def judged(self) -> dict[str, Any]:
         """What a data set's protocol asks of the head."""
@@ -159,7 +166,7 @@ class CocoFormatDetection:
         return truth
 
     def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in names if getattr(self, name) not in (None, "chosen")}
 
 
 def _annotations(path: Path | None) -> Path:

@@ -14,6 +14,8 @@ from pydantic import Field, model_validator
 from rice_core.spec import Frozen
 from rice_core.train.schedule import dropping
 
+RATES = (1 / 3, 1.0, 3.0)
+"""What `rate=chosen` chooses from, in rates of the recipe."""
 _WIDEST = 2**14
 """Channels, and pixels of a side; with the other limits a slip of the finger is told at once, and not by the machine's memory."""
 
@@ -99,6 +101,8 @@ class Recipe(Frozen):
     epochs: int | None = Field(default=None, ge=1, le=10**5)
     """Passes over the train images. A set of which they are fewer steps than `training.iterations` is trained for them; None: every
     set is trained for `iterations` steps, whatever its size."""
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Of `training.rate`, ascending, from which each encoder's is chosen on a held-out part of train; none: it is the rate."""
 
 
 def scheduled(recipe: Recipe, images: int) -> TrainingConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rice_core.datasets import Dataset
     from rice_core.features import Encoder
     from rice_core.probe import Work
+    from rice_core.spec import Param
     from rice_core.stage import Stage
 
 
@@ -72,10 +73,11 @@ class Rf100Detection(CocoFormatDetection):
             assumptions=(
                 *first["assumptions"],
                 *_lengths(self.settings(), list(judged.values())),
+                *_rates(list(judged.values())),
                 *_without_a_mean(lacking, ap, domain),
                 *(note for body in judged.values() for note in body.get("notes", ())),
             ),
-            used=first["used"],
+            used=first["used"] | _rate_used(list(judged.values())),
         )
 
     def _part(self, encoder: Encoder, name: str, part: Dataset, seed: int, work: Work) -> dict[str, Any]:
@@ -116,6 +118,7 @@ class Rf100Detection(CocoFormatDetection):
             "assumptions": assumptions(self.settings(), encoder, learnt),
             "notes": learnt.notes,
             "used": used_of(self.settings(), encoder, learnt),
+            "choice": None if learnt.choice is None else learnt.choice.model_dump(),
         }
         write_atomically(path, seal_json(key_of(path), body | {"detector": ready.trained.used.digest}))
         return body
@@ -196,6 +199,23 @@ def _lengths(recipe: Recipe, judged: Sequence[Mapping[str, Any]]) -> tuple[str, 
     # What was finished before there were epochs does not know its steps.
     said = length(recipe, [body["steps"] for body in judged if "steps" in body])
     return said or ("Each data set is trained with the same settings, whatever its size.",)
+
+
+def _rates(judged: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Which rates were chosen, and in how many data sets each."""
+    won = Counter(body["used"]["rate"] for body in judged if body.get("choice"))
+    if not won:
+        return ()
+    said = ", ".join(f"{rate:.3g} in {n}" for rate, n in sorted(won.items()))
+    return (
+        f"The rate of each data set was chosen by the box AP on scenes of its train images that were held out ({said}); the detector was then "
+        "trained on all of train.",
+    )
+
+
+def _rate_used(judged: Sequence[Mapping[str, Any]]) -> dict[str, Param]:
+    won = sorted({body["used"]["rate"] for body in judged if body.get("choice")})
+    return {"rate": won[0] if len(won) == 1 else f"{won[0]:.3g} to {won[-1]:.3g}"} if won else {}
 
 
 def _without_a_mean(lacking: Sequence[str], ap: Mapping[str, object], domain: Mapping[str, str]) -> tuple[str, ...]:

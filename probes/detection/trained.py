@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from probes.detection.choice import RateChoice, read_choice
 from probes.detection.detect import Detecting, SplitResults
 from probes.detection.recipe import Recipe, TrainingConfig
 from probes.detection.training import DetectorTraining, workers_of
@@ -35,6 +36,8 @@ class Learnt:
     """Over the train images that this came to."""
     notes: tuple[str, ...]
     """What has to be known of the annotations, of train and of val."""
+    choice: RateChoice | None = None
+    """Of its rate; None where it was the recipe's."""
 
 
 def check_splits(truth: GroundTruth, val: GroundTruth, masks: str) -> None:
@@ -91,7 +94,8 @@ def found_in(
         work.skip(f"{part}/{skip.item}" if part else skip.item, skip.reason)
     curve = [dict(point) for point in ready.trained.curve]
     passes = stage.training.iterations * stage.training.batch / max(1, len(stage.dataset.splits["train"]))
-    return Learnt(found, curve, stage.masks, found.made_by, stage.training, passes, _notes(truth, val))
+    choice = read_choice(ready.folder)
+    return Learnt(found, curve, stage.masks, found.made_by, stage.training, passes, _notes(truth, val), choice)
 
 
 def _told(images: tuple[TruthImage, ...], encoder: Encoder) -> tuple[TruthImage, ...]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from probes.detection.annotations import read_ground_truth
 from probes.detection.backend import build_detector
+from probes.detection.choice import RATES_JSON, read_choice
 from probes.detection.fill import keep_views, views_kept
 from probes.detection.learner import DetectorLearner, trainee
 from probes.detection.nouns import Detector
@@ -54,6 +55,8 @@ class DetectorTraining(Stage):
     """Of a suite, for the progress bar."""
     share: float = 1.0
     """Of the cache that it may fill."""
+    search: Stage | None = None
+    """What chooses its rate, as a `choice.RateChoice`; None: the training's own."""
 
     instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "detectron2")
 
@@ -76,9 +79,14 @@ class DetectorTraining(Stage):
     def data(self) -> tuple[Dataset, ...]:
         return (self.dataset,)
 
+    @property
+    def after(self) -> Stage | None:
+        return self.search
+
     def shares_with(self, other: Stage) -> bool:
-        """Heads and backends may differ, what they are shown may not."""
+        """Heads and backends may differ, what they are shown may not; nor may either wait for its rate."""
         same = isinstance(other, DetectorTraining) and (other.training, other.masks) == (self.training, self.masks)
+        same = same and self.search is None and other.after is None
         return same and self.training.views is not None and other.data[0].spec == self.dataset.spec
 
     def cost(self, encoder: EncoderSpec, budget: Budget, *, companions: int = 0) -> Passes:
@@ -95,15 +103,18 @@ class DetectorTraining(Stage):
         """See `rice_core.stage.Stage`. A companion may have trained it already: then its state is in `work.folder`."""
         truth = self.truth()
         detector, _ = self.built(encoder, truth, seed)
-        own = trainee(detector, self.training, seed=seed, folder=work.folder, ranks=work.ranks)
+        choice = None if start is None else read_choice(start)
+        scale = 1.0 if choice is None else choice.factor
+        own = trainee(detector, self.training, seed=seed, folder=work.folder, ranks=work.ranks, scale=scale)
         own.resume()
         if own.done < self.training.iterations:
             self._learn(encoder, truth, own, seed, work)
         for item, reason in own.learner.skipped.items():
             work.skip(f"{self.part}/{item}" if self.part else item, reason)
         if work.ranks.leads:
-            weights = {name: p.detach().cpu().contiguous() for name, p in cast(nn.Module, detector).named_parameters()}
-            write_atomically(out / WEIGHTS, save(weights))
+            save_weights(detector, out)
+            if choice is not None:
+                write_atomically(out / RATES_JSON, choice.model_dump_json().encode())
         return own.learner.curve
 
     def truth(self) -> GroundTruth:
@@ -217,6 +228,12 @@ def seconds_a_step(spec: StageSpec, trained: Sequence[Took]) -> float | None:
     like = [each for each in trained if each.stage == spec.name and kind(each.params) == kind(spec.params)]
     steps = [(each.seconds, json.loads(str(each.params["training"]))["iterations"]) for each in like]
     return max((seconds / n for seconds, n in steps if seconds), default=None)
+
+
+def save_weights(detector: Detector, folder: Path) -> None:
+    """For `load_weights`."""
+    weights = {name: p.detach().cpu().contiguous() for name, p in cast(nn.Module, detector).named_parameters()}
+    write_atomically(folder / WEIGHTS, save(weights))
 
 
 def load_weights(detector: Detector, folder: Path) -> None:
