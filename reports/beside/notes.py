@@ -33,6 +33,9 @@ def notes(
     yield from _verdicts(parts, paper)
     yield from absent(mapping, admitted, parts)
     yield from _marks(parts)
+    for part in parts:
+        yield from _rates(part)
+    yield from _orders(parts)
     yield from _data(mapping, parts)
     yield from _assumptions(parts)
     yield from _missing(mapping, parts[0])
@@ -110,6 +113,49 @@ def _marks(parts: Sequence[Part]) -> Iterator[str]:
         yield f"{YARDSTICK} A yardstick (synthetic, or trained on these labels): never bold."
     if any(source.partial(mine) for entry, source in own if (mine := source.entry(entry.key))):
         yield f"{PARTIAL} Not all seeds gave a number: a mean over the rest, not held against the paper's and never bold."
+
+
+def _rates(part: Part) -> Iterator[str]:
+    """The rates that encoders were trained at, where they are not the recipe's."""
+    groups = {source.judge.group.key: source.judge.group for source in part.filled if source.judge}
+    for group in groups.values():
+        used = {
+            entry.label: sorted({str(record.used["rate"]) for record in entry.done if "rate" in record.used})
+            for entry in group.entries
+        }
+        said = "; ".join(f"{label} {' and '.join(rates)}" for label, rates in used.items() if rates)
+        if said:
+            yield f"{part.reading.title}, {group.probe.name}: the rate is {said}."
+
+
+def _orders(parts: Sequence[Part]) -> Iterator[str]:
+    """Whether encoders stand in another order where the same recipe is read with other settings."""
+    for part in parts:
+        alike = (each for each in parts if each.reading.recipe == part.reading.recipe and not each.reading.settings)
+        plain = next(alike, None)
+        if plain is None or plain is part:
+            continue
+        orders = {_name(one): _order(one, other) for one, other in zip(plain.filled, part.filled, strict=True)}
+        several = {name: order for name, order in orders.items() if len(order[0]) > 1}
+        moved = {name: order for name, order in several.items() if order[0] != order[1]}
+        if several:
+            how = "; ".join(
+                f"{name}: {' > '.join(there)}, not {' > '.join(here)}" for name, (here, there) in moved.items()
+            )
+            yield (
+                f"{part.reading.title} against {plain.reading.title}: by their numbers alone, whatever the intervals, encoders stand in another "
+                f"order in {len(moved)} of {len(several)} columns" + (f" ({how})." if moved else ".")
+            )
+
+
+def _order(one: ColumnSource, other: ColumnSource) -> tuple[list[str], list[str]]:
+    """Encoders that both have a whole number of, the best first, as each ranks them."""
+    entries = one.judge.group.entries if one.judge else ()
+    pairs = [(entry.label, one.agreed(entry.key), other.agreed(entry.key)) for entry in entries]
+    both = [(label, a.value, b.value) for label, a, b in pairs if a and b]
+    highest = one.printed.better == "higher"
+    here = [label for label, a, _ in sorted(both, key=lambda pair: pair[1], reverse=highest)]
+    return here, [label for label, _, b in sorted(both, key=lambda pair: pair[2], reverse=highest)]
 
 
 def _data(mapping: Mapping, parts: Sequence[Part]) -> Iterator[str]:

@@ -45,7 +45,9 @@ class PaperNumber:
 
 def paper_numbers(made: Beside) -> list[PaperNumber]:
     """By row and column of the printed table: ours, the paper's, and delta, each where there is one."""
-    return [row for part in made.parts for line, source in part.cells for row in _numbers(made, line, source)]
+    found = [row for part in made.parts for line, source in part.cells for row in _numbers(made, line, source)]
+    # Each reading has numbers of ours; the paper's are the same beside all of them.
+    return list(dict.fromkeys(found))
 
 
 def _numbers(made: Beside, line: BesideRow, source: ColumnSource) -> Iterator[PaperNumber]:
@@ -81,4 +83,15 @@ def _numbers(made: Beside, line: BesideRow, source: ColumnSource) -> Iterator[Pa
         yield PaperNumber(table, named, column, "paper", printed, unit)
     if printed is not None and (agreed := source.agreed(key)) is not None:
         verdict = agreement(agreed, printed, source.filling.goal)
-        yield PaperNumber(table, named, column, "delta", agreed.value - printed, unit, verdict=verdict)
+        asked = None if entry is None else entry.done[0].cell
+        yield PaperNumber(
+            table,
+            named,
+            column,
+            "delta",
+            agreed.value - printed,
+            unit,
+            verdict=verdict,
+            parameters=parameters_of(asked) if asked else "",
+            recipe=asked.probe.recipe if asked else "",
+        )

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from reports import cli
-from reports.beside import beside_table, mapping_of, mappings
+from reports.beside import beside_table, mapping_of, mappings, paper_numbers, read_beside
 from reports.beside.mapping import parse
 from reports.beside.source import agreement
 from reports.site import build_site
@@ -169,6 +169,46 @@ def test_each_reading_of_the_paper_has_a_section_and_nothing_is_over_two(put, st
     assert "recipe paper@2, paper-1024@2, paper@1" in made.title
     assert "Refused" not in words(made)
     assert "left out" not in words(made)
+
+
+CHOSEN = DET.model_copy(update={"params": {**DET.params, "rate": "chosen"}})
+
+
+def test_a_rate_of_each_encoder_stands_beside_the_single_one_and_what_it_moves_is_said(put, store) -> None:
+    for encoder, single, chosen, rate in ((SIGLIP, 35.1, 36.0, 1e-4), (OTHER, 34.0, 37.0, 3e-4)):
+        put(encoder, box_AP=single)
+        record = put(encoder, probe=CHOSEN, box_AP=chosen)
+        store.put(record.model_copy(update={"used": {"rate": rate}}))
+    made = table(store)
+    sections = [row.section.split(":")[0] for row in made.rows]
+    assert sections == ["paper@2"] * 5 + ["paper@2?rate=chosen"] * 2
+    assert [row.values[0].value for row in made.rows[-2:]] == [36.0, 37.0]
+    assert "paper@2?rate=chosen, coco-det: the rate is mine 0.0003; siglip 0.0001." in words(made)
+    assert "in another order in 1 of 1 columns (COCO Det AP: mine > siglip, not siglip > mine)" in words(made)
+    assert "left out" not in words(made)
+    put(OTHER, probe=CHOSEN, box_AP=35.5)
+    assert "in another order in 0 of 1 columns." in words(table(store))
+
+
+def test_tidy_rows_say_which_reading_a_difference_is_of(put, store) -> None:
+    put(box_AP=35.1)
+    put(box_AP=36.0, probe=CHOSEN)
+    found = [n for n in paper_numbers(read_beside("3", store.records(), store)) if n.row.startswith("SigLIP")]
+    own = [n for n in found if n.column == "coco_det"]
+    assert [(n.source, n.recipe, "rate=chosen" in n.parameters) for n in own] == [
+        ("ours", "paper@2", False),
+        ("paper", "", False),
+        ("delta", "paper@2", False),
+        ("ours", "paper@2", True),
+        ("delta", "paper@2", True),
+    ]
+    assert [round(n.value, 3) for n in own] == [35.1, 35.0, 0.1, 36.0, 1.0]
+
+
+def test_a_setting_that_no_reading_names_is_left_out_beside_one_that_is_named(put, store) -> None:
+    put(probe=CHOSEN.model_copy(update={"params": {**CHOSEN.params, "iterations": 9}}))
+    assert nothing_of_ours(table(store))
+    assert "not the recipe's settings: iterations=9)" in words(table(store))
 
 
 def test_bold_is_given_within_one_reading(fake, store) -> None:

@@ -130,7 +130,7 @@ def test_a_search_shares_passes_never_sees_val_and_its_winner_trains_on_all(worl
     assert record.used["rate"] == pytest.approx(rate)
     assert "The rate 0.003 was chosen among 3" in " ".join(record.assumptions)
     assert "0.000333: 5.0, 0.001: 7.0, 0.003: 9.0" in " ".join(record.assumptions)
-    trained = json.loads((folder / "stage.json").read_text())
+    trained = json.loads((folder / "stage.json").read_text())["body"]
     assert max(point["rate"] for point in trained["curve"]) == pytest.approx(rate)
     # What it was chosen by stands in the evidence of the number.
     assert {used.name for used in record.evidence.stages} == {"detector", "detector-rate"}

@@ -92,6 +92,17 @@ def test_anchors_have_a_size() -> None:
     assert json.loads(HeadConfig().model_dump_json())["anchors"] == [32, 64, 128, 256, 512]
 
 
+def test_tokens_of_the_recipes_beside_the_paper_have_one_scale_and_it_is_said() -> None:
+    assert {name for name, recipe in RECIPES.items() if recipe.training.norm == "layer"} == {
+        "paper@2",
+        "paper-1024@2",
+        "quick@2",
+    }
+    assert "Each token is brought to mean 0 and deviation 1" in said(CocoDetection())
+    assert "meet tokens of each encoder's own scale" in said(CocoDetection(norm="none"))
+    assert "meet tokens of each encoder's own scale" in said(CocoDetection(recipe="paper@1"))
+
+
 def test_a_recipe_of_another_name_is_told() -> None:
     with pytest.raises(UserError, match="paper-1024@2"):
         CocoDetection(recipe="paper@9")
