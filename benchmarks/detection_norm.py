@@ -23,11 +23,12 @@ from scipy.stats import t as student
 from benchmarks.measuring import keep, machine
 from probes.detection.annotations import read_ground_truth
 from probes.detection.backend import build_detector
-from probes.detection.detect import detect_all
+from probes.detection.detect import Detecting
 from probes.detection.evaluate import score
 from probes.detection.learner import trainee
 from probes.detection.recipe import HeadConfig, Norm, TrainingConfig
 from probes.detection.train import train
+from probes.detection.training import save_weights
 from probes.detection.truth import GroundTruth
 from rice_core.datasets import open_dataset
 from rice_core.encoders import load_encoder
@@ -58,7 +59,7 @@ class ScaledTokens:
         return getattr(self._inner, name)
 
     def encode(self, pixels_B3HW: torch.Tensor) -> Features:
-        found = self._inner.encode(pixels_B3HW)
+        found: Features = self._inner.encode(pixels_B3HW)
         return dataclasses.replace(found, dense_BCHW=found.dense_BCHW * self._scale, levels=())
 
 
@@ -81,12 +82,12 @@ def main() -> None:
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as name:
         dataset = open_dataset(write_coco(Path(name) / "w", seed=5, train=TRAIN, val=VAL), name="mini")
-        truths = [read_ground_truth(dataset.annotations[s], dataset.splits[s], name=s) for s in ("train", "val")]
+        truths = [read_ground_truth(dataset.annotations[s], dataset.samples(s), name=s) for s in ("train", "val")]
         for seed, (title, spec) in itertools.product(SEEDS, ENCODERS.items()):
             inner = load_encoder(EncoderSpec.parse(spec))
             for scale, norm in _conditions(title):
                 # The stand-in has all of an encoder by delegation.
-                encoder: Encoder = inner if scale == 1 else ScaledTokens(inner, scale)  # type: ignore[assignment]
+                encoder: Encoder = inner if scale == 1 else ScaledTokens(inner, scale)
                 folder = Path(name) / f"{title}-{scale}-{norm}-{seed}"
                 found = list(_runs(encoder, norm, truths[0], truths[1], seed, folder))
                 runs += [Run(title, scale, norm, rate, seed, ap) for rate, ap in found]
@@ -126,21 +127,22 @@ def _runs(
         if each.lost:  # it diverged
             yield rate, 0.0
             continue
-        head.eval()  # type: ignore[attr-defined]
-        found = detect_all(
-            encoder,
-            head,
-            val.images,
-            truth.categories,
-            side=config.side,
-            batch=8,
-            precision="fp32",
-            norm=norm,
-            progress=quiet,
+        save_weights(head, each.checkpoints.folder.parent)
+        detecting = Detecting(
+            head=HEAD,
+            backend="ops",
+            masks=False,
+            frequencies=None,
+            folder=each.checkpoints.folder.parent,
+            categories=truth.categories,
+            images=val.images,
+            training=config,
             what="val",
+            workers=0,
         )
+        found = detecting.run(encoder, ranks, quiet)
         ap = score(val, found.results, masks=False, resamples=0).box.ap["AP"]
-        yield rate, round(float(ap), 2)
+        yield rate, round(ap or 0.0, 2)
 
 
 def claims(runs: Sequence[Run]) -> list[str]:
