@@ -68,7 +68,7 @@ def test_the_detector_is_built_with_the_recipes_anchors() -> None:
 
 def said(probe: CocoDetection, patch: int = 16) -> str:
     encoder, settings = SimpleNamespace(patch=patch), probe.settings()
-    learnt = Learnt(None, [], True, "ops (0)", settings.training, 1.0)
+    learnt = Learnt(None, [], True, "ops (0)", settings.training, 1.0, ())
     return " ".join(assumptions(settings, encoder, learnt))
 
 
