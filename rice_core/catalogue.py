@@ -83,8 +83,10 @@ def resolve(text: str) -> EncoderSpec:
             return EncoderSpec.parse(entry.spec + question + settings).model_copy(update={"name": name.strip() or rest})
     if strings := reading_strings(at_home(id_)):
         raise UserError(f"{id_} says no source; write {' or '.join(strings)}.")
+    # Of the ids; of whole strings where the source alone was left out.
+    near = did_you_mean(id_, [entry.id for entry in entries()], {e.model.casefold(): e.spec for e in entries()})
     raise UserError(
-        f"there is no encoder {id_!r}; {_did_you_mean(id_)}`ricebench list encoders` lists them, "
+        f"there is no encoder {id_!r}; {near}`ricebench list encoders` lists them, "
         f"or write source:model with source one of {', '.join(SOURCES)}."
     )
 
@@ -99,8 +101,3 @@ def explained(error: UserError) -> str:
     models = [entry.model for entry in entries() if ":" not in entry.model]
     near = did_you_mean(error.model, models).rstrip()
     return f"{str(error).rstrip('.')}; {near}" if near else str(error)
-
-
-def _did_you_mean(id_: str) -> str:
-    """Of the ids; of whole strings where the source alone was left out."""
-    return did_you_mean(id_, [entry.id for entry in entries()], {e.model.casefold(): e.spec for e in entries()})

@@ -21,21 +21,19 @@ _JSON = (("shapes", "imagePath"), ("coordinates", "label", "image"), ("regions",
 """Keys that LabelMe's, CreateML's, VIA's and Supervisely's files have in their first lines."""
 _HEAD = 1 << 18
 _DEPTH = 2
+_ENDINGS, _MOST = (".csv", ".tsv", ".txt", ".jsonl", ".json"), 8
 
 
 def label_table(folder: Path) -> str | None:
     """A file with labels of the images in a folder, named from the folder on."""
-    tables = [path for place in first_folders(folder, depth=_DEPTH) for path in _tables(place)]
+    places = first_folders(folder, depth=_DEPTH)
+    tables = [place / name for place in places for name in file_names(place, *_ENDINGS)[:_MOST]]
     told = [path for path in tables if (rows := _rows(path)) and _is_told(path, rows)]
     if not told:
         return None
-    stems = {Path(name).stem for place in first_folders(folder, depth=_DEPTH) for name in image_names(place)}
+    stems = {Path(name).stem for place in places for name in image_names(place)}
     found = (path for path in told if path.suffix.lower() == ".json" or _names_some(_rows(path), stems))
     return next((relative(path, folder) for path in found), None)
-
-
-def _tables(place: Path, most: int = 8) -> list[Path]:
-    return [place / name for name in file_names(place, ".csv", ".tsv", ".txt", ".jsonl", ".json")[:most]]
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -63,18 +63,22 @@ def held(path: Path) -> Iterator[bool]:
 
     Where the file system knows no locks, everyone holds it.
     """
+    with path.open("wb") as file:
+        yield locked(file.fileno()) is not False
+
+
+def locked(descriptor: int) -> bool | None:
+    """Whether it is locked for this process now; None where the file system knows no locks."""
     import fcntl  # Unix alone has it; nothing else of the command needs it
 
-    with path.open("wb") as file:
-        try:
-            # Not flock: a forked worker would inherit that lock, and hold it on when this process is dead.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            yield False
-            return
-        except OSError:
-            pass
-        yield True
+    try:
+        # Not flock: a forked worker would inherit that lock, and hold it on when this process is dead.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def is_plain(path: Path) -> bool:

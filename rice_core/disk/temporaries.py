@@ -37,7 +37,10 @@ _NAMELESS = re.compile(r"\.(?:.+\.[0-9a-f]{8}(?:\.old)?|step-\d{8}|encoder|shard
 def beside(path: Path, kind: Kind = "tmp") -> Path:
     """A new name in the folder of `path` for what this process will rename to it, or (`old`) has renamed it from."""
     pid = os.getpid()
-    return path.parent / f".{_shortened(path.name)}.{_HOST}.{pid}-{_started(pid) or ''}.{secrets.token_hex(4)}.{kind}"
+    return (
+        path.parent
+        / f".{_shortened(path.name)}.{_HOST}.{pid}-{_of_process(pid)[1] or ''}.{secrets.token_hex(4)}.{kind}"
+    )
 
 
 def sweep(folder: Path) -> int:
@@ -99,10 +102,6 @@ def is_alive(pid: int, started: str | None) -> bool:
     if state in ("Z", "X"):  # killed, and nobody has asked how it ended: some containers never do
         return False
     return started is None or now is None or now == started
-
-
-def _started(pid: int) -> str | None:
-    return _of_process(pid)[1]
 
 
 def _of_process(pid: int) -> tuple[str | None, str | None]:

@@ -73,6 +73,7 @@ class TorchEncoder:
                 f"{spec.title}: it has no final norm over its tokens (it norms after pooling); leave out norm=1."
             )
         self._trunk = trunk
+        self.dim, self.patch, self.facts, self.regions = trunk.dim, trunk.patch, trunk.facts, trunk.regions
         self._layers = _layers(spec, len(trunk.blocks))
         self._size_hw = input_size(spec, trunk.patch, trunk.recipe.resolution)
         self._spec = spec.model_copy(update={"resolution": self._size_hw})
@@ -86,14 +87,6 @@ class TorchEncoder:
     @property
     def spec(self) -> EncoderSpec:
         return self._spec
-
-    @property
-    def dim(self) -> int:
-        return self._trunk.dim
-
-    @property
-    def patch(self) -> int:
-        return self._trunk.patch
 
     @property
     def n_params(self) -> int:
@@ -116,15 +109,6 @@ class TorchEncoder:
     @property
     def recipe(self) -> PixelRecipe:
         return self._trunk.recipe
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        return self._trunk.facts
-
-    @property
-    def regions(self) -> RegionSettings | None:
-        """How it learnt to answer for regions, where that is known."""
-        return self._trunk.regions
 
     def to(self, device: torch.device | str) -> TorchEncoder:
         if torch.device(device).type == "cuda":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from rice_core.disk.files import locked
 from rice_core.disk.temporaries import beside, is_alive
 from rice_core.spec import Frozen
 
@@ -52,18 +53,18 @@ def take(path: Path, holder: Holder) -> Mine | None:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
-            locked = _lock(descriptor)
-            if locked and not is_file_of(descriptor, path):
+            free = locked(descriptor)
+            if free and not is_file_of(descriptor, path):
                 continue  # its holder removed the file just now
-            if locked is False or _outlives(_read(descriptor), path, locked is True):
+            if free is False or _outlives(_read(descriptor), path, free is True):
                 return None
-            if locked is None:
+            if free is None:
                 return _take_unlocked(path, holder)
             body = holder.model_dump_json().encode() + b"\n"
             os.pwrite(descriptor, body, 0)
             os.ftruncate(descriptor, len(body))
-            mine, descriptor = Mine(holder, descriptor), -1
-            return mine
+            taken, descriptor = Mine(holder, descriptor), -1
+            return taken
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -88,23 +89,10 @@ def standing(path: Path) -> Holder | None:
         holder = read_holder(path)
         return holder if _outlives(holder, path, False) else None
     try:
-        locked, holder = _lock(descriptor), _read(descriptor)
-        return holder if locked is False or _outlives(holder, path, locked is True) else None
+        free, holder = locked(descriptor), _read(descriptor)
+        return holder if free is False or _outlives(holder, path, free is True) else None
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Whether it is locked for this process now; None where the file system knows no locks."""
-    import fcntl  # Unix alone has it; nothing else of the command needs it
-
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def is_file_of(descriptor: int, path: Path) -> bool:
@@ -115,13 +103,13 @@ def is_file_of(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _outlives(holder: Holder | None, path: Path, locked: bool) -> bool:
+def _outlives(holder: Holder | None, path: Path, ours: bool) -> bool:
     """Whether the one who is named in the file holds it though its lock does not say so.
 
     Args:
-        locked: the lock is here, so nobody of this host has it.
+        ours: the lock is here, so nobody of this host has it.
     """
-    if holder is None or (holder.host == HOST and (locked or not is_alive(holder.pid, None))):
+    if holder is None or (holder.host == HOST and (ours or not is_alive(holder.pid, None))):
         return False
     try:
         return _now_there(path.parent) - path.stat().st_mtime < STALE

@@ -112,10 +112,8 @@ def _targets(name: str) -> list[tuple[str, bool]]:
     """The modules that an imported name is or lies in, and whether their functions may be called by whoever imports it."""
     package, _, last = name.rpartition(".")
     if last == "*" and (path := _file_of(package)) is not None:
-        return [
-            (package, True),
-            *((f"{package}.{each}", True) for each in _read(path, package, *_stamp(path)).exported),
-        ]
+        exported = _read(path, package, *_stamp(path)).exported
+        return [(package, True), *((f"{package}.{each}", True) for each in exported)]
     if _file_of(name) is not None:
         return [(name, True)]
     return [(package, True)] if package else []

@@ -58,7 +58,7 @@ class Subject:
             commit=head,
             dirty=dirty,
             libraries=libraries(made_by),
-            device=_device_name(encoder.device),
+            device=torch.cuda.get_device_name(encoder.device) if encoder.device.type == "cuda" else encoder.device.type,
             n_params=encoder.n_params,
             dim=encoder.dim,
             patch=encoder.patch,
@@ -113,7 +113,3 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.random.set_rng_state(states[2])
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

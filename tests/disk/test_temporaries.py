@@ -51,7 +51,7 @@ def test_files_and_folders_of_dead_processes_go_and_nothing_else(tmp_path: Path,
 def test_a_number_that_another_process_has_now_is_no_life(tmp_path: Path) -> None:
     """The parent's number is alive, but the process that began at tick 1 is long gone."""
     name = beside(tmp_path / "a.json").name
-    pid, began = str(os.getpid()), temporaries._started(os.getpid())
+    pid, began = str(os.getpid()), temporaries._of_process(os.getpid())[1]
     assert began is not None
     assert f".{pid}-{began}." in name
     reused = tmp_path / name.replace(f".{pid}-{began}.", f".{pid}-1.")
@@ -63,7 +63,7 @@ def test_a_number_that_another_process_has_now_is_no_life(tmp_path: Path) -> Non
 
 def test_a_process_that_was_killed_and_never_asked_after_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    began = temporaries._started(child.pid)
+    began = temporaries._of_process(child.pid)[1]
     assert temporaries.is_alive(child.pid, began)
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
