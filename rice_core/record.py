@@ -6,7 +6,6 @@ record: a record is reused only while they still match. The schema is append-onl
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -77,13 +76,6 @@ class Metric(Frozen):
     bounds: tuple[float, float] | None = None
     """The least and the largest value that there can be, whatever is measured. Declared, and the interval keeps to them; None
     where there are none, and in records of before."""
-
-    @field_validator("value", "stderr", "chance", "ceiling")
-    @classmethod
-    def _finite(cls, value: float | None) -> float | None:
-        if value is not None and not math.isfinite(value):
-            raise ValueError("must be finite")
-        return value
 
     @model_validator(mode="after")
     def _within_bounds(self) -> Metric:

@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -56,6 +57,10 @@ SEED_MAX = 2**32 - 1
 """The largest seed that every library takes."""
 
 
+def _one_for_all(n: int) -> BeforeValidator:
+    return BeforeValidator(lambda value: (value,) * n if isinstance(value, (int, float)) else value)
+
+
 class Frozen(BaseModel):
     """The law at every boundary: immutable, and an unknown key is an error, as is a number that is none (NaN, infinity)."""
 
@@ -72,7 +77,7 @@ class EncoderSpec(Frozen):
     source: Source
     model: str = Field(min_length=1)
     revision: str | None = None
-    resolution: tuple[int, int] | None = None
+    resolution: Annotated[tuple[int, int] | None, _one_for_all(2)] = None
     """Input height and width in pixels; None is the model's own."""
     pad_to_patch: bool = False
     """Grow a size that is no multiple of the patch to the next multiple, instead of refusing it."""
@@ -83,9 +88,9 @@ class EncoderSpec(Frozen):
     dtype: DType = "float32"
     weights: str | None = None
     """A file of weights in the place of the published ones, for `timm:NAME`. The path as typed, as a folder is in `model`."""
-    mean: Channels | None = None
+    mean: Annotated[Channels | None, _one_for_all(3)] = None
     """Instead of the checkpoint's own, or where it states none; so are `std` and `interpolation`."""
-    std: Deviations | None = None
+    std: Annotated[Deviations | None, _one_for_all(3)] = None
     interpolation: Interpolation | None = None
 
     @model_serializer(mode="wrap")
@@ -93,22 +98,12 @@ class EncoderSpec(Frozen):
         """What is not set is left out of the fields that came later, so that older requests keep their ids."""
         return {key: value for key, value in body(self).items() if value is not None or key not in _LATER}
 
-    @field_validator("resolution", mode="before")
-    @classmethod
-    def _square(cls, value: Any) -> Any:
-        return (value, value) if isinstance(value, int) else value
-
     @field_validator("resolution")
     @classmethod
     def _positive(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
         if value is not None and min(value) < 1:
             raise ValueError("a resolution is at least 1 pixel")
         return value
-
-    @field_validator("mean", "std", mode="before")
-    @classmethod
-    def _channels(cls, value: Any) -> Any:
-        return (value,) * 3 if isinstance(value, (int, float)) else value
 
     @model_validator(mode="after")
     def _weights_of_a_timm_name(self) -> EncoderSpec:

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from rice_core.digest import bytes_digest, canonical_json, json_digest
 from rice_core.disk.files import first_link, is_plain, refuse_links, write_atomically
+from rice_core.disk.paths import nearest
 from rice_core.disk.problems import Problem, fault, foreign, set_aside
 from rice_core.disk.sealed import Damaged, Unsealed
 from rice_core.disk.temporaries import sweep
@@ -56,11 +57,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-        for path in (self.root, *self.root.parents):
-            if path.exists():
-                if not path.is_dir():
-                    raise UserError(f"{path} is a file and no store; give a folder.")
-                break
+        if not (there := nearest(self.root)).is_dir():
+            raise UserError(f"{there} is a file and no store; give a folder.")
 
     def put(self, record: Record, scores: Scores | None = None) -> Record:
         """Write scores, then the record; returns the record with the scores' digest. Artifacts are already in place.

@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rice_core.disk.paths import nearest
+
 _LIBRARIES = {
     "torch": "ricebench",
     "torchvision": "ricebench",
@@ -27,7 +29,7 @@ def findings(store: Path) -> list[str]:
         except PackageNotFoundError:
             lines.append(f'{name:<17}missing; run: pip install "{home}"')
     lines.append(f"{'device':<17}{_device()}")
-    folder = next(parent for parent in (store.absolute(), *store.absolute().parents) if parent.exists())
+    folder = nearest(store)
     free = shutil.disk_usage(folder).free / 1e9
     writable = "writable" if os.access(folder, os.W_OK) else "NOT writable; choose another with --store"
     lines.append(f"{'store':<17}{store}: {writable}, {free:.1f} GB free")

@@ -34,6 +34,11 @@ def at_home(path: str | Path) -> Path:
         raise UserError(f"{path}: there is no user of that name here; write the path in full.") from None
 
 
+def nearest(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next(here for here in (path, *path.absolute().parents) if here.exists())
+
+
 def as_text(name: str) -> str:
     """A name of a file system as text that a record can hold: bytes that are none are spelled out (`\\xff`)."""
     return os.fsencode(name).decode(errors="backslashreplace")

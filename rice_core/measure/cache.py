@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from rice_core.budget import Budget
 from rice_core.bundle import Bundle
 from rice_core.disk.files import first_link, is_plain, refuse_links, write_atomically
+from rice_core.disk.paths import nearest
 from rice_core.disk.sealed import read_arrays, seal_arrays
 from rice_core.store import Store
 
@@ -100,8 +101,8 @@ class FeatureCache:
 
     def space(self) -> Budget:
         """What may be kept. Older shards leave for new ones only above the cache's own limit, never for a full disk."""
-        folder = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
-        return Budget(cache=int(0.9 * self._max_bytes), free=int(0.9 * shutil.disk_usage(folder).free))
+        free = shutil.disk_usage(nearest(self.root)).free
+        return Budget(cache=int(0.9 * self._max_bytes), free=int(0.9 * free))
 
     def has(self, key: str) -> bool:
         """Whether there is a shard of a key, sound or not."""

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,32 +166,32 @@ class _Reading:
             )
 
     def _worlds(self, paths: Sequence[Path]) -> None:
-        root = self.store.root / "worlds"
-        worlds: dict[Path, set[Path]] = {}
-        for path in paths:
-            worlds.setdefault(root / path.relative_to(root).parts[0], set()).add(path)
-        for world, files in self.progress.track(sorted(worlds.items()), "worlds"):
-            reason = fault_of_world(world, files)
-            if reason is None:
-                self.found.sound["worlds"] += 1
-                continue
-            name = printable(world.relative_to(self.store.root))
-            self.found.problems.append(Problem(name, reason, "the next command that uses it draws it again"))
+        for world, files in self._folders("worlds", "worlds", paths):
+            if reason := fault_of_world(world, files):
+                self._note(world, reason, "the next command that uses it draws it again")
+            self.found.sound["worlds"] += reason is None
 
     def _stages(self, paths: Sequence[Path]) -> None:
         """Every file by the digest in its folder's `stage.json`; what is damaged is trained again when it is wanted."""
-        root = self.store.root / "stages"
-        folders = sorted({root / path.relative_to(root).parts[0] for path in paths})
-        for folder in self.progress.track(folders, "trained stages"):
+        for folder, files in self._folders("stages", "trained stages", paths):
             before = len(self.found.problems)
-            files = {path for path in paths if path.is_relative_to(folder)}
             for path, reason in faults_of_stage(folder, files):
-                name = printable(path.relative_to(self.store.root))
                 if os.path.lexists(path):
                     self.found.problems.append(damaged(self.store.root, path, reason))
                 else:
-                    self.found.problems.append(Problem(name, reason, "the next run that needs it trains it again"))
+                    self._note(path, reason, "the next run that needs it trains it again")
             self.found.sound["trained stages"] += len(self.found.problems) == before
+
+    def _folders(self, kind: str, what: str, paths: Sequence[Path]) -> Iterator[tuple[Path, set[Path]]]:
+        """The folders in one of the store's, each with its files."""
+        root = self.store.root / kind
+        found: dict[Path, set[Path]] = {}
+        for path in paths:
+            found.setdefault(root / path.relative_to(root).parts[0], set()).add(path)
+        return self.progress.track(sorted(found.items()), what)
+
+    def _note(self, path: Path, reason: str, step: str) -> None:
+        self.found.problems.append(Problem(printable(path.relative_to(self.store.root)), reason, step))
 
     def _exports(self, paths: Sequence[Path], records: dict[str, Record]) -> None:
         root = self.store.root / "exports"
