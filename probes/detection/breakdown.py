@@ -35,7 +35,7 @@ _LOCALIZATION, _CLASS, _BOTH, _DUPLICATE, _BACKGROUND, _MISSED = range(len(KINDS
 
 
 @dataclass(frozen=True)
-class Fault:
+class ErrorKind:
     """One kind of errors."""
 
     times: int
@@ -43,7 +43,7 @@ class Fault:
     """AP50 that is gained without it, in percent."""
 
 
-def faults_of(found: RankedDetections, objects: Objects, matches: Matches, overlaps: Overlaps) -> dict[str, Fault]:
+def faults_of(found: RankedDetections, objects: Objects, matches: Matches, overlaps: Overlaps) -> dict[str, ErrorKind]:
     """The faults by kind, all of `KINDS`.
 
     Args:
@@ -69,11 +69,11 @@ def faults_of(found: RankedDetections, objects: Objects, matches: Matches, overl
         kept_D[best] = mended_D[best] = True
         category_D[best] = objects.category_O[about_D[best]]
         mended = _ap50(category_D, found.score_D, mended_D, kept_D, objects_K)
-        faults[name] = Fault(len(of_kind), mended - plain)
+        faults[name] = ErrorKind(len(of_kind), mended - plain)
     left_K = objects_K - np.bincount(objects.category_O[missed_O], minlength=K)
     emptied = (left_K == 0) & (np.bincount(found.category_D[~ignored_D], minlength=K) > 0) & (objects_K > 0)
     mended = _ap50(found.category_D, found.score_D, right_D, ~ignored_D, left_K, emptied)
-    return faults | {"missed": Fault(int(missed_O.sum()), mended - plain)}
+    return faults | {"missed": ErrorKind(int(missed_O.sum()), mended - plain)}
 
 
 def _kinds(found: RankedDetections, objects: Objects, wrong_D: Flags, overlaps: Overlaps) -> tuple[Ints, Ints]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.detection.breakdown import Fault, faults_of
+from probes.detection.breakdown import ErrorKind, faults_of
 from probes.detection.columns import Columns, Floats, Ints, Kind
 from probes.detection.curves import curves_of
 from probes.detection.forgiven import as_judged
@@ -48,7 +48,7 @@ class Judged:
     """NaN for a category without objects."""
     matches: Matches
     """Which detections were right: what errors and per-image values are made from."""
-    faults: dict[str, Fault]
+    faults: dict[str, ErrorKind]
     """What AP50 is lost to, by kind; empty where it is not asked for."""
     curves: dict[str, Floats]
     """IoU ("0.50", "0.75", "0.50:0.95") -> precision in percent at recall 0, 0.01, ... 1, the mean over categories."""

@@ -1,6 +1,6 @@
 """Which images show one scene, by what their files are called: copies of a picture, frames of a video.
 
-What a name says for certain (`Told.sure`): Roboflow's `NAME_jpg.rf.HASH.jpg` are copies of NAME; `video1-frame12`, `clip_000123`,
+What a name says for certain (`FileName.sure`): Roboflow's `NAME_jpg.rf.HASH.jpg` are copies of NAME; `video1-frame12`, `clip_000123`,
 `Cow_mp4-12` and `GOPR0042_0001` are frames. What cameras and people count their pictures by (`IMG_0001`, `000000123456`) is no
 scene, and `frame_000012` names no video: its frames are parted into five runs. Between the two lie names of another word with a number: they are frames where several words have numbers in regular steps.
 """
@@ -49,7 +49,7 @@ def scene_field(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-class Told(NamedTuple):
+class FileName(NamedTuple):
     """What the name of a file says."""
 
     source: str
@@ -70,7 +70,7 @@ def copied(item: str) -> bool:
     return ".rf." in item and _ROBOFLOW.search(item.rpartition(".")[0]) is not None
 
 
-def told_by(samples: Sequence[Sample]) -> dict[str, Told]:
+def told_by(samples: Sequence[Sample]) -> dict[str, FileName]:
     """What the names of a split's images say, by id; folders that all of them lie in say nothing."""
     parted = {sample.id: sample.id.rpartition("/") for sample in samples}
     folders = {folder for folder, _, _ in parted.values()}
@@ -80,7 +80,7 @@ def told_by(samples: Sequence[Sample]) -> dict[str, Told]:
     return {item: _told(inside[folder], name, again[name] > 1) for item, (folder, _, name) in parted.items()}
 
 
-def _told(folder: str, name: str, again: bool) -> Told:
+def _told(folder: str, name: str, again: bool) -> FileName:
     """Args: folder: below the common one, with a slash at its end. again: whether another folder has a file of this name."""
     stem = name.rpartition(".")[0] or name
     if ".rf." in stem:
@@ -91,15 +91,15 @@ def _told(folder: str, name: str, again: bool) -> Told:
     if "fr" in stem.lower() and (frame := _FRAME.search(stem)):
         before = stem[: frame.start()].rstrip(_APART)
         word = before or folder.rstrip("/").rpartition("/")[2]
-        return Told(source, folder + (before or "frame"), int(frame[1]), True, word, not before)
+        return FileName(source, folder + (before or "frame"), int(frame[1]), True, word, not before)
     bare = stem.rstrip("0123456789")
     if len(bare) == len(stem):
-        return Told(source)
+        return FileName(source)
     word, sure, likely = _numbered(folder, bare.rstrip(_APART), bare[-1:] in _APART, again)
     return (
-        Told(source, source[: len(folder)] + bare.rstrip(_APART), int(stem[len(bare) :]), sure, word)
+        FileName(source, source[: len(folder)] + bare.rstrip(_APART), int(stem[len(bare) :]), sure, word)
         if sure or likely
-        else Told(source)
+        else FileName(source)
     )
 
 
@@ -164,14 +164,14 @@ def scenes_of(samples: Sequence[Sample], classes: Sequence[str], *, sure: bool =
     return Scenes(of, {item: by for item, (scene, by) in scenes.items() if size[scene] > 1}, "" if sure else doubt)
 
 
-def _by_class(told: Told, named: set[str]) -> Told:
+def _by_class(told: FileName, named: set[str]) -> FileName:
     """What the name of a class is put before or around says nothing; a folder that is none names the video of its frames."""
     if told.nameless:
         return told._replace(nameless=not told.word or _plain(told.word) in named)
-    return Told(told.source) if named and told.word and _plain(told.word) in named else told
+    return FileName(told.source) if named and told.word and _plain(told.word) in named else told
 
 
-def _fifths(told: Mapping[str, Told]) -> dict[str, str]:
+def _fifths(told: Mapping[str, FileName]) -> dict[str, str]:
     """Which fifth of its series a frame without a name lies in, by the order of the numbers: `1 of 5`."""
     series: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for item, t in told.items():
@@ -184,7 +184,7 @@ def _fifths(told: Mapping[str, Told]) -> dict[str, str]:
     }
 
 
-def _likely(samples: Sequence[Sample], told: Mapping[str, Told]) -> tuple[set[str], str]:
+def _likely(samples: Sequence[Sample], told: Mapping[str, FileName]) -> tuple[set[str], str]:
     """The names with numbers that are taken for videos', and one that is not although its numbers are as regular.
 
     Taken where there are several, in regular steps, and none has most of the images: pictures of one kind, counted, look the same.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from rice_core.datasets.nouns import Sample
-from rice_core.datasets.scenes import Told, copied, told_by
+from rice_core.datasets.scenes import FileName, copied, told_by
 from rice_core.record import TOO_HIGH
 
 
@@ -33,7 +33,7 @@ def shared_note(train: Sequence[Sample], val: Sequence[Sample], named: Mapping[s
     return f"{n} of {len(val)} images in val show {'a scene' if n == 1 else 'scenes'} that train shows too, such as {item} and {other}: {TOO_HIGH}"
 
 
-def _marks(split: Sequence[Sample], told: Mapping[str, Told], frames: set[str]) -> dict[str, list[str]]:
+def _marks(split: Sequence[Sample], told: Mapping[str, FileName], frames: set[str]) -> dict[str, list[str]]:
     """What tells the scenes of those images of which something does."""
     marks: defaultdict[str, list[str]] = defaultdict(list)
     for sample in split:
@@ -47,7 +47,7 @@ def _marks(split: Sequence[Sample], told: Mapping[str, Told], frames: set[str]) 
     return marks
 
 
-def _frames_of_both(train: Mapping[str, Told], val: Mapping[str, Told]) -> set[str]:
+def _frames_of_both(train: Mapping[str, FileName], val: Mapping[str, FileName]) -> set[str]:
     """Names of videos of which train and val have frames of other numbers: the same ones would be of two videos of one name.
 
     Of frames that name no video, those of val have to lie between those of train.

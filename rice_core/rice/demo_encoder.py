@@ -58,7 +58,7 @@ class DemoSettings:
 
 
 @dataclass(frozen=True)
-class Scenes:
+class TrainingScenes:
     """Drawn scenes with the targets of every patch and object."""
 
     pixels_B3HW: torch.Tensor
@@ -71,12 +71,12 @@ class Scenes:
     image_N: torch.Tensor
     """Index of the object's image."""
 
-    def pick(self, images: torch.Tensor) -> Scenes:
+    def pick(self, images: torch.Tensor) -> TrainingScenes:
         """The scenes at these indices, each at most once, with their objects."""
         place_of = torch.full((len(self.pixels_B3HW),), -1)
         place_of[images] = torch.arange(len(images))
         objects = place_of[self.image_N] >= 0
-        return Scenes(
+        return TrainingScenes(
             self.pixels_B3HW[images],
             self.tokens_BT[images],
             self.shares_NT[objects],
@@ -100,12 +100,12 @@ class Supervised(nn.Module):
         tokens_BTC = self.vit(normalize(pixels_B3HW))[0]
         return self.vit.pool(tokens_BTC).float(), tokens_BTC[:, 1:].float()
 
-    def objects(self, patches_BTC: torch.Tensor, batch: Scenes) -> torch.Tensor:
+    def objects(self, patches_BTC: torch.Tensor, batch: TrainingScenes) -> torch.Tensor:
         """Logits N x K: 16 times the cosine to each category's center."""
         x_NC = pool(patches_BTC, batch)
         return 16 * F.normalize(x_NC, dim=-1) @ F.normalize(self.object_head.weight, dim=-1).T
 
-    def loss(self, batch: Scenes) -> torch.Tensor:
+    def loss(self, batch: TrainingScenes) -> torch.Tensor:
         cls_BC, patches_BTC = self(batch.pixels_B3HW)
         tokens = F.cross_entropy(self.token_head(patches_BTC).flatten(0, 1), batch.tokens_BT.flatten())
         objects = F.cross_entropy(self.objects(patches_BTC, batch), batch.labels_N)
@@ -118,13 +118,13 @@ def normalize(pixels_B3HW: torch.Tensor) -> torch.Tensor:
     return (pixels_B3HW.float() / 255 - MEAN) / STD
 
 
-def pool(patches_BTC: torch.Tensor, batch: Scenes) -> torch.Tensor:
+def pool(patches_BTC: torch.Tensor, batch: TrainingScenes) -> torch.Tensor:
     """N x C: the mean of the patch tokens that an object covers, weighted by its share of each."""
     weights_NT = batch.shares_NT / batch.shares_NT.sum(dim=1, keepdim=True)
     return torch.einsum("nt,ntc->nc", weights_NT, patches_BTC[batch.image_N])
 
 
-def draw(world_seed: int, indices: range, config: ViTConfig, *, workers: int = 1) -> Scenes:
+def draw(world_seed: int, indices: range, config: ViTConfig, *, workers: int = 1) -> TrainingScenes:
     """Draw scenes of a world; the result does not depend on the number of workers."""
     one = partial(_draw_one, world_seed, config.resolution, config.resolution // config.patch)
     if workers > 1:
@@ -134,7 +134,7 @@ def draw(world_seed: int, indices: range, config: ViTConfig, *, workers: int = 1
         drawn = [one(index) for index in indices]
     shares, labels = [np.stack(d[1]) for d in drawn], [d[2] for d in drawn]
     tokens = [_token_targets(s, lab) for s, lab in zip(shares, labels, strict=True)]
-    return Scenes(
+    return TrainingScenes(
         torch.from_numpy(np.stack([d[0] for d in drawn])),
         torch.from_numpy(np.stack(tokens)),
         torch.from_numpy(np.concatenate(shares)),
@@ -143,7 +143,7 @@ def draw(world_seed: int, indices: range, config: ViTConfig, *, workers: int = 1
     )
 
 
-def train(settings: DemoSettings, config: ViTConfig, scenes: Scenes) -> Supervised:
+def train(settings: DemoSettings, config: ViTConfig, scenes: TrainingScenes) -> Supervised:
     """AdamW with warm-up and cosine decay, in bfloat16 where autocast allows. Moves the global torch seed."""
     torch.manual_seed(settings.seed)
     model = Supervised(ViT(config))
@@ -169,7 +169,7 @@ def train(settings: DemoSettings, config: ViTConfig, scenes: Scenes) -> Supervis
 
 
 @torch.no_grad()
-def object_accuracy(model: Supervised, scenes: Scenes) -> float:
+def object_accuracy(model: Supervised, scenes: TrainingScenes) -> float:
     """Share of the objects whose pooled tokens the object head puts into the right category."""
     hits = 0
     total = len(scenes.pixels_B3HW)
