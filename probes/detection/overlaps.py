@@ -72,7 +72,7 @@ def run_lengths(segmentation: Any, size_hw: tuple[int, int] | None) -> Mapping[s
 
     if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
         return segmentation
-    assert size_hw is not None, "masks are judged only where every image has a size"
+    assert size_hw is not None, "masks are judged only in images that have a size"
     drawn: Any = mask.frPyObjects(segmentation, *size_hw)
     text: Mapping[str, Any] = drawn if isinstance(segmentation, dict) else mask.merge(drawn)
     return text
