@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from flaws import FLAWS, H, W, flawed, runs, sound
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -19,6 +21,7 @@ from pycocotools.cocoeval import COCOeval
 from probes.detection.annotations import read_ground_truth
 from probes.detection.evaluate import Evaluation, Judged, score
 from probes.detection.truth import GroundTruth
+from rice_core.datasets.entries import as_key
 
 REAL = Path(__file__).parents[3] / ".." / "shared" / "data" / "coco" / "annotations" / "instances_val2017.json"
 STYLES = ("coco", "lvis")
@@ -211,3 +214,39 @@ def test_on_real_annotations_nothing_right_becomes_false(name: str, tmp_path: Pa
         assert len(truth.skipped) == len(objects[::5])
     else:
         assert found.right_DT.all()
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 120)
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from([10**30, "7", "-1", "nan", "\0"]),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["size", "counts", "id"]), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    field=st.sampled_from(["bbox", "area", "iscrowd", "segmentation", "category_id", "id"]),
+    value=JUNK,
+    masks=st.booleans(),
+    style=st.sampled_from(STYLES),
+)
+def test_whatever_one_field_holds_nothing_right_becomes_false(
+    field: str, value: Any, masks: bool, style: str, tmp_path: Path
+) -> None:
+    body = sound()
+    if not masks:
+        del body["annotations"][1]["segmentation"]
+    body["annotations"][1][field] = value
+    if field == "bbox":  # four numbers, with or without a sign, are a box of somewhere
+        assume(not (isinstance(value, list) and len(value) == 4))
+    assume(not (field == "category_id" and as_key(value) in (9, "9")))  # nor is another category a flaw
+    truth, rows = truth_of(as_lvis(body) if style == "lvis" else body, tmp_path), found_in(sound())
+    for kind, judged_of in score(truth, rows, masks=truth.has_masks, resamples=0).kinds.items():
+        if field == "segmentation" and kind == "mask" and truth.images[0].things[1].segmentation is not None:
+            continue  # another shape
+        assert (judged_of.matches.right_DT | judged_of.matches.ignored_DT).all(), kind
