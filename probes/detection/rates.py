@@ -19,6 +19,7 @@ from probes.detection.training import DetectorTraining, save_weights, workers_of
 from probes.detection.truth import GroundTruth, TruthImage
 from rice_core.budget import Budget, Passes
 from rice_core.datasets.nouns import Dataset
+from rice_core.datasets.scenes import scenes_of
 from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError
 from rice_core.features import Encoder
@@ -154,9 +155,10 @@ def divided(truth: GroundTruth) -> tuple[GroundTruth, GroundTruth, int]:
     Raises:
         UserError: one of the two has no object.
     """
+    scene_of = scenes_of([image.sample for image in truth.images], [kind.name for kind in truth.categories]).of
     scenes: dict[str, list[TruthImage]] = defaultdict(list)
     for image in truth.images:
-        scenes[image.sample.cluster].append(image)
+        scenes[scene_of[image.sample.id]].append(image)
     wanted, chosen, held = min(len(truth.images) / SHARE, MOST), set[str](), 0
     for name in sorted(scenes, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
         # While they bring it nearer to what is wanted: one large scene does not take half of train.
@@ -164,7 +166,7 @@ def divided(truth: GroundTruth) -> tuple[GroundTruth, GroundTruth, int]:
             chosen.add(name)
             held += len(scenes[name])
     learnt, judged = (
-        _only(truth, [image for image in truth.images if (image.sample.cluster in chosen) == side])
+        _only(truth, [image for image in truth.images if (scene_of[image.sample.id] in chosen) == side])
         for side in (False, True)
     )
     if not learnt.objects or not judged.objects:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,9 +51,13 @@ def chosen(root):
     return RateChoice.model_validate_json(found[0].read_bytes()), found[1].parent
 
 
-def shown(image, scene):
-    """A sample that is of a scene."""
-    return SimpleNamespace(id=image.sample.id, cluster=scene)
+def shown(truth, change):
+    """The same truth of other samples."""
+    images = [
+        dataclasses.replace(image, sample=dataclasses.replace(image.sample, **change(k)))
+        for k, image in enumerate(truth.images)
+    ]
+    return dataclasses.replace(truth, images=tuple(images))
 
 
 def choice(*ap):
@@ -82,13 +85,20 @@ def test_the_sentence_has_every_rate_with_its_ap() -> None:
     assert "on 20 train images of 9 scenes" in said
 
 
-def test_whole_scenes_are_held_out(truth) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda k: {"scene": f"scene {k // 3}"},
+        lambda k: {"id": f"train/photo{k // 3}_jpg.rf.{k:032x}.jpg"},
+        lambda k: {"id": f"train/video{k // 3}_frame{k % 3}.jpg"},
+    ],
+)
+def test_whole_scenes_are_held_out(truth, change) -> None:
     """Three pictures a scene: a fifth of fifteen is one scene, and it is on one side."""
-    images = tuple(
-        dataclasses.replace(image, sample=shown(image, f"scene {k // 3}")) for k, image in enumerate(truth.images)
-    )
-    learnt, held, scenes = divided(dataclasses.replace(truth, images=images))
-    sides = [{image.sample.cluster for image in part.images} for part in (learnt, held)]
+    learnt, held, scenes = divided(shown(truth, change))
+    sides = [{image.key for image in part.images} for part in (learnt, held)]
+    turn = {image.key: k // 3 for k, image in enumerate(truth.images)}
+    assert len({turn[key] for key in sides[1]}) == 1
     assert not sides[0] & sides[1]
     assert (len(learnt.images), len(held.images), scenes) == (12, 3, 1)
     for part in (learnt, held):
@@ -104,9 +114,8 @@ def test_who_is_held_out_is_no_matter_of_the_files_order(truth) -> None:
 
 
 def test_one_scene_cannot_be_divided(truth) -> None:
-    one = tuple(dataclasses.replace(image, sample=shown(image, "s")) for image in truth.images)
     with pytest.raises(UserError, match=r"too few scenes with objects \(1\)"):
-        divided(dataclasses.replace(truth, images=one))
+        divided(shown(truth, lambda _: {"scene": "s"}))
 
 
 def test_a_search_shares_passes_never_sees_val_and_its_winner_trains_on_all(world, tmp_path, monkeypatch) -> None:
