@@ -21,7 +21,7 @@ from rice_core.light import LightProbe
 from rice_core.probe import Read
 from rice_core.record import Metric, Outcome, Scores
 from rice_core.spec import Param
-from rice_core.stats.estimates import Floats, bootstrap, metric_of
+from rice_core.stats.estimates import Floats, bootstrap, codes, metric_of
 from rice_core.stats.ratios import mean_of_ratios
 
 if TYPE_CHECKING:
@@ -56,14 +56,15 @@ class LinearSeg(LightProbe):
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed draws the train tokens and the images that choose C."""
         head, how, used = self._fit(encoder, seed, work)
-        ids, cells_N3K, panels = self._judge_cells(head, encoder, work)
+        ids, scenes, cells_N3K, panels = self._judge_cells(head, encoder, work)
         judged_N = cells_N3K[:, 2].any(1)
         for image in ids[~judged_N]:
             work.skip(
                 str(image),
                 "is ignored as a whole (crowd regions, or what its label map leaves open), so nothing of it can be judged",
             )
-        scores, metrics = judge(tuple(ids[judged_N].tolist()), cells_N3K[judged_N], seed)
+        names, clusters = (tuple(each[judged_N].tolist()) for each in (ids, scenes))
+        scores, metrics = judge(names, cells_N3K[judged_N], seed, clusters)
         ignored = len(ids) * self.grid**2 - int(cells_N3K[:, 2].sum())
         return Outcome(
             metrics=metrics,
@@ -88,10 +89,11 @@ class LinearSeg(LightProbe):
 
     def _judge_cells(
         self, head: Head, encoder: Encoder, work: Work
-    ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], list[SheetPanel]]:
-        """The val images by name, their `counts`, and the first few to show."""
+    ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], npt.NDArray[np.int64], list[SheetPanel]]:
+        """The val images by name, their scenes and `counts`, and the first few to show."""
         kinds = len(work.classes) + 1
         ids: list[str] = []
+        scenes: list[str] = []
         cells: list[npt.NDArray[np.int64]] = []
         panels: list[SheetPanel] = []
         for batch in work.dense(encoder, "val"):
@@ -104,13 +106,14 @@ class LinearSeg(LightProbe):
             truth_NGG = [majority(labels_HW, (self.grid, self.grid), kinds) for labels_HW in labels_NHW]
             guess_NGG = head.guess(batch.dense_NCHW, self.grid)
             ids += batch.ids
+            scenes += batch.scenes or batch.ids
             cells += [counts(guess, truth, kinds) for guess, truth in zip(guess_NGG, truth_NGG, strict=True)]
             for row in range(min(len(batch.ids), _PICTURES - len(panels))):
                 panels.append(SheetPanel(batch.pixels_NHW3[row], labels_NHW[row], guess_NGG[row]))
         if not cells:
             raise NotApplicable("segmentation needs val images, and none could be read")
         order = np.argsort(np.array(ids))
-        return np.array(ids)[order], np.stack(cells)[order], panels
+        return np.array(ids)[order], np.array(scenes)[order], np.stack(cells)[order], panels
 
     def _fit(self, encoder: Encoder, seed: int, work: Work) -> tuple[Head, tuple[str, ...], dict[str, Param]]:
         """The classifier, how it came about, and the parameters as they were used."""
@@ -195,8 +198,13 @@ def categories(labels: Labels | None) -> Labels:
     return labels + 1  # of IGNORE this makes IGNORED
 
 
-def judge(ids: tuple[str, ...], cells_N3K: npt.NDArray[np.int64], seed: int) -> tuple[Scores, tuple[Metric, ...]]:
+def judge(
+    ids: tuple[str, ...], cells_N3K: npt.NDArray[np.int64], seed: int, scenes: tuple[str, ...] | None = None
+) -> tuple[Scores, tuple[Metric, ...]]:
     """`miou` and `macc` in percent, over the categories that are true somewhere; one sample an image.
+
+    Args:
+        scenes: of each image, by which errors are clustered; None: each image by itself.
 
     Raises:
         NotApplicable: fewer than two categories are.
@@ -206,15 +214,21 @@ def judge(ids: tuple[str, ...], cells_N3K: npt.NDArray[np.int64], seed: int) -> 
         raise NotApplicable("segmentation needs two categories in the val split, background included")
     right_NP, guess_NP, truth_NP = np.moveaxis(cells_N3K[:, :, present_P], 1, 0).astype(np.float64)
     union_NP = guess_NP + truth_NP - right_NP
-    columns = {"miou": _per_image(right_NP, union_NP), "macc": _per_image(right_NP, truth_NP)}
-    scores = Scores(sample=ids, cluster=ids, values=columns)
+    clusters = scenes or ids
+    code_N, G = codes(clusters, len(ids))
+    columns = {"miou": _per_image(right_NP, union_NP, code_N), "macc": _per_image(right_NP, truth_NP, code_N)}
+    scores = Scores(sample=ids, cluster=clusters, values=columns)
     bounds = (0.0, 100.0)
-    error = bootstrap(mean_iou, np.stack([right_NP, union_NP, truth_NP], 1), bounds=bounds, seed=seed)
+    sums_G3P = np.zeros((G, 3, len(present_P)))
+    np.add.at(sums_G3P, code_N, np.stack([right_NP, union_NP, truth_NP], 1))
+    error = bootstrap(mean_iou, sums_G3P, bounds=bounds, seed=seed)
     miou = metric_of(scores, "miou", unit="%", better="higher", ceiling=100.0, bounds=bounds)
-    method = error.method.replace("clusters", "images").replace("one cluster", "one image")
+    by = "image" if len(ids) == G else "scene"
+    method = error.method.replace("clusters", f"{by}s").replace("one cluster", f"one {by}")
     miou = miou.model_copy(update={"stderr": error.stderr, "ci95": error.ci95, "method": method})
     chance = 100.0 / len(present_P)
-    macc = metric_of(scores, "macc", unit="%", better="higher", chance=chance, ceiling=100.0, bounds=bounds)
+    levels = {"chance": chance, "ceiling": 100.0}
+    macc = metric_of(scores, "macc", unit="%", better="higher", **levels, bounds=bounds, by=by)
     return scores, (miou, macc)
 
 
@@ -251,8 +265,8 @@ def _left_out(n: int, of: int, what: str, done: str) -> tuple[str, ...]:
     )
 
 
-def _per_image(num_NP: Floats, den_NP: Floats) -> tuple[float, ...]:
+def _per_image(num_NP: Floats, den_NP: Floats, code_N: npt.NDArray[np.int64]) -> tuple[float, ...]:
     row, group = np.nonzero(den_NP)
     num, den = 100 * num_NP[row, group], den_NP[row, group]
-    _, values_N = mean_of_ratios(num, den, group_E=group, row_E=row, cluster_E=row)
+    _, values_N = mean_of_ratios(num, den, group_E=group, row_E=row, cluster_E=code_N[row])
     return tuple(values_N.tolist())

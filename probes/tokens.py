@@ -96,7 +96,7 @@ class Tokens(LightProbe):
             label_T = None if image.labels_HW is None else token_labels(image.labels_HW, (H, W))
             x_TC = image.dense_CHW.reshape(C, -1).T
             pairs = token_pairs(x_TC, label_T, most=self.pairs_per_image, generator=generator)
-            measured.append(_Measured.of(image.id, pairs, label_T))
+            measured.append(_Measured.of(image.id, image.cluster, pairs, label_T))
             if len(shown) < SHOWN:
                 shown.append(deepcopy(image))  # its own arrays, so that those of its batch can go
         _refuse(bad, encoder)
@@ -115,7 +115,7 @@ class Tokens(LightProbe):
             return None, f"Figure 1 is left out: {why}."
         x_NC = items.x_NC[chosen]
         finite_N = np.isfinite(x_NC).all(1)
-        _refuse(sorted({items.clusters[row] for row in chosen[~finite_N]}), encoder)
+        _refuse(sorted({items.ids[row].partition("#")[0] for row in chosen[~finite_N]}), encoder)
         if np.ptp(sphere.normalised(x_NC.astype(np.float64)), axis=0).max() < 1e-6:
             return None, "Figure 1 is left out: all objects have the same features, so none is nearer than another."
         steps = work.progress(range(sphere.STEPS), f"{encoder.spec.title}: t-SNE of {len(chosen)} objects")
@@ -134,6 +134,7 @@ class _Measured:
     """One image. The counts are of distances rounded to 2 / (BINS * FINE)."""
 
     image_id: str
+    cluster: str
     mean: float
     counts: npt.NDArray[np.int64]
     sampled: bool
@@ -146,14 +147,14 @@ class _Measured:
     """Tokens in crowd regions: in no pair of the separation."""
 
     @classmethod
-    def of(cls, image_id: str, pairs: TokenPairs, label_T: npt.NDArray[np.int64] | None) -> _Measured:
+    def of(cls, image_id: str, cluster: str, pairs: TokenPairs, label_T: npt.NDArray[np.int64] | None) -> _Measured:
         level_P = np.round(pairs.all_P * (BINS * FINE / 2)).astype(np.int64)
         within, across = (float(p.mean(dtype=np.float64)) if len(p) else None for p in (pairs.within_P, pairs.across_P))
         counts = np.bincount(level_P, minlength=BINS * FINE + 1)
         mean = float(pairs.all_P.mean(dtype=np.float64))
         ignored = 0 if label_T is None else int((label_T == IGNORE).sum())
         tokens = 0 if label_T is None else len(label_T)
-        return cls(image_id, mean, counts, pairs.sampled, pairs.separation, within, across, tokens, ignored)
+        return cls(image_id, cluster, mean, counts, pairs.sampled, pairs.separation, within, across, tokens, ignored)
 
 
 def _distances(measured: Sequence[_Measured]) -> tuple[dict[str, Any], tuple[Metric, ...], Scores, tuple[str, ...]]:
@@ -176,7 +177,7 @@ def _distances(measured: Sequence[_Measured]) -> tuple[dict[str, Any], tuple[Met
     if separable:
         values["object-separation"] = tuple(image.separation for image in used if image.separation is not None)
     ids = tuple(image.image_id for image in used)
-    scores = Scores(sample=ids, cluster=ids, values=values)
+    scores = Scores(sample=ids, cluster=tuple(image.cluster for image in used), values=values)
     metrics = [metric_of(scores, "token-distance", unit="", better="neither", bounds=(0.0, 2.0))]
     counts = np.sum([image.counts for image in used], axis=0)
     body: dict[str, Any] = _histogram(counts) | {"images": len(used), "mean": round(metrics[0].value, 6)}

@@ -61,11 +61,13 @@ class DenseImage:
     pixels_HW3: npt.NDArray[np.uint8]
     target_HW: npt.NDArray[np.float32] | None = None
     valid_HW: npt.NDArray[np.bool_] | None = None
+    scene: str = ""
+    """What it shows as others do, where that is known."""
 
     @property
     def cluster(self) -> str:
-        """What the error of a number over it is clustered by: itself."""
-        return self.id
+        """What the error of a number over it is clustered by: its scene, else itself."""
+        return self.scene or self.id
 
     @property
     def patch(self) -> int:
@@ -88,9 +90,18 @@ class DenseBatch:
     """What is to be told of each input pixel by a number (depth, say); None where the data set has none ("targets")."""
     valid_NHW: npt.NDArray[np.bool_] | None = None
     """Where that is known; elsewhere `targets_NHW` is 0."""
+    scenes: tuple[str, ...] | None = None
+    """What the error is clustered by; None: each image by itself."""
 
     def __iter__(self) -> Iterator[DenseImage]:
-        of_image = (self.dense_NCHW, self.labels_NHW, self.pixels_NHW3, self.targets_NHW, self.valid_NHW)
+        of_image = (
+            self.dense_NCHW,
+            self.labels_NHW,
+            self.pixels_NHW3,
+            self.targets_NHW,
+            self.valid_NHW,
+            self.scenes or self.ids,
+        )
         return map(DenseImage, self.ids, *(repeat(None) if each is None else each for each in of_image))
 
 

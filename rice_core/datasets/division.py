@@ -45,7 +45,7 @@ def divided(dataset: Dataset, groups: str, folder: str) -> Dataset:
     if {*dataset.splits} != {ALL}:
         return _given(dataset, groups)
     scenes = named_scenes(dataset, samples, groups) if groups else scenes_of(samples, dataset.classes)
-    return _divided(dataset, _with_twins(scenes, twins), folder)
+    return _divided(dataset, _with_twins(scenes, twins), folder, named=bool(groups))
 
 
 def _given(dataset: Dataset, groups: str) -> Dataset:
@@ -92,7 +92,7 @@ def _with_twins(scenes: Scenes, twins: Sequence[Sequence[str]]) -> Scenes:
     return scenes if len({*of.values()}) == 1 else dataclasses.replace(scenes, of=of, by=by)
 
 
-def _divided(dataset: Dataset, scenes: Scenes, folder: str) -> Dataset:
+def _divided(dataset: Dataset, scenes: Scenes, folder: str, *, named: bool) -> Dataset:
     samples = list(_placed(dataset.samples(ALL), scenes))
     n = len({*scenes.of.values()})
     if n == 1 and len(samples) > 1:
@@ -105,6 +105,8 @@ def _divided(dataset: Dataset, scenes: Scenes, folder: str) -> Dataset:
     sizes = {split: len(items) for split, items in splits.items()}
     said = f"{sizes['val']} of {len(samples)} images are val"
     how = "by the order of their hashed names; nothing says that some show one scene"
+    if named:
+        how = "by the order of their hashed names, each for itself, as ?groups= says"
     if scenes.by:
         how = f"whole scenes of {n}: {scenes}"
     doubt = ""

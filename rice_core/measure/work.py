@@ -123,13 +123,15 @@ class CellWork(AnyWork):
             if not chosen:
                 continue
             labels, targets, valid = zip(*(of_image[i] for i in chosen), strict=True)
+            images = [samples[start + row] for row in shard.arrays["row_N"][chosen]]
             yield DenseBatch(
-                tuple(samples[start + row].id for row in shard.arrays["row_N"][chosen]),
+                tuple(sample.id for sample in images),
                 shard.arrays["dense_NCHW"][chosen].astype(np.float32),
                 _stacked(labels),
                 shard.arrays["pixels_NHW3"][chosen],
                 _stacked(targets),
                 _stacked(valid),
+                tuple(sample.cluster for sample in images),
             )
 
     def _shards(self, read: Read, what: str) -> Iterator[tuple[int, Bundle]]:

@@ -127,7 +127,9 @@ def test_one_video_is_not_divided(tmp_path: Path) -> None:
         UserError, match=r"its 10 images are of one scene by the name of a video\. Put a val split beside it"
     ):
         open_dataset(folder)
-    assert sizes(open_data(f"{folder}?groups=none", tmp_path)) == (8, 2)
+    alone = open_data(f"{folder}?groups=none", tmp_path)
+    assert sizes(alone) == (8, 2)
+    assert alone.notes[0].endswith("each for itself, as ?groups= says")
 
 
 def test_frames_that_name_no_video_are_divided_by_runs(tmp_path: Path) -> None:
