@@ -12,7 +12,7 @@ from rice_core.datasets.entries import CocoFile, Key, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
 from rice_core.datasets.regions import ANY, Annotation
-from rice_core.datasets.scenes import scene_field
+from rice_core.datasets.scenes import scene_field, scene_in
 from rice_core.datasets.segmentations import BadEntry
 from rice_core.datasets.splits import Judge, by_id, judged, role
 from rice_core.digest import bytes_digest
@@ -122,6 +122,7 @@ class _Images:
     def __init__(self, file: CocoFile, places: Places, classes: dict[str, int]) -> None:
         self.file, self.places, self.classes = file, places, classes
         self._ids: set[str] = set()
+        self._field = scene_field(file.body["images"])
         self._regions: dict[tuple[Key, bool], list[Region]] = {}
         """By image and whether they are crowds, or ignored."""
         self._crowds: list[str] = []
@@ -145,7 +146,7 @@ class _Images:
     def _sample(self, key: Key, entry: dict[str, Any]) -> Sample:
         size = size_of(entry)
         path = self.places.find(entry)
-        name, scene = path.relative_to(self.places.folder).as_posix(), scene_field(entry)
+        name, scene = path.relative_to(self.places.folder).as_posix(), scene_in(entry, self._field)
         sample = Sample(id=name, path=path, size_hw=size, key=key, scene=scene)
         if sample.id in self._ids:
             raise BadEntry(f"names {sample.id}, as an earlier image does")

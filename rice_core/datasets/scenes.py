@@ -40,13 +40,18 @@ _DATE = re.compile(r"(?:19|20)\d{6}$")
 _APART = " _.-"
 
 
-def scene_field(entry: Mapping[str, Any]) -> str | None:
-    """The scene that an image's entry in an annotation file names, `video_id=3`; None where it names none."""
-    for field in FIELDS:
-        value = entry.get(field)
-        if isinstance(value, str | int) and not isinstance(value, bool) and value not in ("", -1):
-            return f"{field}={value}"
-    return None
+def scene_field(entries: Sequence[Any]) -> str | None:
+    """The field of the images' entries in an annotation file that names their scenes: of FIELDS the first that tells some apart."""
+    values = {field: {scene for entry in entries if (scene := scene_in(entry, field))} for field in FIELDS}
+    there = [field for field in FIELDS if values[field]]
+    return next((field for field in there if len(values[field]) > 1), next(iter(there), None))
+
+
+def scene_in(entry: Any, field: str | None) -> str | None:
+    """`video_id=3`; None where the entry says nothing."""
+    value = entry.get(field) if field and isinstance(entry, dict) else None
+    usable = isinstance(value, str | int) and not isinstance(value, bool) and value not in ("", -1)
+    return f"{field}={value}" if usable else None
 
 
 class FileName(NamedTuple):

@@ -168,6 +168,15 @@ def test_fields_of_an_annotation_file(tmp_path: Path, field: str) -> None:
     assert f"40 images in 10 scenes by {field}" in dataset.notes[0]
 
 
+def test_the_field_that_tells_scenes_apart_counts(tmp_path: Path) -> None:
+    names, videos = [f"{k * 31}.jpg" for k in range(40)], [k // 4 for k in range(40)]
+    dataset = open_dataset(coco(tmp_path / "a", names, location=["here"] * 40, video_id=videos, sequence=[-1] * 40))
+    assert "40 images in 10 scenes by video_id" in dataset.notes[0]
+    with pytest.raises(UserError, match="its 40 images are of one scene by video_id"):
+        open_dataset(coco(tmp_path / "b", names, video_id=[7] * 40))
+    assert sizes(open_dataset(coco(tmp_path / "c", names, video_id=[-1] * 40, location=[""] * 40))) == (32, 8)
+
+
 def images(counts: dict[str, int], label: int | None = None) -> list[Sample]:
     return [
         Sample(id=f"{scene}.{k}", path=Path(), label=label, scene=scene)
