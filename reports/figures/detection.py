@@ -13,8 +13,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.bodies import read_all
-from reports.figures.detection_json import ApJson, Curve, KindAp, TrainingJson
+from reports.figures.bodies import ApJson, Curve, KindAp, TrainingJson, read_all
 from reports.figures.detection_legend import dashes, legend, legend_height, number
 from reports.figures.style import Format, canvas, drawing, encode, line_colour, log_ticks
 

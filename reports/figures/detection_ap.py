@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.bodies import read_all
+from reports.figures.bodies import ApJson, CategoryAp, Kinds, SuiteJson, read_all
 from reports.figures.detection_histograms import histograms
-from reports.figures.detection_json import ApJson, CategoryAp, Kinds, SuiteJson
 from reports.figures.detection_legend import legend, legend_height, mark, number
 from reports.figures.style import INK, MUTED, Format, canvas, drawing, encode, fitted
 from rice_core.errors import UserError

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from reports.figures.bodies import read_all
+from reports.figures.bodies import Distances, TokensJson, read_all
 from reports.figures.detection_legend import dashes
 from reports.figures.style import MUTED, Format, canvas, drawing, encode, fitted, line_colour
-from reports.figures.tokens_json import Distances, TokensJson
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.bodies import read_all
+from reports.figures.bodies import Layout, TokensJson, read_all
 from reports.figures.style import INK, MUTED, Colour, Format, canvas, class_colours, drawing, encode, fitted
-from reports.figures.tokens_json import Layout, TokensJson
 from rice_core.errors import UserError
 
 Floats = npt.NDArray[np.float64]

@@ -6,10 +6,9 @@ Names in a table come from other people's folders and checkpoints, so every rend
 `reports.render.text.visible` disarms what no output can show safely, then each renderer escapes for its own language.
 """
 
-from reports.render.fragment import to_html
+from reports.render.fragment import to_html, to_page
 from reports.render.latex import to_latex
 from reports.render.markdown import to_markdown
-from reports.render.page import to_page
 from reports.render.spreadsheet import to_csv, to_tidy_csv
 from reports.render.terminal import to_terminal
 

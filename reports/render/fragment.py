@@ -1,12 +1,14 @@
-"""HTML: one `<table>` element for a page of the site. Every string is escaped by jinja2; no name can become markup."""
+"""HTML: a `<table>` for a page of the site, or a page of its own. Every string is escaped by jinja2; no name can become markup."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from reports.render.text import exact, groups, head, is_number, sections, shown
 from reports.table import Column, Row, Table, Value
@@ -20,7 +22,7 @@ def to_html(table: Table) -> str:
     claims out of the order, `data-better` is the direction of a column. Sections are `<tbody>` elements with a heading row, yardsticks have the class `muted`, notes are the `<tfoot>`.
     """
     names = groups(table.columns)
-    return template("table.html.j2").render(
+    return _template("table.html.j2").render(
         id=re.sub(r"[^A-Za-z0-9-]", "-", table.key),
         title=visible(table.title),
         grouped=any(name for name, _ in names),
@@ -29,6 +31,23 @@ def to_html(table: Table) -> str:
         sections=[{"name": name, "rows": [_row(row, table) for row in rows]} for name, rows in sections(table.rows)],
         notes=[visible(note) for note in table.notes],
     )
+
+
+def to_page(*tables: Table) -> str:
+    """A whole HTML document: the `<table>` fragments of `to_html`, one below the other, with a style of their own.
+
+    Links lead to other pages of a report, which are not beside this one, so there are none.
+    """
+    title = visible(tables[0].title) if len(tables) == 1 else f"{len(tables)} tables"
+    return (
+        _template("page.html.j2").render(title=title, tables=[Markup(to_html(_unlinked(table))) for table in tables])
+        + "\n"
+    )
+
+
+def _unlinked(table: Table) -> Table:
+    rows = (replace(row, values=tuple(replace(value, href="") for value in row.values)) for row in table.rows)
+    return replace(table, rows=tuple(rows))
 
 
 def relative(href: str) -> str:
@@ -57,7 +76,7 @@ def _cell(value: Value, column: Column) -> dict[str, Any]:
 
 
 @cache
-def template(name: str) -> Template:
+def _template(name: str) -> Template:
     """One of this folder's."""
     loader = PackageLoader("reports", "render")
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(name)
