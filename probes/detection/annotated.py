@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from probes.detection.truth import FREQUENCIES, Category, Style, Thing, TruthImage
+from rice_core.datasets.coco_masks import rle_counts
 from rice_core.datasets.entries import Key, size_of
 from rice_core.datasets.nouns import Region, Sample
-from rice_core.datasets.segmentations import rle_counts
 from rice_core.images import MAX_PIXELS
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from probes.detection.truth import GroundTruth
+from rice_core.datasets.coco_masks import BadEntry, read_polygons, rle_counts
 from rice_core.datasets.entries import Key, as_key
 from rice_core.datasets.runs import fills_of
-from rice_core.datasets.segmentations import BadEntry, read_polygons, rle_counts
 from rice_core.digest import bytes_digest
 from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rice_core.datasets.coco_files import annotation_files, image_folder
+from rice_core.datasets.coco_masks import BadEntry
 from rice_core.datasets.entries import CocoFile, Key, parse_coco, size_of
 from rice_core.datasets.nouns import Region, Sample
 from rice_core.datasets.places import Places
 from rice_core.datasets.regions import ANY, Annotation
 from rice_core.datasets.scenes import scene_field, scene_in
-from rice_core.datasets.segmentations import BadEntry
 from rice_core.datasets.splits import Judge, by_id, judged, role
 from rice_core.digest import bytes_digest
 from rice_core.errors import UserError

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from rice_core.datasets.coco_masks import BadEntry
 from rice_core.datasets.regions import Annotation, read_annotation
-from rice_core.datasets.segmentations import BadEntry
 from rice_core.errors import UserError
 from rice_core.images import MAX_PIXELS
 from rice_core.record import Skipped

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from rice_core.changes import Box
+from rice_core.datasets.coco_masks import rle_counts
 from rice_core.datasets.nouns import LabelMap, Region, Sample
-from rice_core.datasets.segmentations import rle_counts
 from rice_core.features import BACKGROUND, IGNORE
 from rice_core.images import ImageError, load_values
 

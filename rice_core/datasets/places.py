@@ -7,7 +7,7 @@ import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from rice_core.datasets.segmentations import BadEntry
+from rice_core.datasets.coco_masks import BadEntry
 
 
 class Places:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rice_core.datasets.coco_masks import BadEntry, box_around, is_number, read_segmentation
 from rice_core.datasets.nouns import Region
-from rice_core.datasets.segmentations import BadEntry, box_around, is_number, read_segmentation
 
 _CROWD: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
 

@@ -16,8 +16,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pydantic import ValidationError
 
+from rice_core.datasets.coco_masks import rle_counts
 from rice_core.datasets.geometry import cell_shares
-from rice_core.datasets.segmentations import rle_counts
 from rice_core.errors import first_fault
 from rice_core.images import ImageError, decode_image
 from rice_core.model.visibility import box_shares, visible_patches

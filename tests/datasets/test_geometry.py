@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from rice_core.datasets import Region, Sample, coverage, label_map, region_mask
+from rice_core.datasets.coco_masks import rle_counts
 from rice_core.datasets.geometry import cell_shares
 from rice_core.datasets.runs import fills_of
-from rice_core.datasets.segmentations import rle_counts
 from rice_core.features import BACKGROUND, IGNORE
 
 numbers = st.floats(0, 40, allow_nan=False, width=32)
