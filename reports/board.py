@@ -12,7 +12,7 @@ from reports.groups import Entry, Group, groups, is_miniature
 from reports.judge import Judge
 from reports.table import Column, Row, Table, Value
 from reports.used import apart, replaced_in
-from reports.versions import versions_of_code
+from reports.versions import made_by_other_code, versions_of_code
 from rice_core.digest import json_digest
 from rice_core.record import TOO_HIGH, Metric
 from rice_core.spec import DatasetSpec
@@ -239,10 +239,14 @@ def _notes(some: Sequence[Group], rows: Sequence[Row]) -> list[str]:
     shared = {f"{r.cell.dataset.name}: {note}." for r in done for note in r.notes if note.endswith(TOO_HIGH)}
     notes += sorted(shared)
     for group in some:
-        versions = versions_of_code(record for entry in group.entries for record in entry.done)
-        if versions > 1:
+        made = [record for entry in group.entries for record in entry.done]
+        if (versions := versions_of_code(made)) > 1:
             notes.append(
                 f"{group.probe.name}: made by {versions} versions of the code; the next run brings them together."
+            )
+        elif made_by_other_code(made):
+            notes.append(
+                f"{group.probe.name}: made by other code than is here now; the next run of these cells measures them anew."
             )
     return notes
 

@@ -16,7 +16,7 @@ from reports.gaps import typed
 from reports.groups import Entry
 from reports.reference.paper import PaperRow
 from reports.table import Value
-from reports.versions import versions_of_code
+from reports.versions import made_by_other_code, versions_of_code
 from rice_core.catalogue import entries as catalogue
 from rice_core.spec import EncoderSpec
 
@@ -184,6 +184,8 @@ def _assumptions(parts: Sequence[Part]) -> Iterator[str]:
     versions = versions_of_code(records)
     if versions > 1:
         yield f"Made by {versions} versions of the code."
+    elif made_by_other_code(records):
+        yield "Made by other code than is here now."
 
 
 def _missing(mapping: Mapping, part: Part) -> Iterator[str]:

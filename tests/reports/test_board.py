@@ -7,13 +7,15 @@ import shlex
 import numpy as np
 import pytest
 
+from probes.knn import Knn
 from reports.board import boards, group_table, overview_table
 from reports.gaps import commands, gaps
 from reports.groups import groups, is_miniature
 from reports.judge import Judge
 from reports.render import to_markdown
 from reports.verdicts import checks, verdict
-from reports.versions import versions_of_code
+from reports.versions import made_by_other_code, versions_of_code
+from rice_core.measure.provenance import number_code
 from rice_core.record import TOO_HIGH, Record
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeRequest, ProbeSpec
 from rice_core.stats.estimates import paired
@@ -291,6 +293,24 @@ def test_versions_of_the_code_are_counted(fake, sources, codes, shared, versions
         record = fake.simple(fake.cell(f"e{i}={source}:x{i}"), code=code)
         made.append(record.model_copy(update={"evidence": record.evidence.model_copy(update={"shared_code": common})}))
     assert versions_of_code(made) == versions
+
+
+def test_numbers_of_other_code_are_marked(fake, monkeypatch):
+    monkeypatch.setattr("reports.versions.commit", lambda modules: ("here", False))
+    today = number_code(Knn, "synthetic")
+
+    def made(code, commit):
+        record = fake.simple(fake.cell("synthetic:noise"), code=code)
+        return record.model_copy(update={"evidence": record.evidence.model_copy(update={"commit": commit})})
+
+    assert made_by_other_code([made("1", "there")])
+    assert not made_by_other_code([made(today, "there")])
+    assert not made_by_other_code([made("1", "here"), made("1", None)])
+    for code, marked in (("1", True), (today, False)):
+        found = groups([made(code, "there")])
+        table = overview_table(boards(found)[0], {group.key: Judge(group, None) for group in found})
+        note = "knn: made by other code than is here now; the next run of these cells measures them anew."
+        assert (note in table.notes) is marked
 
 
 def test_probes_have_code_of_their_own(fake):
