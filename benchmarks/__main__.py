@@ -21,6 +21,7 @@ NAMES = (
     "curation",
     "evaluate",
     "detection",
+    "detection_data",
     "views",
     "peer_visbench_detection",
 )

@@ -112,7 +112,7 @@ class Detecting:
         starts = range(0, len(self.images), batch)[ranks.rank :: ranks.size]
         own = [image for start in starts for image in self.images[start : start + batch]]
         side, told = side_of(training.side, encoder.patch), isinstance(encoder, Informed)
-        batches = whole_batches(own, side=side, batch=batch, told=told, workers=self.workers)
+        batches = whole_batches(own, side=side, batch=batch, told=told, workers=self.workers, pin=device == "cuda")
         for _ in progress(starts, self.what):
             views = next(batches)
             if not views.examples:

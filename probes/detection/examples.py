@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +37,17 @@ class ViewExample:
     """For an encoder that is told it."""
     skipped: tuple[Skipped, ...] = ()
 
+    def light(self) -> ViewExample:
+        """Without what a batch holds in one piece, and without the truth in the geometry of the image."""
+        image = replace(self.image, things=(), ignored=())
+        return replace(self, image=image, pixels_SS3=None, kept=None)
+
 
 @dataclass(frozen=True)
 class Views(Dataset["ViewExample | UserError"]):
     """Training views by (place, image)."""
 
-    images: tuple[TruthImage, ...]
+    images: Sequence[TruthImage]
     config: TrainingConfig
     side: int
     masks: bool
@@ -93,7 +99,7 @@ class Views(Dataset["ViewExample | UserError"]):
 class Pool(Dataset["ViewExample | Skipped"]):
     """The views of some images, view by view."""
 
-    images: tuple[TruthImage, ...]
+    images: Sequence[TruthImage]
     chosen: range
     config: TrainingConfig
     side: int
@@ -116,7 +122,7 @@ class Pool(Dataset["ViewExample | Skipped"]):
 
 @dataclass(frozen=True)
 class Whole(Dataset["ViewExample | Skipped"]):
-    images: tuple[TruthImage, ...]
+    images: Sequence[TruthImage]
     side: int
     told: bool
 

@@ -75,7 +75,8 @@ def _made(
     rows: list[dict[str, Any]] = []
     reasons: dict[str, str] = {}
     views = dict.fromkeys(chosen, 0)
-    for batch in pool_batches(truth.images, chosen, config, side=side, told=told, workers=workers):
+    pin = encoder.device.type == "cuda"
+    for batch in pool_batches(truth.images, chosen, config, side=side, told=told, workers=workers, pin=pin):
         reasons |= {str(names[skip.item]): skip.reason for skip in batch.skipped}
         if not batch.examples:
             continue

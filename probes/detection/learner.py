@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from probes.detection.loader import ViewBatch
-from probes.detection.nouns import Detector, Target
+from probes.detection.nouns import Detector
 from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import Encoded
 from rice_core.disk.sealed import key_of
@@ -142,12 +142,8 @@ class _Losses(nn.Module):
         self, tokens_BCTU: torch.Tensor, batch: ViewBatch, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         device = tokens_BCTU.device
-        targets = [_on(example.target, device) for example in batch.examples]
+        to = partial(torch.Tensor.to, device=device, non_blocking=True)
+        targets = [example.target.moved(to) for example in batch.examples]
         # The padding of a training view counts as background to learn, as in detectron2.
         sizes_hw = [(example.placing.side, example.placing.side) for example in batch.examples]
         return self.detector.losses(tokens_BCTU, sizes_hw, targets, generator)
-
-
-def _on(target: Target, device: torch.device) -> Target:
-    parts = {each.name: getattr(target, each.name) for each in fields(target)}
-    return Target(**{name: None if part is None else part.to(device) for name, part in parts.items()})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from probes.detection.examples import Pool, ViewExample, Views, Whole
 from probes.detection.recipe import TrainingConfig
+from probes.detection.shared import still
 from probes.detection.truth import TruthImage
 from probes.detection.views import ORDER, REPEAT, KeptViews, Packed
 from rice_core.errors import UserError
@@ -33,21 +34,27 @@ class ViewBatch:
     """B views and what is known about them."""
 
     examples: tuple[ViewExample, ...]
+    """Without pixels, features and the truth of the whole image, which are of no use beside a batch."""
     skipped: tuple[Skipped, ...] = ()
+    pixels_BSS3: torch.Tensor | None = None
+    """uint8; None where features are kept."""
+    kept: Packed | None = None
+    """Features that are kept; None where the encoder has to be asked."""
 
     @property
     def pixels_B3SS(self) -> torch.Tensor:
         """uint8."""
-        pixels = [example.pixels_SS3 for example in self.examples if example.pixels_SS3 is not None]
-        return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        assert self.pixels_BSS3 is not None
+        return self.pixels_BSS3.permute(0, 3, 1, 2)
 
-    def packed(self) -> Packed | None:
-        """Features that are kept; None where the encoder has to be asked."""
-        kept = [example.kept for example in self.examples if example.kept is not None]
-        if not kept:
-            return None
-        half_BCTU = torch.from_numpy(np.stack([half_CTU for half_CTU, _ in kept]))
-        return Packed(half_BCTU, torch.tensor([exponent for _, exponent in kept]))
+    def pin_memory(self) -> ViewBatch:
+        """What goes to the GPU in memory that it reads by itself; `DataLoader` calls it."""
+        return replace(
+            self,
+            examples=tuple(replace(each, target=each.target.moved(torch.Tensor.pin_memory)) for each in self.examples),
+            pixels_BSS3=None if self.pixels_BSS3 is None else self.pixels_BSS3.pin_memory(),
+            kept=None if self.kept is None else replace(self.kept, half_BCTU=self.kept.half_BCTU.pin_memory()),
+        )
 
     @property
     def sizes_hw(self) -> list[tuple[int, int]]:
@@ -90,9 +97,9 @@ def repeat_factors(images: Sequence[TruthImage], threshold: float | None) -> npt
 
     Gupta et al. 2019, section 5.1. Without a threshold each is shown once.
     """
-    labels = [{thing.label for thing in image.things if not thing.crowd} for image in images]
     if threshold is None:
         return np.ones(len(images))
+    labels = [{thing.label for thing in image.things if not thing.crowd} for image in images]
     share = {label: n / len(images) for label, n in Counter(label for each in labels for label in each).items()}
     factor = {label: max(1.0, math.sqrt(threshold / s)) for label, s in share.items()}
     return np.array([max((factor[label] for label in each), default=1.0) for each in labels])
@@ -111,6 +118,7 @@ def training_batches(
     world: int = 1,
     kept: KeptViews | None = None,
     workers: int = 0,
+    pin: bool = False,
 ) -> Iterator[ViewBatch]:
     """This rank's share of each step's batch, in `accumulate` parts, from step `first` on, without end.
 
@@ -118,7 +126,7 @@ def training_batches(
 
     Args:
         side: S. told: also give the truth that an informed encoder asks for.
-        kept: features in place of pixels.
+        kept: features in place of pixels. pin: whether a GPU reads the batches.
 
     Raises:
         UserError: `batch` does not divide over the ranks, or no image of the split can be read.
@@ -128,8 +136,8 @@ def training_batches(
             f"a batch of {config.batch} images does not divide into {config.accumulate} parts on {world} ranks; choose a multiple."
         )
     order = Shuffled(repeat_factors(images, config.repeat_threshold), seed, first * config.batch, rank, world)
-    views = Views(tuple(images), config, side, masks, told, seed, kept)
-    for batch in _loader(views, config.batch // (world * config.accumulate), workers, order):
+    views = Views(images, config, side, masks, told, seed, kept)
+    for batch in _loader(views, config.batch // (world * config.accumulate), workers, order, pin=pin):
         if isinstance(batch, UserError):
             raise batch
         yield batch
@@ -143,21 +151,21 @@ def pool_batches(
     side: int,
     told: bool,
     workers: int = 0,
+    pin: bool = False,
 ) -> Iterator[ViewBatch]:
     """Every view of the chosen images of a recipe with `views`, in order, as many at once as a part of a training batch."""
-    views = Pool(tuple(images), chosen, config, side, told)
-    return iter(_loader(views, max(1, config.batch // config.accumulate), workers, None))
+    views = Pool(images, chosen, config, side, told)
+    return iter(_loader(views, max(1, config.batch // config.accumulate), workers, None, pin=pin))
 
 
 def whole_batches(
-    images: Sequence[TruthImage], *, side: int, batch: int, told: bool, start: int = 0, workers: int = 0
+    images: Sequence[TruthImage], *, side: int, batch: int, told: bool, workers: int = 0, pin: bool = False
 ) -> Iterator[ViewBatch]:
-    """Whole images from the `start`-th on, in order; those that cannot be read are missing and named in `ViewBatch.skipped`."""
-    views = Whole(tuple(images[start:]), side, told)
-    return iter(_loader(views, batch, workers, None))
+    """Whole images, in order; those that cannot be read are missing and named in `ViewBatch.skipped`."""
+    return iter(_loader(Whole(images, side, told), batch, workers, None, pin=pin))
 
 
-def _loader(views: Dataset[Any], batch: int, workers: int, order: Shuffled | None) -> DataLoader[Any]:
+def _loader(views: Dataset[Any], batch: int, workers: int, order: Shuffled | None, *, pin: bool) -> DataLoader[Any]:
     return DataLoader(
         views,
         batch_size=batch,
@@ -165,6 +173,8 @@ def _loader(views: Dataset[Any], batch: int, workers: int, order: Shuffled | Non
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         collate_fn=_collated,
+        worker_init_fn=still,
+        pin_memory=pin,
         # Else it draws a seed from the global generator, and the number of resumes would change the training.
         generator=torch.Generator(),
     )
@@ -176,4 +186,18 @@ def _collated(found: list[ViewExample | Skipped | UserError]) -> ViewBatch | Use
             return each
     examples = tuple(each for each in found if isinstance(each, ViewExample))
     skipped = [each for each in found if isinstance(each, Skipped)]
-    return ViewBatch(examples, (*skipped, *(skip for example in examples for skip in example.skipped)))
+    skipped += [skip for example in examples for skip in example.skipped]
+    # In one piece, and here: what a worker hands over as a tensor is not copied in the process that trains.
+    pixels = [example.pixels_SS3 for example in examples if example.pixels_SS3 is not None]
+    kept = [example.kept for example in examples if example.kept is not None]
+    return ViewBatch(
+        tuple(example.light() for example in examples),
+        tuple(skipped),
+        torch.from_numpy(np.stack(pixels)) if pixels else None,
+        _packed(kept) if kept else None,
+    )
+
+
+def _packed(kept: list[tuple[npt.NDArray[np.float16], int]]) -> Packed:
+    half_BCTU = torch.from_numpy(np.stack([half_CTU for half_CTU, _ in kept]))
+    return Packed(half_BCTU, torch.tensor([exponent for _, exponent in kept]))

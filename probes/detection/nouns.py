@@ -9,7 +9,8 @@ not of the original image. Labels count from 0 to K - 1; K is background.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -42,6 +43,11 @@ class Target:
     """bool: which objects have a mask; None where all have, or masks are not learnt."""
     ignored_M4: torch.Tensor | None = None
     """float32: boxes in which nothing is learnt, neither object nor background; None where there are none."""
+
+    def moved(self, move: Callable[[torch.Tensor], torch.Tensor]) -> Target:
+        """With each of its tensors moved."""
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Target(**{name: None if part is None else move(part) for name, part in parts.items()})
 
 
 @dataclass(frozen=True)

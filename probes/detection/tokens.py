@@ -50,9 +50,8 @@ def tokens_of(encoder: Encoder, batch: ViewBatch, precision: str, norm: Norm) ->
     Raises:
         UserError: it is not finite, or the encoder has no such norm.
     """
-    kept = batch.packed()
-    if kept is not None:
-        return kept.tokens(encoder.device)
+    if batch.kept is not None:
+        return batch.kept.tokens(encoder.device)
     if isinstance(encoder, Informed):
         encoder.observe([example.truth for example in batch.examples if example.truth is not None])
     device = encoder.device

@@ -72,6 +72,7 @@ def train(
             world=ranks.size,
             kept=kept,
             workers=workers,
+            pin=encoder.device.type == "cuda",
         )
         for batch in batches:
             yield Encoded(batch, tokens)

@@ -22,6 +22,7 @@ from probes.detection.fill import keep_views, views_kept
 from probes.detection.learner import DetectorLearner, trainee
 from probes.detection.nouns import Detector
 from probes.detection.recipe import HeadConfig, TrainingConfig, side_of
+from probes.detection.shared import shared
 from probes.detection.train import train
 from probes.detection.truth import GroundTruth
 from probes.detection.ways import cheapest
@@ -124,7 +125,7 @@ class DetectorTraining(Stage):
             UserError: its annotation file cannot be read.
         """
         path = self.dataset.annotations["train"]
-        return read_ground_truth(path, self.dataset.splits["train"], name=path.name)
+        return shared(read_ground_truth(path, self.dataset.splits["train"], name=path.name))
 
     def frequencies(self, truth: GroundTruth) -> tuple[float, ...] | None:
         """Training images that show each category, where the loss asks for them: as LVIS's file says, else as they are counted."""

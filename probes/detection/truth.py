@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,7 +64,7 @@ class GroundTruth:
     """Whose rules judge results; lvis where the file says which categories were looked for in an image."""
     categories: tuple[Category, ...]
     """By id, as evaluators sort them; the place is the label."""
-    images: tuple[TruthImage, ...]
+    images: Sequence[TruthImage]
     """By key."""
     body: Mapping[str, list[dict[str, Any]]]
     """`images`, `annotations` and `categories` for evaluators: original image and category ids, annotations from 1."""

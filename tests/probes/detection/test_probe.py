@@ -317,7 +317,7 @@ def _passes(monkeypatch):
         ask = module.tokens_of
 
         def counted(encoder, batch, *how):
-            if batch.packed() is None:
+            if batch.kept is None:
                 counts[name] += len(batch.examples)
             return ask(encoder, batch, *how)
 

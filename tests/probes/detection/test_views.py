@@ -156,7 +156,7 @@ def test_a_file_that_leaves_the_cache_stays_readable(truth, tmp_path):
     for path in work.put:
         path.unlink()
     for one, other in zip(before, _batches(truth, 2, kept=kept), strict=True):
-        assert torch.equal(one.packed().half_BCTU, other.packed().half_BCTU)
+        assert torch.equal(one.kept.half_BCTU, other.kept.half_BCTU)
 
 
 def test_a_file_that_is_put_out_before_it_is_opened_is_made_again(truth, tmp_path):
@@ -177,7 +177,7 @@ def test_workers_read_the_files_themselves(truth, tmp_path):
     alone = _batches(truth, 3, kept=kept)
     again = pickle.loads(pickle.dumps(kept))
     for one, other in zip(alone, _batches(truth, 3, kept=again, workers=2), strict=True):
-        assert torch.equal(one.packed().half_BCTU, other.packed().half_BCTU)
+        assert torch.equal(one.kept.half_BCTU, other.kept.half_BCTU)
 
 
 TRAINING = RECIPES["paper@1"].training.model_copy(update={"views": 4})
