@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.measuring import Lap, keep, machine, process, ratio
 
-IMAGES, SIDE, CLASSES, OBJECTS, FOUND, ROUNDS = 2000, 640, 80, 7, 50, 3
+IMAGES, SIDE, CLASSES, OBJECTS, FOUND, ROUNDS = 1000, 640, 80, 7, 50, 3
 KINDS = {"boxes": ("bbox",), "masks": ("bbox", "segm")}
 _FLOOR = "import json, sys, numpy; [json.load(open(path)) for path in sys.argv[1:]]"
 

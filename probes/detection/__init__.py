@@ -11,9 +11,10 @@ Its files:
     train         frozen encoder + detector -> a trained head; stops and resumes
     detect        a trained head over images -> results in COCO's own format
     results       result files, read and written
-    evaluate      results + ground truth -> AP, by category (matches), with an error over images (resample)
-    outcome       what the record keeps: metrics, curves, a contact sheet (pictures), assumptions
+    evaluate      results + ground truth -> AP, by category (columns, overlaps, matches, curves), with an error over images
+                  (resample) and what is lost to which kind of error (breakdown)
+    outcome       what the record keeps: metrics, curves, a contact sheet (pictures, tiles), assumptions
     recipe        what a number means: the detector and its training
     probe, suite  the probes: coco-det, lvis-det, coco-format-det; rf100-det, rf100vl-det
-    cli           ricebench evaluate
+    scorer        ricebench evaluate detection
 """

@@ -56,8 +56,9 @@ def outcome_of(
                 contact_sheet(truth.images, found, truth.categories),
                 figure="wide-image",
                 title="Objects that were found",
-                caption="Best, median and worst images: the truth is on the left of each pair, what was found on the right. Images are"
-                " chosen for each encoder by its own F1, so they differ from encoder to encoder.",
+                caption="Best, median and worst images: the truth is on the left of each pair, what was found on the right. Lines are solid where"
+                " a box is right at IoU 0.5, or was found, and dashed where it is not; F1 counts these. Images are chosen for each encoder by its"
+                " own F1, so they differ from encoder to encoder.",
             ),
             work.artifact_json(
                 f"{name}-training.json", {"backend": learnt.backend, "curve": learnt.curve}, figure="detector-loss"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,27 +11,29 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from probes.detection.truth import Category, TruthImage
+from probes.detection.tiles import FONT, Box, Drawn, Look, outline, tile
+from probes.detection.truth import Category, Thing, TruthImage
 from rice_core.datasets.entries import Key
-from rice_core.images import ImageError, load_image
+from rice_core.datasets.regions import ANY
 
 SCORE = 0.3
 """Detections above it are drawn, and count for the order of images."""
-EACH = 4
-"""Images of each kind."""
-SIDE = 224
-_MARGIN, _HEADING = 6, 18
-_KINDS = ("best", "median", "worst")
-Box = tuple[float, float, float, float]
+EACH, ACROSS = 4, 2
+"""Images of each kind, and side by side: more would be too small to read on a page."""
+SIDE = 300
+_MARGIN, _GAP, _LINE = 12, 6, 20
+_INK = (34, 34, 34)
 
 
 @dataclass(frozen=True)
-class DrawnBox:
-    """One box: left, top, right, bottom in pixels of the image."""
+class Seen:
+    """One image: how good the detections in it are, and what is drawn of it."""
 
-    box: Box
-    label: int
-    score: float | None = None
+    f1: float
+    """In [0, 1], at IoU .5."""
+    image: TruthImage
+    truth: list[Drawn]
+    found: list[Drawn]
 
 
 def contact_sheet(
@@ -43,77 +44,100 @@ def contact_sheet(
     Args:
         results: as COCO's tools read them; detections of unknown categories are left out.
     """
-    found = _by_image(results, categories)
-    ranked = sorted(
-        ((f1(_truth(image), found.get(image.key, [])), place) for place, image in enumerate(images) if _truth(image)),
-        reverse=True,
-    )
-    middle = max(0, len(ranked) // 2 - EACH // 2)
-    chosen = {"best": ranked[:EACH], "median": ranked[middle : middle + EACH], "worst": ranked[-EACH:][::-1]}
-    width = EACH * (2 * SIDE + 2 * _MARGIN) + _MARGIN
-    sheet = Image.new("RGB", (width, len(_KINDS) * (SIDE + _HEADING + _MARGIN) + _MARGIN), "white")
-    pen = ImageDraw.Draw(sheet)
-    for row, kind in enumerate(_KINDS):
-        top = _MARGIN + row * (SIDE + _HEADING + _MARGIN)
-        for column, (quality, place) in enumerate(chosen[kind]):
-            left, image = _MARGIN + column * (2 * SIDE + 2 * _MARGIN), images[place]
-            pen.text((left, top + 2), f"{kind}: F1 {quality:.2f}   truth | found above {SCORE}", fill="black")
-            for half, things in enumerate((_truth(image), found.get(image.key, []))):
-                tile = _tile(image, things, categories)
-                sheet.paste(tile, (left + half * SIDE, top + _HEADING))
+    rows_of: dict[Key, list[Mapping[str, Any]]] = {}
+    labels = {category.id: label for label, category in enumerate(categories)}
+    for row in results:
+        if row["score"] > SCORE and row["category_id"] in labels:
+            rows_of.setdefault(row["image_id"], []).append(row)
+    with_objects = [image for image in images if any(not thing.crowd for thing in image.things)]
+    seen = [_seen(image, rows_of.get(image.key, []), labels, categories) for image in with_objects]
+    chosen = _chosen(sorted(seen, key=lambda each: -each.f1))
+    strips = [
+        _strip(kind, of_kind[start : start + ACROSS])
+        for kind, of_kind in chosen.items()
+        for start in range(0, len(of_kind), ACROSS)
+    ]
+    height = _LINE + _MARGIN + sum(strip.height + _MARGIN for strip in strips)
+    sheet = Image.new("RGB", (ACROSS * (2 * SIDE + _GAP + _MARGIN) + _MARGIN, height), "white")
+    _legend(ImageDraw.Draw(sheet))
+    top = _LINE + _MARGIN
+    for strip in strips:
+        sheet.paste(strip, (_MARGIN, top))
+        top += strip.height + _MARGIN
     return np.asarray(sheet)
 
 
-def f1(truth: Sequence[DrawnBox], found: Sequence[DrawnBox]) -> float:
-    """Of the boxes of one image, in [0, 1]: matched greedily by score, the same category, IoU of at least .5."""
-    free = list(truth)
-    right = 0
-    for each in sorted(found, key=lambda drawn: -(drawn.score or 0.0)):
-        rivals = [other for other in free if other.label == each.label]
-        overlaps = [_iou(each.box, other.box) for other in rivals]
-        if overlaps and max(overlaps) >= 0.5:
-            free.remove(rivals[int(np.argmax(overlaps))])
-            right += 1
-    return 2 * right / (len(truth) + len(found)) if truth or found else 1.0
+def _strip(kind: str, seen: Sequence[Seen]) -> Image.Image:
+    """Images of one kind side by side, what is true beside what was found."""
+    pairs = [[tile(each.image, things, SIDE) for things in (each.truth, each.found)] for each in seen]
+    height = max(half.height for pair in pairs for half in pair)
+    strip = Image.new("RGB", (ACROSS * (2 * SIDE + _GAP + _MARGIN), _LINE + height), "white")
+    pen = ImageDraw.Draw(strip)
+    for column, (each, pair) in enumerate(zip(seen, pairs, strict=True)):
+        left = column * (2 * SIDE + _GAP + _MARGIN)
+        for half, words in zip(pair, (f"{kind}: F1 {each.f1:.2f}, truth", f"found above {SCORE}"), strict=True):
+            pen.text((left, 2), words, fill=_INK, font=FONT)
+            strip.paste(half, (left, _LINE))
+            left += SIDE + _GAP
+    return strip
 
 
-def _iou(one: Box, other: Box) -> float:
+def _chosen(ranked: list[Seen]) -> dict[str, list[Seen]]:
+    """No image twice; what is left for a kind."""
+    worst = ranked[EACH:][-EACH:][::-1]
+    rest = ranked[EACH : len(ranked) - len(worst)]
+    middle = max(0, (len(rest) - EACH + 1) // 2)
+    chosen = {"best": ranked[:EACH], "median": rest[middle : middle + EACH], "worst": worst}
+    return {kind: of_kind for kind, of_kind in chosen.items() if of_kind}
+
+
+def _legend(pen: ImageDraw.ImageDraw) -> None:
+    left = float(_MARGIN)
+    said: dict[Look, str] = {
+        "holds": "right; on the left: found",
+        "fails": "wrong; on the left: not found",
+        "crowd": "a crowd, or not judged",
+    }
+    for look, words in said.items():
+        outline(pen, (left, 8, left + 26, 20), _INK, look)
+        pen.text((left + 34, 7), words, fill=_INK, font=FONT)
+        left += 34 + pen.textlength(words, FONT) + 30
+
+
+def _seen(
+    image: TruthImage, rows: Sequence[Mapping[str, Any]], labels: Mapping[Key, int], categories: Sequence[Category]
+) -> Seen:
+    """What was found against the truth: greedily by score, of the same category, IoU of at least .5; crowds forgive."""
+    objects = [thing for thing in image.things if not thing.crowd]
+    forgiving = [thing for thing in image.things if thing.crowd] + list(image.ignored)
+    free = set(range(len(objects)))
+    found, right, wrong = [], 0, 0
+    for row in sorted(rows, key=lambda row: -row["score"]):
+        x, y, w, h = row["bbox"]
+        label, box = labels[row["category_id"]], (x, y, x + w, y + h)
+        overlaps = {place: _iou(box, objects[place].box_xyxy) for place in free if objects[place].label == label}
+        best = max(overlaps, key=lambda place: overlaps[place], default=None)
+        hit = best is not None and overlaps[best] >= 0.5
+        free -= {best} if hit else set()
+        forgiven = not hit and any(
+            thing.label in (label, ANY) and _iou(box, thing.box_xyxy, crowd=True) >= 0.5 for thing in forgiving
+        )
+        right, wrong = right + hit, wrong + (not hit and not forgiven)
+        words = f"{'' if hit or forgiven else 'x '}{categories[label].name[:18].strip()} {row['score']:.2f}"
+        look: Look = "holds" if hit else "crowd" if forgiven else "fails"
+        found.append(Drawn(box, label, words, look, row.get("segmentation")))
+    truth = [_true(thing, categories, found=place not in free) for place, thing in enumerate(objects)]
+    truth += [_true(thing, categories, found=False) for thing in image.things if thing.crowd]
+    return Seen(2 * right / (len(objects) + right + wrong), image, truth, found)
+
+
+def _true(thing: Thing, categories: Sequence[Category], *, found: bool) -> Drawn:
+    name = categories[thing.label].name[:18].strip()
+    look: Look = "crowd" if thing.crowd else "holds" if found else "fails"
+    words = f"{name}, crowd" if thing.crowd else name if found else f"x {name}"
+    return Drawn(thing.box_xyxy, thing.label, words, look, thing.segmentation)
+
+
+def _iou(one: Box, other: Box, *, crowd: bool = False) -> float:
     boxes = [np.array([[x0, y0, x1 - x0, y1 - y0]]) for x0, y0, x1, y1 in (one, other)]
-    return float(coco_mask.iou(boxes[0], boxes[1], [0])[0, 0])
-
-
-def _by_image(results: Sequence[Mapping[str, Any]], categories: Sequence[Category]) -> dict[Key, list[DrawnBox]]:
-    labels = {category.id: label for label, category in enumerate(categories)}
-    found: dict[Key, list[DrawnBox]] = {}
-    for row in results:
-        if row["score"] > SCORE and row["category_id"] in labels:
-            x, y, w, h = row["bbox"]
-            drawn = DrawnBox((x, y, x + w, y + h), labels[row["category_id"]], row["score"])
-            found.setdefault(row["image_id"], []).append(drawn)
-    return found
-
-
-def _truth(image: TruthImage) -> list[DrawnBox]:
-    return [DrawnBox(thing.box_xyxy, thing.label) for thing in image.things if not thing.crowd]
-
-
-def _tile(image: TruthImage, things: Sequence[DrawnBox], categories: Sequence[Category]) -> Image.Image:
-    tile = Image.new("RGB", (SIDE, SIDE), (235, 235, 235))
-    try:
-        picture = load_image(image.sample.path)
-    except ImageError:
-        return tile
-    scale = SIDE / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    tile.paste(picture.resize(size, Image.Resampling.BICUBIC))
-    pen = ImageDraw.Draw(tile)
-    for each in things:
-        hue = each.label * 0.618034 % 1.0
-        color = tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.9, 0.75))
-        x0, y0, x1, y1 = (value * scale for value in each.box)
-        pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=2)
-        words = categories[each.label].name[:18] + ("" if each.score is None else f" {each.score:.2f}")
-        at = (max(0.0, min(x0, SIDE - pen.textlength(words))), max(0.0, y0 - 11))
-        pen.rectangle(pen.textbbox(at, words), fill="white")
-        pen.text(at, words, fill=color)
-    return tile
+    return float(coco_mask.iou(boxes[0], boxes[1], [crowd])[0, 0])

@@ -128,6 +128,15 @@ class Step(FigureInput):
     iteration: Loss
     loss: Loss
     """The sum of all."""
+    parts: dict[str, Loss] = Field({}, max_length=30)
+    """Each by its name, as detectron2 calls it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, body: Any) -> Any:
+        if not isinstance(body, Mapping):
+            return body
+        return {**body, "parts": {name: value for name, value in body.items() if str(name).startswith("loss_")}}
 
 
 class TrainingJson(FigureInput):

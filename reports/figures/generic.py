@@ -76,6 +76,8 @@ def bars(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
             for x in x_N[~np.isfinite(y_N)]:
                 axes.text(x, 0, "–", ha="center", va="bottom", color=MUTED, fontsize=7)
         axes.axhline(0, color=MUTED, linewidth=0.8, zorder=4)
+        if not any(value for each in body.series for value in each.values):
+            axes.set_ylim(0, 1)  # Around nothing but zeros matplotlib would show values below them.
         _axes(axes, body.x, body.y)
         _named(axes, "x", body.categories)
 

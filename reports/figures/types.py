@@ -88,6 +88,13 @@ _OURS = {
             "The sum of all losses, smoothed over a fiftieth of the training; pale lines, where there are few encoders, are"
             " the losses as they were. A lower loss in training is no better detector.",
         ),
+        Drawing(
+            "losses",
+            "reports.figures:losses_figure",
+            "The detector’s losses one by one",
+            "What the sum is made of, by iteration: of the proposals, of each stage of the cascade, and of the masks where they are learnt. Each panel has a"
+            " scale of its own.",
+        ),
     ),
 }
 _GENERIC = {name: (Drawing(name, f"reports.figures.generic:{name}"),) for name in BODIES}

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.figures import category_figure, precision_recall_figure, suite_figure, training_figure
-from reports.figures.detection import area, smoothed
+from reports.figures import category_figure, losses_figure, precision_recall_figure, suite_figure, training_figure
+from reports.figures.detection import area
+from reports.figures.detection_losses import smoothed
 from reports.figures.style import line_colour
 from reports.site import build_site
 from rice_core.errors import UserError
@@ -39,7 +40,16 @@ def ap(quality: float = 0.5, count: int = 12, *, masks: bool = True, groups: str
 
 
 def training(start: float = 9.0, count: int = 100) -> dict:
-    curve = [{"iteration": 5.0 * k, "rate": 0.1, "loss": start / (1 + k / 9)} for k in range(count)]
+    curve = [
+        {
+            "iteration": 5.0 * k,
+            "rate": 0.1,
+            "loss": start / (1 + k / 9),
+            "loss_mask": start / 12,
+            "loss_rpn_cls": start / (1 + k),
+        }
+        for k in range(count)
+    ]
     return {"backend": "ops", "curve": curve}
 
 
@@ -57,6 +67,7 @@ DRAW = {
     "histograms": (category_figure, lambda quality=0.5: ap(quality, 70, groups="rcf")),
     "datasets": (suite_figure, suite),
     "training": (training_figure, lambda quality=0.5: training(9 * quality)),
+    "losses": (losses_figure, lambda quality=0.5: training(9 * quality)),
 }
 KINDS = pytest.mark.parametrize("kind", DRAW)
 
@@ -232,6 +243,23 @@ def test_odd_losses_are_drawn(losses: list[float]) -> None:
     assert frame_is_empty(pixels(training_figure({"a": {"curve": curve}, "b": {"curve": curve[::-1] * 2}})))
 
 
+def test_each_loss_has_a_panel_and_an_encoder_without_it_no_line() -> None:
+    nine = [f"loss_{what}_stage{stage}" for what in ("cls", "box_reg") for stage in range(3)]
+    nine += ["loss_rpn_cls", "loss_rpn_loc", "loss_mask"]
+
+    def body(*names: str) -> dict:
+        return {"curve": [{"iteration": k, "loss": 9.0, **dict.fromkeys(names, 3.0 - k)} for k in range(3)]}
+
+    rows = {n: pixels(losses_figure({"a": body(*nine[-n:])})).shape[0] for n in (1, 3, 6, 9)}
+    assert rows[1] == rows[3]
+    assert rows[9] - rows[6] == rows[6] - rows[3] > 300
+    assert pixels(losses_figure({"a": body(*nine, "loss_new")})).shape[0] > rows[9]
+    both = pixels(losses_figure({"a": body(*nine), "b": body("loss_mask")}))
+    assert amount(both, 0) > 4 * amount(both, 1) > 40
+    with pytest.raises(UserError, match="names its losses"):
+        losses_figure({"a": body()})
+
+
 def test_pale_lines_are_for_few_encoders() -> None:
     def greys(count: int) -> int:
         bodies = {f"e{k}": training(9.0 + k) for k in range(count)}
@@ -299,10 +327,15 @@ def test_the_report_draws_what_detection_probes_left(store, fake, tmp_path) -> N
     detected(store, fake, {"rf100-det.json": json.dumps(suite()).encode()}, probe="rf100-det")
     out = build_site(store, tmp_path / "out").parent
     drawn = sorted(path.name.split("-")[0] for path in out.glob("figures/*.png") if "det.png" not in path.name)
-    assert drawn == ["categories"] * 2 + ["datasets"] + ["precision"] * 2 + ["training"] * 2
+    assert drawn == ["categories"] * 2 + ["datasets"] + ["losses"] * 2 + ["precision"] * 2 + ["training"] * 2
     words = (out / "index.html").read_text()
     for name in ("coco-det", "lvis-det"):
-        for title in ("Precision by recall", "AP by category", "Loss of the detector in training"):
+        for title in (
+            "Precision by recall",
+            "AP by category",
+            "Loss of the detector in training",
+            "The detector’s losses one by one",
+        ):
             assert f"<h3>{title} ({name})</h3>" in words
         assert f"<h3>Objects that were found ({name})</h3>" in words
     assert "<h3>AP by data set (rf100-det)</h3>" in words
@@ -317,7 +350,10 @@ def test_a_damaged_file_is_said_in_the_report(store, fake, tmp_path, data: bytes
     out = build_site(store, tmp_path / "out").parent
     words = (out / "index.html").read_text()
     assert words.count("This figure could not be drawn: the AP file of") == 2
-    assert [path.name.split("-")[0] for path in out.glob("figures/*.png") if "det.png" not in path.name] == ["training"]
+    assert [path.name.split("-")[0] for path in out.glob("figures/*.png") if "det.png" not in path.name] == [
+        "losses",
+        "training",
+    ]
 
 
 def test_an_encoder_without_the_file_is_left_out(store, fake, tmp_path) -> None:
