@@ -59,7 +59,7 @@ class DetectorTraining(Stage):
     search: Stage | None = None
     """What chooses its rate, as a `choice.RateChoice`; None: the training's own."""
 
-    instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "detectron2")
+    instruments: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "detectron2", "mmengine")
 
     @property
     def spec(self) -> StageSpec:

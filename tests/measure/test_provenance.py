@@ -223,6 +223,12 @@ def test_a_probe_names_every_library_that_its_own_package_computes_with(point):
     assert {name.replace("_", "-") for name in foreign} - INERT <= named
 
 
+def test_a_training_names_the_library_whose_loop_it_runs_on():
+    from probes.detection.training import DetectorTraining
+
+    assert "mmengine" in libraries(DetectorTraining)
+
+
 def test_a_number_is_tainted_by_the_files_that_it_is_made_of_alone(tmp_path, monkeypatch):
     checkout = tmp_path / "checkout"
     for name in ("rice_core", "probes"):
