@@ -85,15 +85,8 @@ def affinities(x_NC: Floats, perplexity: float) -> Floats:
     return (conditional_NN + conditional_NN.T) / (2 * N)
 
 
-def divergence(p_NN: Floats, y_N3: Floats) -> float:
-    """KL(p | q) in nats: what `embed` makes small."""
-    w_NN = _kernel(y_N3.astype(np.float64))
-    p, q = p_NN[p_NN > 0], (w_NN / w_NN.sum())[p_NN > 0]
-    return float((p * np.log(p / q)).sum())
-
-
 def gradient(p_NN: Floats, y_N3: Floats) -> Floats:
-    """The Riemannian gradient of the divergence, N x 3 and tangent: -4 s sum_j (p_ij - q_ij) w_ij y_j, projected.
+    """The Riemannian gradient of KL(p | q), N x 3 and tangent: -4 s sum_j (p_ij - q_ij) w_ij y_j, projected.
 
     The term along y_i itself, which the chord's derivative also has, drops out in the projection.
     """

@@ -2,13 +2,12 @@
 
 from reports.beside.mapping import Mapping, mapping_of, mappings
 from reports.beside.rows import PaperNumber, paper_numbers
-from reports.beside.table import Beside, beside_table, read_beside, table_of
+from reports.beside.table import Beside, read_beside, table_of
 
 __all__ = [
     "Beside",
     "Mapping",
     "PaperNumber",
-    "beside_table",
     "mapping_of",
     "mappings",
     "paper_numbers",

@@ -1,4 +1,4 @@
-"""beside_table: a table of the paper, ours beside theirs."""
+"""A table of the paper with our numbers, their difference and a verdict beside each of its own."""
 
 from __future__ import annotations
 
@@ -42,15 +42,6 @@ def read_beside(which: str, records: Iterable[Record], store: ScoreSource) -> Be
     # Rows of gains are muted: they are derived, and stand between the rows.
     printed = [row.values for row in reference_table(which).rows if not row.muted]
     return Beside(mapping, admitted, tuple(parts(mapping, admitted, store)), printed_values(printed, mapping))
-
-
-def beside_table(which: str, records: Iterable[Record], store: ScoreSource) -> Table:
-    """A table of the paper with our numbers, their difference and a verdict beside each of its own.
-
-    Raises:
-        UserError: no probe of ours fills that table.
-    """
-    return table_of(read_beside(which, records, store))
 
 
 def table_of(made: Beside) -> Table:

@@ -15,6 +15,13 @@ def mixture(classes: int, each: int, spread: float, seed: int = 0) -> tuple[np.n
     return centre_KC[label_N] + spread * generator.standard_normal((len(label_N), 32)), label_N
 
 
+def divergence(p_NN: np.ndarray, y_N3: np.ndarray) -> float:
+    """KL(p | q) in nats, which the layout makes small, by its definition."""
+    w_NN = 1 / (1 + len(y_N3) / 16 * ((y_N3[:, None] - y_N3) ** 2).sum(-1)) - np.eye(len(y_N3))
+    p, q = p_NN[p_NN > 0], (w_NN / w_NN.sum())[p_NN > 0]
+    return float((p * np.log(p / q)).sum())
+
+
 def test_points_stay_on_the_sphere_and_repeat_by_seed() -> None:
     x_NC, _ = mixture(5, 20, 0.3)
     y_N3 = sphere.embed(x_NC, perplexity=10, seed=3)
@@ -41,18 +48,16 @@ def test_the_gradient_is_that_of_the_divergence() -> None:
     for _ in range(5):
         direction_N3 = sphere.tangent(generator.standard_normal((12, 3)), y_N3)
         moved = [sphere.normalised(y_N3 + sign * 1e-5 * direction_N3) for sign in (1, -1)]
-        ends = [sphere.divergence(p_NN, each_N3) for each_N3 in moved]
+        ends = [divergence(p_NN, each_N3) for each_N3 in moved]
         assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((found_N3 * direction_N3).sum()), rel=1e-6)
 
 
-def test_the_divergence_falls_and_is_zero_at_its_own_q() -> None:
+def test_the_divergence_falls() -> None:
     x_NC, _ = mixture(5, 20, 0.3)
     unit_NC = sphere.normalised(x_NC)
     p_NN, start_N3 = sphere.affinities(unit_NC, 10), sphere.normalised(x_NC[:, :3])
     found_N3 = sphere.embed(x_NC, perplexity=10, seed=0)
-    assert sphere.divergence(p_NN, found_N3) < 0.6 * sphere.divergence(p_NN, start_N3)
-    w_NN = 1 / (1 + len(x_NC) / 16 * ((found_N3[:, None] - found_N3) ** 2).sum(-1)) - np.eye(len(x_NC))
-    assert sphere.divergence(w_NN / w_NN.sum(), found_N3) == pytest.approx(0, abs=1e-12)
+    assert divergence(p_NN, found_N3) < 0.6 * divergence(p_NN, start_N3)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from reports import cli
-from reports.beside import beside_table, mapping_of, mappings, paper_numbers, read_beside
+from reports.beside import mapping_of, mappings, paper_numbers, read_beside, table_of
 from reports.beside.mapping import parse
 from reports.beside.source import agreement
 from reports.site import build_site
@@ -56,7 +56,7 @@ def put(fake, store):
 
 
 def table(store) -> Table:
-    return beside_table("3", store.records(), store)
+    return table_of(read_beside("3", store.records(), store))
 
 
 def cells(made: Table, row: str, column: str) -> tuple[Value, ...]:
@@ -369,7 +369,7 @@ def test_the_result_does_not_depend_on_the_order_of_records(put, store) -> None:
     for seed in (0, 1):
         put(seed=seed)
         put(OTHER, seed=seed, taints=("x",) * seed)
-    assert beside_table("3", store.records()[::-1], store) == table(store)
+    assert table_of(read_beside("3", store.records()[::-1], store)) == table(store)
 
 
 def test_mappings_name_what_the_probes_measure() -> None:
@@ -428,7 +428,7 @@ def test_another_table_needs_a_mapping_and_no_code(fake, store, monkeypatch) -> 
         cell = cell.model_copy(update={"dataset": COCO.model_copy(update={"name": name})})
         measured = (Metric(name=metric, value=50.0, unit=columns[first], n=3),)
         store.put(Record(cell=cell, status="done", metrics=measured, evidence=fake.evidence(cell.encoder)))
-    made = beside_table("4", store.records(), store)
+    made = table_of(read_beside("4", store.records(), store))
     assert [cells(made, "mine", key)[0].value for key in (first, second)] == [50.0, 50.0]
     assert len(made.columns) == 8
     assert "ricebench run" not in cells(made, "mine", first)[0].hint

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from reports.beside import beside_table
+from reports.beside import read_beside, table_of
 from reports.board import boards, group_table, overview_table
 from reports.compare import compare
 from reports.figures import Panel, Point, category_figure, suite_figure
@@ -166,7 +166,7 @@ def det(fake, store, encoder, seed, ap):
 
 
 def paper_cells(store):
-    made = beside_table("3", store.records(), store)
+    made = table_of(read_beside("3", store.records(), store))
     values = next(row.values for row in made.rows if row.label.startswith("SigLIP"))
     head = [column.key for column in made.columns]
     return made, [values[head.index(f"coco_det.{part}")] for part in ("ours", "paper", "delta", "verdict")]
