@@ -13,8 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from probes.detection.truth import GroundTruth, Style, TruthImage
-from rice_core.datasets.entries import Key
+from probes.detection.truth import GroundTruth, Style
 from rice_core.datasets.runs import fills_of
 
 Floats = npt.NDArray[np.float64]
@@ -126,12 +125,10 @@ class Columns:
 
     def _codes(self, field: Literal["negative", "not_exhaustive"]) -> Ints:
         """Of the pairs that the annotations name in a field of the image."""
-
-        def named(image: TruthImage) -> tuple[Key, ...]:
-            return image.negative if field == "negative" else image.not_exhaustive
-
         pairs = [
-            (place, self.labels[category]) for place, image in enumerate(self.truth.images) for category in named(image)
+            (place, self.labels[category])
+            for place, image in enumerate(self.truth.images)
+            for category in getattr(image, field)
         ]
         image_X, category_X = np.array(pairs, np.int64).reshape(-1, 2).T
         return self.code(image_X, category_X)

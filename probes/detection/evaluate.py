@@ -137,15 +137,19 @@ def _judge(columns: Columns, groups: dict[str, Ints], kind: Kind, resamples: int
     truth, found = columns.truth, columns.found(kind)
     K, limits = len(truth.categories), LIMITS[truth.style]
     overlaps = Overlaps(columns, found, kind)
-    matches_A = match(found, columns.objects, overlaps.pairs(), THRESHOLDS.tolist(), _RANGES, K)
-    curves_A = [curves_of(matches, limits) for matches in matches_A]
+    kept: list[Matches] = []
+    curves_A = []
+    for matches in match(found, columns.objects, overlaps.pairs(), THRESHOLDS.tolist(), _RANGES, K):
+        kept = kept or [matches]  # of all areas; of LVIS's detections the others would fill the memory
+        curves_A.append(curves_of(matches, limits))
+    of_all = kept[0]
     precision_TRKA, recall_TKMA = (np.stack(parts, axis=-1) for parts in zip(*curves_A, strict=True))
     return Judged(
         ap=_summary(precision_TRKA, groups),
         ar=_recalls(recall_TKMA, limits),
-        errors=bootstrap(matches_A[0], groups, scenes_of(truth), resamples, seed) if resamples else {},
-        matches=matches_A[0],
-        faults=faults_of(found, columns.objects, matches_A[0], overlaps) if breakdown else {},
+        errors=bootstrap(of_all, groups, scenes_of(truth), resamples, seed) if resamples else {},
+        matches=of_all,
+        faults=faults_of(found, columns.objects, of_all, overlaps) if breakdown else {},
         category_ap_K=np.array([_percent(precision_TRKA[:, :, k, 0], np.nan) for k in range(K)]),
         curves={
             "0.50": _curve(precision_TRKA[:1]),

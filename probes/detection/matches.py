@@ -9,7 +9,7 @@ Letters: as in `columns.py`, G objects of a pair, T thresholds, I images, K cate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,8 @@ def match(
     thresholds_T: Sequence[float],
     ranges: Sequence[tuple[float, float]],
     categories: int,
-) -> list[Matches]:
-    """Match by the evaluators' rules, once for each range of areas in square pixels, both ends in it.
+) -> Iterator[Matches]:
+    """Match by the evaluators' rules, one range of areas (square pixels, both ends in it) after the other.
 
     In order of score, a detection takes the free object with the largest overlap of at least the threshold, the last of
     equals; only where there is none, it may take one that does not count, or lie in a crowd, which is never used up.
@@ -62,7 +62,6 @@ def match(
     # lexsort is stable: equal scores stay in the order of the images, as the evaluators' mergesort leaves them.
     order_D = np.lexsort((-found.score_D, found.category_D))
     start_K = np.searchsorted(found.category_D[order_D], np.arange(categories + 1))
-    matched = []
     for low, high in ranges:
         uncounted_O = objects.crowd_O | (objects.area_O < low) | (objects.area_O > high)
         right_DT, ignored_DT = np.zeros((2, len(order_D), len(threshold_T)), bool)
@@ -73,20 +72,17 @@ def match(
         ignored_DT |= outside_D[:, None] & ~right_DT
         counted = np.flatnonzero(~uncounted_O)
         counted = counted[np.argsort(objects.category_O[counted], kind="stable")]
-        matched.append(
-            Matches(
-                row_D=order_D,
-                image_D=found.image_D[order_D],
-                start_K=start_K,
-                rank_D=found.rank_D[order_D],
-                right_DT=right_DT[order_D],
-                ignored_DT=ignored_DT[order_D],
-                object_D=object_D[order_D],
-                object_image_O=objects.image_O[counted],
-                object_start_K=np.searchsorted(objects.category_O[counted], np.arange(categories + 1)),
-            )
+        yield Matches(
+            row_D=order_D,
+            image_D=found.image_D[order_D],
+            start_K=start_K,
+            rank_D=found.rank_D[order_D],
+            right_DT=right_DT[order_D],
+            ignored_DT=ignored_DT[order_D],
+            object_D=object_D[order_D],
+            object_image_O=objects.image_O[counted],
+            object_start_K=np.searchsorted(objects.category_O[counted], np.arange(categories + 1)),
         )
-    return matched
 
 
 def _buckets(sizes_P: Ints) -> list[Ints]:

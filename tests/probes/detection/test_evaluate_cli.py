@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import subprocess
@@ -107,6 +108,20 @@ def test_what_ap50_is_lost_to_is_said_with_how_often(tmp_path: Path) -> None:
         ["1", "12.87"], ["0", "0.00"], ["0", "0.00"], ["0", "0.00"], ["0", "0.00"], ["3", "37.13"],
     ]  # fmt: skip
     assert "lost" not in evaluate(path, truth(tmp_path), kind="detection?breakdown=no").stdout
+
+
+def test_cycles_are_looked_for_again_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+    path.write_text("{")
+    for results in (written(tmp_path, [BOX]), path):
+        evaluate(results, truth(tmp_path), kind=QUICK)
+        assert gc.isenabled()
+    gc.disable()
+    try:
+        evaluate(written(tmp_path, [BOX]), truth(tmp_path), kind=QUICK)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_csv_and_json_hold_every_number_once(tmp_path: Path) -> None:
