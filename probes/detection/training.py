@@ -21,7 +21,7 @@ from probes.detection.choice import RATES_JSON, read_choice
 from probes.detection.fill import keep_views, views_kept
 from probes.detection.learner import DetectorLearner, trainee
 from probes.detection.nouns import Detector
-from probes.detection.recipe import HeadConfig, TrainingConfig, side_of
+from probes.detection.recipe import HeadConfig, TrainingConfig, more_room, side_of
 from probes.detection.shared import shared
 from probes.detection.train import train
 from probes.detection.truth import GroundTruth
@@ -29,7 +29,7 @@ from probes.detection.ways import cheapest
 from rice_core.budget import Budget, Passes, Took
 from rice_core.datasets.nouns import Dataset
 from rice_core.disk.files import write_atomically
-from rice_core.errors import UserError
+from rice_core.errors import UserError, room_for
 from rice_core.features import Encoder
 from rice_core.spec import EncoderSpec, Param
 from rice_core.stage import Curve, Stage, StageSpec
@@ -176,7 +176,9 @@ class DetectorTraining(Stage):
         if way == "kept":
             side = side_of(self.training.side, encoder.patch)
             workers = workers_of(encoder, work.workers)
-            kept = keep_views(encoder, truth, self.training, side=side, what=name, work=work, workers=workers)
+            advice = more_room(self.training, masks=self.masks, world=1)
+            with room_for(f"keeping the features of {name}'s views", advice):
+                kept = keep_views(encoder, truth, self.training, side=side, what=name, work=work, workers=workers)
         for other in work.companions if way == "together" else ():
             assert isinstance(other.stage, DetectorTraining)
             # What is wrong with another is told when its turn comes.

@@ -23,6 +23,7 @@ from rice_core.errors import UserError
 from rice_core.features import Encoder
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.claims import Claims
+from rice_core.measure.extract import Extractor
 from rice_core.measure.plan import Plan
 from rice_core.measure.run import Runner, Settings
 from rice_core.measure.summary import Summary
@@ -495,3 +496,18 @@ def test_a_cell_that_another_run_has_claimed_shares_nothing_and_comes_last(datas
     assert summary.counts == {"done": 3}
     assert [record.cell.probe.params["k"] for record in summary.records] == [2, 3, 1]
     assert Together.seen == [[3], [], []]
+
+
+def test_memory_that_is_full_is_a_sentence_with_what_to_change(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 is full.")
+
+    monkeypatch.setattr(Knn, "run", lambda *_, **__: full())
+    summary, _ = execute(dataset, tmp_path / "a", ["synthetic:oracle"], (Knn(k=1),))
+    assert "memory is full (CUDA out of memory. Tried to allocate 2 GiB); use a smaller --batch" in str(summary.errors)
+    monkeypatch.undo()
+    monkeypatch.setattr(Extractor, "_compute", full)
+    summary, _ = execute(dataset, tmp_path / "b", ["synthetic:oracle"], (Knn(k=1),))
+    assert "use a --batch smaller than " in str(summary.errors)

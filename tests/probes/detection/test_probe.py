@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -434,6 +435,16 @@ def test_the_oracle_is_found_and_noise_is_not(suite_folder, tmp_path):
     assert ap["oracle"] > 40, ap
     assert ap["noise"] < 5
     assert ap["noise"] < ap["random-weights"] < ap["oracle"]
+
+
+def test_views_that_memory_does_not_hold_say_what_to_change(world, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 is full.")
+
+    monkeypatch.setattr(fill, "tokens_of", full)
+    (record,) = _run(world, tmp_path, CocoDetection(recipe="smoke", iterations=30, views=1)).records
+    assert re.search("^keeping the features of .*oracle.*'s views: memory is full .*CUDA out of memory", record.error)
+    assert "give accumulate=2" in record.error
 
 
 def test_in_how_many_parts_a_step_is_made_is_no_part_of_a_number(world):
