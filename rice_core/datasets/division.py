@@ -19,8 +19,9 @@ from rice_core.errors import UserError
 ALL = "all"
 """The name of a split that is to be divided, where it is the only one."""
 _SHARE = 5
-_MOST = 20_000
-"""Images of which files that are there twice are sought before anything is measured; a run reads them all in any case."""
+_MOST = {True: 200_000, False: 20_000}
+"""Images, where they are to be divided and elsewhere, of which files that are there twice are sought before anything is measured; a
+run reads them all in any case, and says so."""
 
 
 def divided(dataset: Dataset, groups: str, folder: str) -> Dataset:
@@ -38,11 +39,12 @@ def divided(dataset: Dataset, groups: str, folder: str) -> Dataset:
     samples = [sample for split in dataset.splits for sample in dataset.samples(split)]
     if not samples:
         return dataset
-    twins = copies(samples) if len(samples) <= _MOST else []
+    whole = {*dataset.splits} == {ALL}
+    twins = copies(samples) if len(samples) <= _MOST[whole] else []
     dataset = with_twin_notes(
         dataset, {s.id: s.id for s in samples} | {item: same[0] for same in twins for item in same}
     )
-    if {*dataset.splits} != {ALL}:
+    if not whole:
         return _given(dataset, groups)
     scenes = named_scenes(dataset, samples, groups) if groups else scenes_of(samples, dataset.classes)
     return _divided(dataset, _with_twins(scenes, twins), folder, named=bool(groups))
