@@ -117,12 +117,12 @@ def score(
         KeyError: a result of an image that the truth does not have.
     """
     groups, mask = _groups(truth), None
-    columns = Columns(as_judged(truth, results, "box"), results)
+    columns = Columns(*as_judged(truth, results, "box"))
     box = _judge(columns, groups, "box", resamples, seed, breakdown)
     if masks:
-        of_masks = as_judged(truth, results, "mask")
+        of_masks, rows = as_judged(truth, results, "mask")
         if of_masks is not columns.truth:
-            columns = Columns(of_masks, results)
+            columns = Columns(of_masks, rows)
         mask = _judge(columns, groups, "mask", resamples, seed, breakdown)
     samples = tuple(image.sample.id for image in truth.images)
     return Evaluation(truth.style, samples, scenes_of(truth), groups, box, mask)

@@ -1,7 +1,8 @@
 """The truth as boxes, or masks, are judged by it: with what is found in ignored places neither right nor wrong.
 
 COCO's rules forgive what lies in a crowd (overlap by the detection's own area, so that whatever found the true object
-is forgiven at the same threshold), LVIS's what is of a category that is not exhaustively annotated in its image.
+is forgiven at the same threshold), LVIS's what is of a category that is not exhaustively annotated in its image. Crowds come
+last in COCO's matching, so what found an ignored object could still take a neighbour from its own detection; that is not judged.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from probes.detection.columns import Kind
 from probes.detection.truth import GroundTruth, TruthImage
 from rice_core.datasets.entries import Key
 from rice_core.datasets.regions import ANY
 
 Row = Mapping[str, Any]
+_FOUND = 0.5
+"""The least overlap with which AP takes an object for found."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,12 @@ class _Place:
     """None: it may be of any."""
     box_xyxy: tuple[float, float, float, float]
     segmentation: Any
+    single: bool = True
+    """Else a crowd."""
 
 
-def as_judged(truth: GroundTruth, rows: Sequence[Row], kind: Kind) -> GroundTruth:
-    """The truth with its annotations (COCO) or images (LVIS) as evaluators are to read them.
+def as_judged(truth: GroundTruth, rows: Sequence[Row], kind: Kind) -> tuple[GroundTruth, Sequence[Row]]:
+    """The truth with its annotations (COCO) or images (LVIS) as evaluators are to read them, and the detections to judge.
 
     Of masks, objects without one are ignored, and images without a size as a whole.
 
@@ -42,7 +49,7 @@ def as_judged(truth: GroundTruth, rows: Sequence[Row], kind: Kind) -> GroundTrut
     counted, places = _parted(truth, kind)
     unsized = {image.key for image in truth.images if image.size_hw is None} if kind == "mask" else set()
     if not places and not unsized:
-        return truth
+        return truth, rows
     found: dict[Key, list[Row]] = defaultdict(list)
     known = {category.id for category in truth.categories}
     for row in rows:
@@ -51,10 +58,34 @@ def as_judged(truth: GroundTruth, rows: Sequence[Row], kind: Kind) -> GroundTrut
     counted = [entry for entry in counted if entry["image_id"] not in unsized]
     places = [place for place in places if place.image.key not in unsized]
     if truth.style == "lvis":
-        return _not_exhaustive(truth, counted, places, unsized, found)
+        return _not_exhaustive(truth, counted, places, unsized, found), rows
+    taking = _taking(counted, places, found)
+    rows = [row for row in rows if id(row) not in taking]
     forgiving = [_same(row) for key in unsized for row in found[key]]
     forgiving += [entry for place in places for entry in _crowds(place, found[place.image.key], kind)]
-    return replace(truth, body={**truth.body, "annotations": [*counted, *forgiving]})
+    return replace(truth, body={**truth.body, "annotations": [*counted, *forgiving]}), rows
+
+
+def _taking(counted: Sequence[Row], places: Sequence[_Place], found: Mapping[Key, Sequence[Row]]) -> set[int]:
+    """The detections (by `id`) that find an object which is not judged best, and another of its category well enough to take it."""
+    from pycocotools import mask
+
+    objects: dict[tuple[Key, Key], list[Sequence[float]]] = defaultdict(list)
+    for entry in counted:
+        if not entry["iscrowd"]:
+            objects[entry["image_id"], entry["category_id"]].append(entry["bbox"])
+    taking: set[int] = set()
+    for place in (place for place in places if place.single):
+        key, (x0, y0, x1, y1) = place.image.key, place.box_xyxy
+        for category in dict.fromkeys(row["category_id"] for row in found[key]):
+            rivals = objects.get((key, category))
+            if rivals and place.category in (None, category):
+                rows = [row for row in found[key] if row["category_id"] == category]
+                boxes_G4 = np.array([[x0, y0, x1 - x0, y1 - y0], *rivals], np.float64)
+                iou_DG = mask.iou(np.array([row["bbox"] for row in rows], np.float64), boxes_G4, [0] * len(boxes_G4))
+                most_D = iou_DG[:, 1:].max(1)
+                taking |= {id(rows[d]) for d in np.flatnonzero((iou_DG[:, 0] > most_D) & (most_D >= _FOUND))}
+    return taking
 
 
 def _parted(truth: GroundTruth, kind: Kind) -> tuple[list[dict[str, Any]], list[_Place]]:
@@ -74,7 +105,10 @@ def _parted(truth: GroundTruth, kind: Kind) -> tuple[list[dict[str, Any]], list[
             counted.append(entry)
         else:
             x, y, w, h = entry["bbox"]
-            places.append(_Place(images[entry["image_id"]], entry["category_id"], (x, y, x + w, y + h), None))
+            box = (x, y, x + w, y + h)
+            places.append(
+                _Place(images[entry["image_id"]], entry["category_id"], box, None, single=not entry["iscrowd"])
+            )
     return counted, places
 
 

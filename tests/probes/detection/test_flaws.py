@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flaws import FLAWS, H, W, flawed, runs, sound
+from flaws import BOX, FLAWS, H, W, corners, flawed, runs, sound
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -169,6 +169,25 @@ def test_a_place_forgives_what_is_there_and_nothing_else(tmp_path: Path) -> None
         more = rows[1] | {"bbox": [x, 20, 20, 24], "segmentation": packed([x, 20, 20, 24]), "score": 0.9}
         found = score(truth, [*rows, more], masks=False, resamples=0).box.matches
         assert (~found.right_DT & ~found.ignored_DT).sum(0).tolist() == [wrong] * 10
+
+
+@pytest.mark.parametrize("flaw", ["an iscrowd of 2", "an unknown category", "the name of a file"])
+def test_what_found_an_ignored_object_takes_no_neighbour(flaw: str, tmp_path: Path) -> None:
+    """Two objects that overlap by 0.6; COCO's matching would give the other one to the first detection."""
+    body = sound()
+    near = [BOX[0] + 5, *BOX[1:]]
+    body["annotations"].append(body["annotations"][1] | {"id": 20, "bbox": near, "segmentation": [corners(near)]})
+    rows = found_in(body)
+    assert rows[1]["score"] > rows[4]["score"]
+    FLAWS[flaw][0](body["annotations"][1])
+    scored = score(truth_of(body, tmp_path), rows, masks=True, resamples=0)
+    for each in scored.kinds.values():
+        assert each.ap["AP"] == pytest.approx(100)
+        assert (each.matches.right_DT | each.matches.ignored_DT).all()
+    missed = [row for row in rows if row is not rows[4]]
+    kind = "mask" if flaw == "the name of a file" else "box"
+    found = score(truth_of(body, tmp_path), missed, masks=True, resamples=0).kinds[kind]
+    assert found.matches.right_DT.sum(0).tolist() == [3] * 10
 
 
 def test_masks_are_not_judged_in_an_image_without_a_size(tmp_path: Path) -> None:
