@@ -117,8 +117,9 @@ def _divided(dataset: Dataset, scenes: Scenes, folder: str, *, named: bool) -> D
             f"Files are numbered as {scenes.doubt}, and each was taken for a picture of its own; if they are frames of a video, val shows what "
             f"train has: name the groups (FOLDER?groups=...)"
         )
-    # Which images are val is part of what a data set is asked for by.
-    mark = json_digest([dataset.spec.fingerprint, [sample.id for sample in splits["val"]]])[:20]
+    # Which images are val, and which errors are clustered, is part of what a data set is asked for by.
+    groups = {sample.id: sample.scene for sample in samples if sample.scene}
+    mark = json_digest([dataset.spec.fingerprint, [sample.id for sample in splits["val"]], groups])[:20]
     return dataclasses.replace(
         dataset,
         spec=dataset.spec.model_copy(update={"fingerprint": mark}),

@@ -250,6 +250,9 @@ def test_a_field_and_a_regular_expression(tmp_path: Path) -> None:
     by_name = open_data(f"{folder}?groups=/([0-9])[.]jpg/", tmp_path)
     assert scenes(by_name, "train") | scenes(by_name, "val") == {f"group {k}" for k in range(10)}
     assert by_field.spec.fingerprint != by_name.spec.fingerprint
+    alone = open_data(f"{folder}?groups=none", tmp_path)
+    assert alone.spec == open_data(str(folder), tmp_path).spec  # nothing says that some show one scene
+    assert alone.spec.fingerprint not in (by_field.spec.fingerprint, by_name.spec.fingerprint)
     for words, said in {
         "flock": "no image .* field flock; its entries have file_name, height, herd, id, width",
         "/(/": "no regular expression",
