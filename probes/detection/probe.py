@@ -63,8 +63,15 @@ class CocoFormatDetection:
         # `accumulate` is how a step fits into memory; a number of another is compared with it, and gone on from.
         given = {name: getattr(self, name) for name in (*_TRAINING, *_HEAD, "epochs") if name != "accumulate"}
         params: dict[str, Param] = {"backend": self.backend, "masks": self.masks}
-        params |= {name: value for name, value in given.items() if value is not None}
+        params |= {name: value for name, value in given.items() if value is not None and not self._is_own(name, value)}
         return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
+
+    def _is_own(self, name: str, value: object) -> bool:
+        """Whether it is what the recipe has: asked for or not, it is one measurement, and may stand beside the paper."""
+        base = RECIPES[self.recipe]
+        own = {**base.head.model_dump(), **base.training.model_dump(), "epochs": base.epochs}
+        # Steps that are asked for are meant whatever the set's size; a recipe's may be cut by its epochs.
+        return own[name] == value and (name != "iterations" or base.epochs is None)
 
     @property
     def reads(self) -> tuple[Read, ...]:

@@ -12,8 +12,8 @@ from reports.site.pen import PageLink, Pen
 from rice_core.record import Record
 
 _LEDE = (
-    "Our number, the paper’s, the difference, and whether ours reproduces it. Ours come from records under the paper recipe"
-    " alone, over the whole data set; what may not stand here is counted below the table.",
+    "Our number, the paper’s, the difference, and whether ours reproduces it. Ours come from records under a recipe that reads the"
+    " paper, over the whole data set, with a section for each way to read it; what may not stand here is counted below the table.",
     "A dot is a number that is not there; the notes say why. A verdict is about agreement with the paper, not about which encoder is better.",
 )
 

@@ -116,7 +116,7 @@ class Patched:
 def learnt(recipe: Recipe, backend: str = "ops (torchvision 1.2)", masks: bool = True, images: int = 118_000):
     training = scheduled(recipe, images)
     passes = training.iterations * training.batch / images
-    return SimpleNamespace(backend=backend, masks=masks, training=training, passes=passes)
+    return SimpleNamespace(backend=backend, masks=masks, training=training, passes=passes, choice=None)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,16 @@ def test_tokens_of_the_recipes_beside_the_paper_have_one_scale_and_it_is_said() 
     assert "meet tokens of each encoder's own scale" in said(CocoDetection(recipe="paper@1"))
 
 
+def test_what_is_asked_for_as_the_recipe_has_it_is_the_recipe() -> None:
+    """`?side=512` beside the paper is no other measurement."""
+    assert CocoDetection(side=512, norm="layer", rate=1e-4, epochs=100, unpool="nearest").spec == CocoDetection().spec
+    assert CocoDetection(side=1024).spec.params["side"] == 1024
+    assert "side" in CocoDetection(recipe="paper@1", side=512).spec.params
+    # Steps that are asked for are not cut by the recipe's epochs.
+    assert CocoDetection(iterations=90_000).spec.params["iterations"] == 90_000
+    assert "iterations" not in CocoDetection(recipe="paper@1", iterations=90_000).spec.params
+
+
 def test_a_recipe_of_another_name_is_told() -> None:
     with pytest.raises(UserError, match="paper-1024@2"):
         CocoDetection(recipe="paper@9")
