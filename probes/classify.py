@@ -105,7 +105,7 @@ def outcome(
     assumptions: tuple[str, ...],
     used: Mapping[str, Param] | None = None,
 ) -> Outcome:
-    """`accuracy` (mean per class, the headline), `top1`, and `top5` where five guesses are given; percent, clustered by image.
+    """`accuracy` (mean per class, the headline), `top1`, and `top5` where five guesses are given; percent, clustered by image or scene.
 
     A classifier that cannot see the image guesses class c with the same probability whatever the truth, so its mean
     per-class accuracy is 100 / classes exactly, however uneven the classes: that is `chance`. Top-1 and top-5 have no such level.
@@ -123,10 +123,9 @@ def outcome(
     columns["accuracy"] = _balanced(hits["accuracy"], val)
     scores = Scores(sample=val.ids, cluster=val.clusters, values=columns)
     chance = {"accuracy": 100.0 / len(np.unique(val.y_N))}
-    metrics = [
-        metric_of(scores, name, unit="%", better="higher", chance=chance.get(name), ceiling=100.0, bounds=PERCENT)
-        for name in hits
-    ]
+    alone = all(item == each or item.startswith(f"{each}#") for item, each in zip(val.ids, val.clusters, strict=True))
+    told = {"unit": "%", "ceiling": 100.0, "bounds": PERCENT, "by": "image" if alone else "scene"}
+    metrics = [metric_of(scores, name, better="higher", chance=chance.get(name), **told) for name in hits]
     return Outcome(
         metrics=tuple(no_surer_than_hits(metric, scores, hits[metric.name], groups[metric.name]) for metric in metrics),
         scores=scores,

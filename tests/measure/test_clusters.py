@@ -57,4 +57,5 @@ def test_objects_are_clustered_by_the_scene_of_their_image(tmp_path: Path) -> No
     scores = store.scores(record)
     assert len(scores.sample) == 24
     assert set(scores.cluster) == {f"video_id=valid{k}" for k in range(4)}
+    assert all("clustered by scene (4)" in metric.method for metric in record.metrics)
     assert record.notes[0] == "Errors are clustered by scene: of val 12 images in 4 scenes by video_id"
