@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Unpack, overload, runtime_checkable
 
 from rice_core.changes import Change
-from rice_core.errors import NotApplicable, UserError
+from rice_core.errors import NotApplicable, UserError, one_line
 from rice_core.features import Encoder
 from rice_core.pooling import MEAN, Pooling
 from rice_core.record import Artifact, Outcome, Told
@@ -279,8 +279,14 @@ class Staged(Protocol):
 
 
 def stages_named(probe: Probe, dataset: Dataset) -> tuple[Stage, ...]:
-    """The stages of a probe; none where it names none, or where the data set is not for it (which measuring it says)."""
+    """The stages of a probe; none where it names none, or where the data set is not for it (which measuring it says).
+
+    Raises:
+        UserError: its `stages` fails in another way.
+    """
     try:
-        return probe.stages(dataset) if isinstance(probe, Staged) else ()
+        return tuple(probe.stages(dataset)) if isinstance(probe, Staged) else ()
     except (NotApplicable, UserError):
         return ()
+    except Exception as error:
+        raise UserError(f"{probe.name} cannot say its stages: {one_line(error)}; mend its stages(dataset).") from error

@@ -6,6 +6,7 @@ are installed: mmengine's Registry would import and call whatever dotted path st
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Self, TypeVar
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from rice_core.errors import UserError, did_you_mean, loaded
+from rice_core.errors import UserError, did_you_mean, loaded, one_line
 from rice_core.light import checked
 from rice_core.measure.probe_files import names_a_file, probe_of_file
 from rice_core.probe import Probe
@@ -150,6 +151,12 @@ def build_probes(requests: Sequence[ProbeRequest], *, files: bool = False) -> tu
 def build_probe(request: ProbeRequest, *, files: bool = False) -> Probe:
     """One probe; see `build_probes`."""
     kind = probe_kind(request.name, files=files)
+    fields = {each.name for each in dataclasses.fields(kind)}
+    told = [name for name, hint in vars(kind).get("__annotations__", {}).items() if "ClassVar" not in str(hint)]
+    if missed := [name for name in told if name not in fields]:
+        raise UserError(
+            f"{request.name}: {missed[0]} is no parameter of {kind.__name__}; write @dataclass(frozen=True) above it."
+        )
     params = checked(request.name, kind, request.params)
     try:
         probe: Probe = kind(**params)
@@ -157,6 +164,14 @@ def build_probe(request: ProbeRequest, *, files: bool = False) -> Probe:
         raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{request.name}: {error}; see `ricebench show {request.name}`.") from error
+    try:  # before anything is measured, which the slip of one probe must not end
+        _ = probe.spec, tuple(probe.reads)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{request.name} cannot say what it is or reads: {one_line(error)}; mend its parameters, spec or reads."
+        ) from error
     return probe
 
 

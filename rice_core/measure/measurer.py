@@ -126,9 +126,12 @@ class Measurer:
 
     def _run(self, probe: Probe, cell: Cell, work: CellWork) -> Outcome:
         try:
-            return probe.run(self._subject.encoder, seed=cell.seed, work=work)
+            outcome = probe.run(self._subject.encoder, seed=cell.seed, work=work)
         except NotApplicable as reason:
             raise NotApplicable(f"{reason}{because(self._skipped(work))}") from reason
+        if not isinstance(outcome, Outcome):
+            raise UserError(f"{probe.name} returns a {type(outcome).__name__} and no Outcome; mend its run.")
+        return outcome
 
     def _skipped(self, work: CellWork) -> tuple[Skipped, ...]:
         return tuple(dict.fromkeys((*self._dataset.skipped, *work.skipped.values())))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reports import Bench
 from rice_core.cli.options import split_list
 from rice_core.errors import UserError
 from rice_core.measure.config import build_probe, load_config
@@ -104,6 +105,68 @@ def test_each_mistake_has_its_sentence(folder: Path, text: str, says: str) -> No
     (folder / "filed_odd.py").write_text(PROBE.replace('"filed"', '"a/b c"'))
     with pytest.raises(UserError, match=says):
         build(f"{folder}/{text}")
+
+
+SLIPS = """
+from dataclasses import dataclass
+from typing import ClassVar
+from rice_core.light import LightProbe
+from rice_core.probe import Read
+
+class Plain(LightProbe):
+    name: ClassVar[str] = "plain"
+    k: int = 3
+    def run(self, encoder, *, seed, work): pass
+
+@dataclass(frozen=True)
+class Reads(LightProbe):
+    name: ClassVar[str] = "reads"
+    reads = Read("val", "dense")
+    def run(self, encoder, *, seed, work): pass
+
+@dataclass(frozen=True)
+class Listed(LightProbe):
+    name: ClassVar[str] = "listed"
+    ks: tuple[int, ...] = (1, 2)
+    def run(self, encoder, *, seed, work): pass
+
+@dataclass(frozen=True)
+class Silent(LightProbe):
+    name: ClassVar[str] = "silent"
+    def run(self, encoder, *, seed, work): pass
+
+@dataclass(frozen=True)
+class Staged(LightProbe):
+    name: ClassVar[str] = "staged"
+    def stages(self, dataset): return 3
+    def run(self, encoder, *, seed, work): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Plain", r"Plain: k is no parameter of Plain; write @dataclass\(frozen=True\) above it"),
+        ("Reads", r"Reads cannot say what it is or reads: TypeError: 'Read' object is not iterable; mend"),
+        ("Listed", r"Listed cannot say what it is or reads: ValidationError: .*ks"),
+    ],
+)
+def test_a_slip_of_a_class_is_told_before_anything_is_measured(folder: Path, name: str, says: str) -> None:
+    (folder / "filed_slips.py").write_text(SLIPS)
+    with pytest.raises(UserError, match=says):
+        build(f"{folder}/filed_slips.py:{name}")
+
+
+def test_a_slip_in_a_run_costs_its_own_cell_alone(folder: Path, small_world: Path, tmp_path: Path) -> None:
+    (folder / "filed_slips.py").write_text(SLIPS)
+    silent = f"{folder}/filed_slips.py:Silent"
+    bench = Bench(tmp_path / "store")
+    with pytest.warns(UserWarning, match="1 cell of 2 failed"):
+        summary = bench.run(["noise"], [silent, "knn?k=3"], str(small_world), device="cpu")
+    assert [record.status for record in summary.records] == ["failed", "done"]
+    assert summary.records[0].error == "silent returns a NoneType and no Outcome; mend its run."
+    with pytest.raises(UserError, match="staged cannot say its stages: TypeError"):
+        bench.run(["noise"], [silent.replace("Silent", "Staged")], str(small_world), device="cpu")
 
 
 def test_a_configuration_runs_no_code(folder: Path) -> None:
