@@ -43,7 +43,7 @@ class RateSearch(Stage):
     factors: tuple[float, ...]
     """Ascending: of the trainings the first must not diverge."""
 
-    instruments: ClassVar[tuple[str, ...]] = (*DetectorTraining.instruments, "faster-coco-eval", "pycocotools")
+    instruments: ClassVar[tuple[str, ...]] = (*DetectorTraining.instruments, "pycocotools")
 
     @property
     def spec(self) -> StageSpec:
