@@ -14,6 +14,7 @@ from probes.detection.detect import Detecting
 from probes.detection.evaluate import score
 from probes.detection.learner import DetectorLearner, trainee
 from probes.detection.nouns import Detector
+from probes.detection.shared import shared
 from probes.detection.train import train
 from probes.detection.training import DetectorTraining, save_weights, workers_of
 from probes.detection.truth import GroundTruth, TruthImage
@@ -67,6 +68,7 @@ class RateSearch(Stage):
     def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
         """See `rice_core.stage.Stage`: each head goes on from its own checkpoint."""
         learnt, held, scenes = divided(self.training.truth())
+        learnt = shared(learnt)
         heads = [self.training.built(encoder, learnt, seed)[0] for _ in self.factors]
         trainees = [
             trainee(head, self.training.training, seed=seed, folder=folder, ranks=work.ranks, scale=factor)

@@ -102,7 +102,7 @@ class DetectorTraining(Stage):
 
     def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
         """See `rice_core.stage.Stage`. A companion may have trained it already: then its state is in `work.folder`."""
-        truth = self.truth()
+        truth = shared(self.truth())
         detector, _ = self.built(encoder, truth, seed)
         choice = None if start is None else read_choice(start)
         scale = 1.0 if choice is None else choice.factor
@@ -125,7 +125,7 @@ class DetectorTraining(Stage):
             UserError: its annotation file cannot be read.
         """
         path = self.dataset.annotations["train"]
-        return shared(read_ground_truth(path, self.dataset.splits["train"], name=path.name))
+        return read_ground_truth(path, self.dataset.splits["train"], name=path.name)
 
     def frequencies(self, truth: GroundTruth) -> tuple[float, ...] | None:
         """Training images that show each category, where the loss asks for them: as LVIS's file says, else as they are counted."""
