@@ -139,7 +139,7 @@ class RateSearch(Stage):
             frequencies=self.training.frequencies(learnt),
             folder=folder,
             categories=learnt.categories,
-            images=held.images,
+            images=tuple(held.images),
             training=self.training.training,
             what=f"{self._name(encoder)}: judging a rate",
             workers=workers_of(encoder, work.workers),
