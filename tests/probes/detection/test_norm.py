@@ -84,7 +84,7 @@ def test_a_final_norm_that_is_not_there_is_refused(batch, encoder) -> None:
 
 def test_a_norm_is_a_setting_of_the_probe() -> None:
     assert CocoDetection(norm="layer").settings().training.norm == "layer"
-    assert CocoDetection(norm="layer").spec.params["norm"] == "layer"
+    assert CocoDetection(norm="none").spec.params["norm"] == "none"
     with pytest.raises(UserError, match="norm"):
         CocoDetection(norm="batch")
 
