@@ -55,10 +55,6 @@ def train(
     """
     ranks = ranks or Ranks(0, 1, encoder.device)
 
-    def tokens(batch: ViewBatch) -> torch.Tensor:
-        tokens_BCTU = tokens_of(encoder, batch, config.precision, config.norm)
-        return rounded(tokens_BCTU) if config.views is not None and kept is None else tokens_BCTU
-
     def open_loader(leg: Leg, step: int, positions: Mapping[int, Position] | None) -> Generator[Encoded]:
         batches = training_batches(
             images,
@@ -74,8 +70,7 @@ def train(
             workers=workers,
             pin=encoder.device.type == "cuda",
         )
-        for batch in batches:
-            yield Encoded(batch, tokens)
+        return _encoded(batches, encoder, config, keeps=kept is not None)
 
     training = Training(
         name=what,
@@ -92,3 +87,15 @@ def train(
     hooks = [BarHook(progress, what), CheckpointHook(max(1, config.iterations // _SAVES))]
     if not SafeRunner(training, hooks).train():
         raise KeyboardInterrupt
+
+
+def _encoded(
+    batches: Iterator[ViewBatch], encoder: Encoder, config: TrainingConfig, *, keeps: bool
+) -> Generator[Encoded]:
+    def tokens(batch: ViewBatch) -> torch.Tensor:
+        tokens_BCTU = tokens_of(encoder, batch, config.precision, config.norm)
+        # As views that are kept are read back, so that keeping them changes no number.
+        return rounded(tokens_BCTU) if config.views is not None and not keeps else tokens_BCTU
+
+    for batch in batches:
+        yield Encoded(batch, tokens)
