@@ -50,6 +50,7 @@ def as_judged(truth: GroundTruth, rows: Sequence[Row], kind: Kind) -> tuple[Grou
     unsized = {image.key for image in truth.images if image.size_hw is None} if kind == "mask" else set()
     if not places and not unsized:
         return truth, rows
+    rows = [row for row in rows if row["image_id"] not in unsized]
     found: dict[Key, list[Row]] = defaultdict(list)
     known = {category.id for category in truth.categories}
     for row in rows:
@@ -58,11 +59,10 @@ def as_judged(truth: GroundTruth, rows: Sequence[Row], kind: Kind) -> tuple[Grou
     counted = [entry for entry in counted if entry["image_id"] not in unsized]
     places = [place for place in places if place.image.key not in unsized]
     if truth.style == "lvis":
-        return _not_exhaustive(truth, counted, places, unsized, found), rows
+        return _not_exhaustive(truth, counted, places, found), rows
     taking = _taking(counted, places, found)
     rows = [row for row in rows if id(row) not in taking]
-    forgiving = [_same(row) for key in unsized for row in found[key]]
-    forgiving += [entry for place in places for entry in _crowds(place, found[place.image.key], kind)]
+    forgiving = [entry for place in places for entry in _crowds(place, found[place.image.key], kind)]
     return replace(truth, body={**truth.body, "annotations": [*counted, *forgiving]}), rows
 
 
@@ -152,14 +152,13 @@ def _not_exhaustive(
     truth: GroundTruth,
     counted: list[dict[str, Any]],
     places: Sequence[_Place],
-    unsized: set[Key],
     found: Mapping[Key, Sequence[Row]],
 ) -> GroundTruth:
     """LVIS knows no crowds: what is found of a category, and nothing true, counts neither way in the whole image."""
     partial: dict[Key, dict[Key, None]] = defaultdict(dict)
-    for key, category in [(place.image.key, place.category) for place in places] + [(key, None) for key in unsized]:
-        of_any = (row["category_id"] for row in found.get(key, ()))
-        partial[key] |= dict.fromkeys(of_any if category is None else [category])
+    for place in places:
+        of_any = (row["category_id"] for row in found.get(place.image.key, ()))
+        partial[place.image.key] |= dict.fromkeys(of_any if place.category is None else [place.category])
     images = tuple(
         replace(image, not_exhaustive=tuple(dict.fromkeys((*image.not_exhaustive, *partial.get(image.key, ())))))
         for image in truth.images

@@ -15,7 +15,7 @@ from typing import Any
 
 from probes.detection.truth import GroundTruth
 from rice_core.datasets.coco_masks import BadEntry, read_polygons, rle_counts
-from rice_core.datasets.entries import Key, as_key
+from rice_core.datasets.entries import Key, as_key, meant
 from rice_core.datasets.runs import fills_of
 from rice_core.digest import bytes_digest
 from rice_core.disk.files import write_atomically
@@ -34,7 +34,7 @@ class Results:
     skipped: tuple[Skipped, ...]
     """One a reason, with how many entries it concerns."""
     has_masks: bool
-    """Whether every entry has one; an empty file has none."""
+    """Whether every entry has one, and any can be used; an empty file has none."""
     about: dict[str, str] | None
     """None where nothing stands beside the file, or it describes other results."""
     notes: tuple[str, ...] = ()
@@ -63,7 +63,10 @@ def write_results(path: Path, results: Sequence[Mapping[str, Any]], about: Mappi
 
 
 def read_results(path: Path, truth: GroundTruth) -> Results:
-    """Read a results file, ours or another's. Bad entries are left out and counted by reason.
+    """Read a results file, ours or another's. A flaw costs the field that has it, or the entry, and is counted by reason.
+
+    Beside a sound box a mask that cannot be used covers nothing, so that it can find nothing; without one by a sound mask a box is
+    drawn around that.
 
     Raises:
         UserError: the file cannot be read, or is no JSON list.
@@ -83,19 +86,31 @@ def read_results(path: Path, truth: GroundTruth) -> Results:
     fills = _fills(body) if truth.has_masks else {}
     for place, entry in enumerate(body):
         try:
-            entries.append(reader.entry(entry, fills.get(place)))
+            read, flaw = reader.entry(entry, fills.get(place))
         except BadEntry as reason:
             left_out.add(str(reason), f"entry {place}")
+            continue
+        entries.append(read)
+        if flaw:
+            left_out.add(flaw, f"entry {place}")
     with_masks = sum("segmentation" in entry for entry in entries)
-    without = (
-        f"{len(entries) - with_masks} of {len(entries)} entries of {path.name} have no mask, so masks are not judged."
-    )
+    notes = []
+    if 0 < with_masks < len(entries):
+        lacking = f"{len(entries) - with_masks} of {len(entries)} entries of {path.name} have no mask"
+        notes.append(f"{lacking}, so masks are not judged.")
+    elif 0 < with_masks == reader.broken_masks:
+        notes.append(f"No mask of {path.name} can be used, so masks are not judged.")
+    if reader.other_ids:
+        notes.append(
+            f"{reader.other_ids} entries of {path.name} write an id otherwise than the annotations do, as text for a number; each is "
+            "read as the one that it can only be."
+        )
     return Results(
         entries=entries,
         skipped=left_out.skipped(path.name),
-        has_masks=0 < with_masks == len(entries),
+        has_masks=reader.broken_masks < with_masks == len(entries),
         about=_about(path, bytes_digest(data)),
-        notes=(without,) if 0 < with_masks < len(entries) else (),
+        notes=tuple(notes),
     )
 
 
@@ -124,30 +139,48 @@ class _Reader:
         self.has_masks = truth.has_masks
         self.size_of: dict[Key, tuple[int, int] | None] = {image.key: image.size_hw for image in truth.images}
         self.categories = {category.id for category in truth.categories}
+        self.broken_masks = self.other_ids = 0
+        """Entries whose mask cannot be used, but their box; and those with ids that are written otherwise than in the truth."""
 
-    def entry(self, entry: Any, pixels: int | None) -> dict[str, Any]:
-        """Args:
-        pixels: of the entry's run lengths, if they are text; -1 where they cannot be read.
+    def entry(self, entry: Any, pixels: int | None) -> tuple[dict[str, Any], str]:
+        """The entry as it is judged, and what it cost that a field of it cannot be used, "" where all can.
+
+        Args:
+            pixels: of the entry's run lengths, if they are text; -1 where they cannot be read.
         """
         if not isinstance(entry, dict):
             raise BadEntry("is no JSON object")
-        image, category = as_key(entry.get("image_id")), as_key(entry.get("category_id"))
+        image = meant(entry.get("image_id"), self.size_of)
+        category = meant(entry.get("category_id"), self.categories)
         if image is None or image not in self.size_of:
             raise BadEntry("is of an image that the annotations do not have")
         if category is None or category not in self.categories:
             raise BadEntry("is of a category that the annotations do not have")
         if not _finite(entry.get("score")):
             raise BadEntry("has no finite score")
+        self.other_ids += (image, category) != (as_key(entry["image_id"]), as_key(entry["category_id"]))
         checked: dict[str, Any] = {"image_id": image, "category_id": category, "score": entry["score"]}
         # An empty list is none, as to pycocotools: exporters of masks write "bbox": [].
         box, segmentation = (None if entry.get(key) == [] else entry.get(key) for key in ("bbox", "segmentation"))
         if not self.has_masks and box is not None:
             segmentation = None  # masks are not judged, so whatever stands there costs no box
-        mask = None if segmentation is None else _mask(segmentation, self.size_of[image], pixels)
-        if mask is None and box is None:
+        if box is None and segmentation is None:
             raise BadEntry("has neither a box nor a mask")
-        checked["bbox"] = _around(mask) if mask and box is None else _box(box)
-        return checked if mask is None else checked | {"segmentation": mask}
+        if segmentation is None:
+            return checked | {"bbox": _box(box)}, ""
+        size_hw = self.size_of[image]
+        try:
+            checked["segmentation"] = _mask(segmentation, size_hw, pixels)
+        except BadEntry as reason:
+            if box is None:
+                raise
+            checked |= {"bbox": _box(box), "segmentation": _nothing(size_hw)}
+            self.broken_masks += 1
+            return checked, f"{reason}: the box is judged, and the mask covers nothing"
+        try:
+            return checked | {"bbox": _around(checked["segmentation"]) if box is None else _box(box)}, ""
+        except BadEntry as reason:
+            return checked | {"bbox": _around(checked["segmentation"])}, f"{reason}: it is drawn around the mask"
 
 
 def _box(value: Any) -> list[float]:
@@ -198,6 +231,12 @@ def _drawn(polygons: list[Any], size_hw: tuple[int, int] | None) -> dict[str, An
         raise BadEntry("has polygons, and the annotations have no size of its image")
     checked = read_polygons(polygons, size_hw)
     return _plain_mask(mask.merge(mask.frPyObjects(checked, *size_hw)))
+
+
+def _nothing(size_hw: tuple[int, int] | None) -> dict[str, Any]:
+    """A mask without a pixel; where the image's size is not known masks are not judged."""
+    height, width = size_hw or (1, 1)
+    return _compressed([height * width], [height, width])
 
 
 def _compressed(runs: list[int], size: list[int]) -> dict[str, Any]:

@@ -123,9 +123,10 @@ def _sliver(polygon: Any) -> bool:
 
 
 def _flat(polygon: list[float]) -> bool:
-    xs, ys = polygon[::2], polygon[1::2]
-    pairs = zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True)
-    return sum(x * v - u * y for x, y, u, v in pairs) == 0
+    """Whether all points lie on one line; a signed area of 0 has a bow tie too, and that covers pixels."""
+    (x, y), *others = zip(polygon[::2], polygon[1::2], strict=True)
+    u, v = max(((u - x, v - y) for u, v in others), key=lambda step: abs(step[0]) + abs(step[1]))
+    return all((p - x) * v == (q - y) * u for p, q in others)
 
 
 def _run_lengths(value: dict[str, Any], size_hw: tuple[int, int] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -119,7 +119,7 @@ class CocoFile:
         """
         seen: dict[Key, dict[str, Any]] = {}
         for item, entry in self._entries("annotations", "annotation"):
-            image, key = _meant(entry.get("image_id"), images), as_key(entry.get("id"))
+            image, key = meant(entry.get("image_id"), images), as_key(entry.get("id"))
             if image is None:
                 named = as_key(entry.get("image_id"))
                 if named is None or named not in self._without:
@@ -133,9 +133,9 @@ class CocoFile:
                 continue
             if earlier is not entry:
                 self.mend(item, "id", "has the id of an earlier annotation")
-            category = _meant(entry.get("category_id"), labels)
-            for field, meant in (("image_id", image), ("category_id", category)):
-                if meant is not None and meant != as_key(entry[field]):
+            category = meant(entry.get("category_id"), labels)
+            for field, known in (("image_id", image), ("category_id", category)):
+                if known is not None and known != as_key(entry[field]):
                     self.mend(item, "key", f"names {entry[field]!r:.40}")
             label = None if category is None else labels[category]
             found = read_annotation(entry, label, size(images[image]), partial(self.mend, item))
@@ -176,7 +176,7 @@ class CocoFile:
                 self.skip(f"{noun} at place {place}", "is no JSON object")
 
 
-def _meant(value: Any, known: Mapping[Key, Any]) -> Key | None:
+def meant(value: Any, known: Container[Key]) -> Key | None:
     """The id that is written, though it be text for a number or the other way round; None where there is no such one."""
     key = as_key(value)
     if key is None or key in known:

@@ -190,6 +190,19 @@ def test_what_found_an_ignored_object_takes_no_neighbour(flaw: str, tmp_path: Pa
     assert found.matches.right_DT.sum(0).tolist() == [3] * 10
 
 
+@pytest.mark.parametrize("bow", [[31, 20, 51, 44, 51, 20, 31, 44], [31, 20, 31, 44, 51, 20, 51, 44]])
+def test_a_bow_tie_is_a_mask(bow: list[int], tmp_path: Path) -> None:
+    """Its two halves run round the other way, so that they cancel out in its signed area; pycocotools draws both."""
+    body = sound()
+    body["annotations"][1]["segmentation"] = [bow]
+    rows = found_in(sound())
+    truth = truth_of(body, tmp_path)
+    assert truth.notes == ()
+    found = [*judged(score(truth, rows, masks=True, resamples=0), "segm").ap.values()]
+    expected = by_pycocotools(body, rows, "segm")[:6]
+    assert found == [None if v == -1 else pytest.approx(100 * v, abs=1e-6) for v in expected]
+
+
 def test_masks_are_not_judged_in_an_image_without_a_size(tmp_path: Path) -> None:
     body = sound()
     del body["images"][0]["width"], body["images"][0]["height"]
