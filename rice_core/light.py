@@ -68,7 +68,7 @@ def checked(probe: str, kind: type[Any], params: Mapping[str, Any]) -> dict[str,
             found[name] = TypeAdapter(fields[name], config={"allow_inf_nan": False}).validate_python(value)
         except ValidationError as error:
             like = next(each.default for each in dataclasses.fields(kind) if each.name == name)
-            example = "" if like is dataclasses.MISSING else f"; write a value like {like}"
+            example = "" if like in (dataclasses.MISSING, None) else f"; write a value like {like}"
             raise UserError(f"{probe}: {name}={value}: {error.errors()[0]['msg']}{example}.") from None
         if isinstance(value, bool) and not isinstance(found[name], bool):
             raise UserError(f"{probe}: {name}={value} is a truth value; write a number.")

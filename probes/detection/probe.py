@@ -129,18 +129,19 @@ class CocoFormatDetection:
             raise UserError(f"{self.name}: epochs= and iterations= both say how long it is trained; give one of them.")
         base = RECIPES[self.recipe]
         # Who asks for so many steps means them, whatever the set's size.
-        epochs = None if self.iterations is not None else self.epochs or base.epochs
+        given = base.epochs if self.epochs is None else self.epochs
+        epochs = None if self.iterations is not None else given
         try:
             head = HeadConfig.model_validate(base.head.model_dump() | self._given(_HEAD) | self.judged())
             training = TrainingConfig.model_validate(base.training.model_dump() | self._given(_TRAINING) | self.shown())
+            # Of another side it would say what is not so.
+            reading = base.reading if training.side == base.training.side else ""
+            rates = RATES if self.rate == "chosen" else ()
+            return Recipe(name=base.name, reading=reading, head=head, training=training, epochs=epochs, rates=rates)
         except ValidationError as error:
             problem = error.errors()[0]
             said = problem["msg"].removeprefix("Value error, ")
             raise UserError(f"{': '.join([self.name, *map(str, problem['loc']), said])}.") from None
-        rates = RATES if self.rate == "chosen" else ()
-        # Of another side it would say what is not so.
-        reading = base.reading if training.side == base.training.side else ""
-        return Recipe(name=base.name, reading=reading, head=head, training=training, epochs=epochs, rates=rates)
 
     def judged(self) -> dict[str, Any]:
         """What a data set's protocol asks of the head."""

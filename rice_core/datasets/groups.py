@@ -31,7 +31,7 @@ def named_scenes(dataset: Dataset, samples: Sequence[Sample], words: str) -> Sce
         return Scenes({sample.id: sample.id for sample in samples}, {})
     if len(words) > 2 and words.startswith("/") and words.endswith("/"):
         found, by = _by_name(samples, words[1:-1]), f"what {words} finds in the name"
-    elif words.endswith(".csv"):
+    elif words.lower().endswith(".csv"):
         found, by = _by_table(samples, at_home(words)), f"the groups of {Path(words).name}"
     else:
         found, by = _by_field(dataset, samples, words), words
@@ -62,7 +62,13 @@ def _by_table(samples: Sequence[Sample], path: Path) -> dict[str, str]:
         raise UserError(f"{path} cannot be read as a table of groups ({error}); check it.") from None
     if not rows or not {"file", "group"} <= rows[0].keys():
         raise UserError(f"{path} has no columns file and group; write them in its first line, as in file,group.")
-    of = {row["file"]: (row["group"] or "").strip() for row in rows if row["file"]}
+    of: dict[str, str] = {}
+    for row in rows:
+        group = (row["group"] or "").strip()
+        if row["file"] and of.setdefault(row["file"], group) != group:
+            raise UserError(
+                f"{path} puts {row['file']} into the groups {of[row['file']]!r} and {group!r}; give each file one."
+            )
     last = Counter(Path(sample.id).name for sample in samples)
     names = {sample.id: Path(sample.id).name for sample in samples}
     return {item: of.get(item) or (of.get(name, "") if last[name] == 1 else "") for item, name in names.items()}
@@ -86,8 +92,11 @@ def _by_field(dataset: Dataset, samples: Sequence[Sample], field: str) -> dict[s
         if entry.get(field) not in (None, "")
     }
     if not values:
-        names = sorted({name for entry in entries[:100] for name in entry})
-        raise UserError(f"No image of {dataset.spec.name} has a field {field}; its entries have {', '.join(names)}.")
+        names = sorted({name for entry in entries[:100] for name in entry if entry[name] not in (None, "")})
+        raise UserError(
+            f"No image of {dataset.spec.name} has a field {field}; write one that tells scenes apart (its entries have {', '.join(names)}), "
+            "FILE.csv, /REGEX/ or none."
+        )
     by_key: dict[object, list[tuple[str, object]]] = {}
     for (key, name), value in values.items():
         by_key.setdefault(key, []).append((name, value))

@@ -135,7 +135,11 @@ def test_what_it_yields_is_checked() -> None:
 def test_a_parameter_may_say_its_range_and_its_choices() -> None:
     @probe("ranged", reads=[], metric=MEAN_LENGTH)
     def ranged(
-        work: Work, *, images: Annotated[int, Field(ge=1, le=9)] = 3, pool: Literal["mean", "cls"] = "mean"
+        work: Work,
+        *,
+        images: Annotated[int, Field(ge=1, le=9)] = 3,
+        pool: Literal["mean", "cls"] = "mean",
+        top: int | None = None,
     ) -> Iterator[Yielded]:
         yield "a", 1.0
 
@@ -144,6 +148,7 @@ def test_a_parameter_may_say_its_range_and_its_choices() -> None:
         ({"images": 0}, r"ranged: images=0: .* greater than or equal to 1; write a value like 3\."),
         ({"images": 10}, "images=10: .* less than or equal to 9"),
         ({"pool": "max"}, r"pool=max: Input should be 'mean' or 'cls'; write a value like mean\."),
+        ({"top": 1.5}, r"top=1.5: Input should be a valid integer, got a number with a fractional part\.$"),
     ):
         with pytest.raises(UserError, match=says):
             ranged(**params)

@@ -241,6 +241,10 @@ def test_a_table_of_groups(tmp_path: Path) -> None:
     table.write_text("name,herd\n0a0.jpg,one\n")
     with pytest.raises(UserError, match="no columns file and group"):
         open_data(f"{folder}?groups={table}", tmp_path)
+    upper = tmp_path / "GROUPS.CSV"
+    upper.write_text("file,group\n" + "".join(f"{k}a{k}.jpg,herd {k // 4}\n" for k in range(20)) + "0a0.jpg,herd 4\n")
+    with pytest.raises(UserError, match=r"puts 0a0.jpg into the groups 'herd 0' and 'herd 4'; give each file one"):
+        open_data(f"{folder}?groups={upper}", tmp_path)
 
 
 def test_a_field_and_a_regular_expression(tmp_path: Path) -> None:
@@ -254,7 +258,7 @@ def test_a_field_and_a_regular_expression(tmp_path: Path) -> None:
     assert alone.spec == open_data(str(folder), tmp_path).spec  # nothing says that some show one scene
     assert alone.spec.fingerprint not in (by_field.spec.fingerprint, by_name.spec.fingerprint)
     for words, said in {
-        "flock": "no image .* field flock; its entries have file_name, height, herd, id, width",
+        "flock": r"no image .* field flock; write one .*\(its entries have file_name, height, herd, id, width\), FILE.csv, /REGEX/ or none",
         "/(/": "no regular expression",
         "/^1/": "gives 29 of 40 images no group",
         "": "names no groups",

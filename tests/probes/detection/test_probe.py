@@ -460,6 +460,9 @@ def test_what_is_misspelt_is_told_before_anything_runs():
         ({"backend": "mmdet"}, "backend=auto, ops or detectron2"),
         ({"unpool": "cubic"}, "unpool"),
         ({"iterations": 0}, "iterations"),
+        ({"epochs": 0}, "^coco-det: epochs: .*greater than or equal to 1.$"),
+        ({"epochs": -1}, "^coco-det: epochs: .*greater than or equal to 1.$"),
+        ({"epochs": 10**6}, "^coco-det: epochs: .*less than or equal to 100000.$"),
     ):
         with pytest.raises(UserError, match=said):
             CocoDetection(**given)
