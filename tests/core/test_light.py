@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from rice_core.errors import NotApplicable, UserError
-from rice_core.light import LightProbe, Yielded, dense, items, metric, probe
+from rice_core.light import LightProbe, Yielded, checked, dense, items, metric, probe
 from rice_core.measure.config import build_probe
 from rice_core.pooling import Pooling
 from rice_core.probe import DenseImage, Read
@@ -148,10 +148,18 @@ def test_a_parameter_may_say_its_range_and_its_choices() -> None:
         ({"images": 0}, r"ranged: images=0: .* greater than or equal to 1; write a value like 3\."),
         ({"images": 10}, "images=10: .* less than or equal to 9"),
         ({"pool": "max"}, r"pool=max: Input should be 'mean' or 'cls'; write a value like mean\."),
-        ({"top": 1.5}, r"top=1.5: Input should be a valid integer, got a number with a fractional part\.$"),
     ):
         with pytest.raises(UserError, match=says):
             ranged(**params)
+
+
+def test_a_parameter_without_a_value_of_its_own_has_no_example() -> None:
+    @dataclass
+    class Open:
+        top: int | None = None
+
+    with pytest.raises(UserError, match=r"^open: top=1.5: .*fractional part\.$"):
+        checked("open", Open, {"top": 1.5})
 
 
 def test_a_function_that_is_none_is_refused_where_it_stands() -> None:
