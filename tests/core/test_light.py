@@ -135,11 +135,7 @@ def test_what_it_yields_is_checked() -> None:
 def test_a_parameter_may_say_its_range_and_its_choices() -> None:
     @probe("ranged", reads=[], metric=MEAN_LENGTH)
     def ranged(
-        work: Work,
-        *,
-        images: Annotated[int, Field(ge=1, le=9)] = 3,
-        pool: Literal["mean", "cls"] = "mean",
-        top: int | None = None,
+        work: Work, *, images: Annotated[int, Field(ge=1, le=9)] = 3, pool: Literal["mean", "cls"] = "mean"
     ) -> Iterator[Yielded]:
         yield "a", 1.0
 
