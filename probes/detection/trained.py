@@ -47,7 +47,8 @@ def check_splits(truth: GroundTruth, val: GroundTruth, masks: str) -> None:
         masks: as the probe's parameter.
 
     Raises:
-        UserError: the two splits mean different categories by one id: a detector speaks in the ids of what it learnt from.
+        UserError: the two splits mean different categories by one id, or one category by two: a detector speaks in the ids of what
+            it learnt from.
         NotApplicable: masks are asked for and there are none.
     """
     learnt = {category.id: category.name for category in truth.categories}
@@ -56,6 +57,12 @@ def check_splits(truth: GroundTruth, val: GroundTruth, masks: str) -> None:
         raise UserError(
             f"category {other[0].id} is {learnt[other[0].id]!r} in {truth.name} and {other[0].name!r} in {val.name}; "
             "export both splits together."
+        )
+    ids = {name: key for key, name in learnt.items()}
+    if moved := [c for c in val.categories if c.id not in learnt and c.name in ids]:
+        raise UserError(
+            f"category {moved[0].name!r} is {ids[moved[0].name]!r} in {truth.name} and {moved[0].id!r} in {val.name}; export both "
+            "splits together."
         )
     if masks == "on" and not truth.has_masks:
         raise NotApplicable("masks=on needs masks in the training annotations, and there are none")

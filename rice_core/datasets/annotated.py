@@ -65,7 +65,7 @@ class NamedFiles:
             UserError: a file is not in COCO's format, no image is where it says, or one is in train and in val.
         """
         by_part = {part: (part if part != "all" else path.stem, path) for part, path in self.files.items()}
-        coco = read_splits(folder, by_part, [])
+        coco = read_splits(folder, by_part, [], told=True)
         ids = [{sample.id for sample in coco.splits.get(split, ())} for split in ("train", "val")]
         if both := sorted(ids[0] & ids[1]):
             raise UserError(

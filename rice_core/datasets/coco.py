@@ -36,6 +36,7 @@ class Coco:
     """What was mended."""
 
 
+_INTO = "put the images into <split>/ or images/ of the folder"
 CROWDS = "are neither objects nor background"
 """How crowd regions are listed: one line a file, as COCO has thousands."""
 
@@ -55,12 +56,15 @@ def read_coco(folder: Path, *, files: Mapping[str, Path] | None = None, judge: J
     return read_splits(folder, by_role, skipped)
 
 
-def read_splits(folder: Path, by_role: Mapping[str, tuple[str, Path]], skipped: list[Skipped]) -> Coco:
+def read_splits(
+    folder: Path, by_role: Mapping[str, tuple[str, Path]], skipped: list[Skipped], *, told: bool = False
+) -> Coco:
     """Read annotation files for the images of a folder, wherever the files lie.
 
     Args:
         by_role: "train" and "val", or "all" for one file that is to be divided -> how its split is called, and its path.
         skipped: what was left out before.
+        told: whether the user named the files, and the folder that the names in them start from.
 
     Raises:
         UserError: a file is no JSON of the COCO form, or no image is left.
@@ -77,14 +81,13 @@ def read_splits(folder: Path, by_role: Mapping[str, tuple[str, Path]], skipped: 
         data, sources[part] = path.read_bytes(), path
         digests[relative] = bytes_digest(data)
         file = CocoFile(parse_coco(data, relative), relative, skipped)
-        places = Places(folder, split, only=image_folder(path))
+        places = Places(folder, split, only=None if told else image_folder(path), told=told)
         splits[part] = by_id(_Images(file, places, classes).samples())
         notes += file.notes()
     if not any(splits.values()):
         first = f" The first reason: {skipped[0].item}: {skipped[0].reason}." if skipped else ""
-        raise UserError(
-            f"No image of {', '.join(digests)} can be used; put the images into <split>/ or images/ of the folder.{first}"
-        )
+        step = f"give --images the folder that the names start from, {folder} is none" if told else _INTO
+        raise UserError(f"No image of {', '.join(digests)} can be used; {step}.{first}")
     n_regions = sum(len(sample.regions) for samples in splits.values() for sample in samples)
     return Coco(tuple(classes), splits, digests, sources, tuple(skipped), n_regions, tuple(notes))
 

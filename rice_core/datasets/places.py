@@ -16,12 +16,14 @@ class Places:
     Args:
         split: as the file's name has it (`train2017`); the folder of the images is called alike.
         only: the one folder in which images may be, where the layout fixes it.
+        told: whether the user named the folder as that which the names start from: it comes before what looks likely.
     """
 
-    def __init__(self, folder: Path, split: str, *, only: Path | None = None) -> None:
+    def __init__(self, folder: Path, split: str, *, only: Path | None = None, told: bool = False) -> None:
         self.folder = folder
         self._split = split
         self._only = only
+        self._told = [folder] if told else []
         self._of_split: dict[str, list[Path]] = {}
 
     def find(self, entry: dict[str, Any]) -> Path:
@@ -61,7 +63,7 @@ class Places:
         if self._only:
             return [self._only]
         if split not in self._of_split:
-            self._of_split[split] = _likely(self.folder, split)
+            self._of_split[split] = list(dict.fromkeys([*self._told, *_likely(self.folder, split)]))
         return self._of_split[split]
 
 

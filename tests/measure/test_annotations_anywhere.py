@@ -103,12 +103,32 @@ def test_what_is_not_clear_is_refused(
 
 def test_images_that_are_elsewhere_are_a_sentence(photos: Path) -> None:
     one = photos.parent / "labels" / "all.json"
-    with pytest.raises(UserError, match=r"No image of all\.json can be used.*has no file '0\.png'"):
+    with pytest.raises(UserError, match=r"can be used; give --images the folder that the names.*has no file '0\.png'"):
         open_annotated([str(one)], str(one.parent))
     with pytest.raises(UserError, match=r"--images .*/nowhere is no folder"):
         open_annotated([str(one)], str(photos.parent / "nowhere"))
     with pytest.raises(UserError, match=r"all\.json is a file; .* write --annotations .*all\.json --images FOLDER"):
         open_data(str(one), photos)
+
+
+@pytest.mark.parametrize("name", ["all.json", "2024-01.json", "_annotations.coco.json", "labels.json"])
+def test_names_start_from_the_folder_that_is_given(name: str, photos: Path) -> None:
+    """Folders in it that look as if they were of the split, or of a tool's layout, hold other images of the same names."""
+    one = (photos.parent / "labels" / "all.json").rename(photos.parent / "labels" / name)
+    for other in (
+        photos / "all",
+        photos / "2024-01",
+        photos / "images",
+        photos / "data",
+        one.parent / "data",
+        one.parent,
+    ):
+        other.mkdir(exist_ok=True)
+        (other / "0.png").write_bytes((photos / "0.png").read_bytes())
+    dataset = open_annotated([str(one)], str(photos))
+    assert {sample.id for part in dataset.splits.values() for sample in part} == {f"{k}.png" for k in range(10)}
+    elsewhere = open_annotated([str(one)], str(photos.parent / "photos" / ".." / "photos"))
+    assert sum(map(len, elsewhere.splits.values())) == 10
 
 
 def test_a_file_with_an_equals_sign_and_a_comma_is_itself(photos: Path) -> None:

@@ -21,7 +21,7 @@ from probes.detection.nouns import Target
 from probes.detection.recipe import HeadConfig
 from probes.detection.rpn import _learnt, anchors_of
 from probes.detection.stages import OVERLAPS
-from probes.detection.trained import _notes
+from probes.detection.trained import _notes, check_splits
 from probes.detection.training import DetectorTraining
 from probes.detection.truth import GroundTruth, TruthImage
 from rice_core.errors import UserError
@@ -174,6 +174,31 @@ def test_the_notes_of_both_splits_are_said_and_what_the_detector_is_not_shown(tm
     assert said[-1] == (
         "1 of the 2 categories that truth.json judges have no object in the training images, so nothing right can be found of them: b."
     )
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ((9, 7), "category 7 is 'a' in truth.json and 'b' in truth.json"),
+        ((70, 90), "category 'a' is 7 in .* and 70 in"),
+    ],
+)
+def test_splits_that_number_their_categories_otherwise_are_refused(
+    ids: tuple[int, int], message: str, tmp_path: Path
+) -> None:
+    """A detector finds objects by the ids of train: of another numbering nothing would be right."""
+    train, body = truth_of(sound(), tmp_path), sound()
+    new = dict(zip((7, 9), ids, strict=True))
+    for entry in body["annotations"]:
+        entry["category_id"] = new[entry["category_id"]]
+    for category in body["categories"]:
+        category["id"] = new[category["id"]]
+    with pytest.raises(UserError, match=f"{message}.*; export both splits together"):
+        check_splits(train, truth_of(body, tmp_path), "auto")
+    more = sound()
+    more["categories"].append({"id": 11, "name": "c"})
+    check_splits(train, truth_of(more, tmp_path), "auto")
+    check_splits(truth_of(more, tmp_path), train, "auto")
 
 
 def test_a_file_is_read_once_however_often_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
