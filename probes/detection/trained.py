@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ def found_in(
     return Learnt(found, curve, stage.masks, found.made_by, stage.training, passes, _notes(truth, val), choice)
 
 
-def _told(images: tuple[TruthImage, ...], encoder: Encoder) -> tuple[TruthImage, ...]:
+def _told(images: Sequence[TruthImage], encoder: Encoder) -> Sequence[TruthImage]:
     """What the ranks and those who decode for them need to know of the images: their objects only where an encoder asks."""
     return images if isinstance(encoder, Informed) else tuple(replace(image, things=(), ignored=()) for image in images)
 
