@@ -117,7 +117,9 @@ def _crowds(place: _Place, rows: Sequence[Row], kind: Kind) -> Iterator[dict[str
     x0, y0, x1, y1 = place.box_xyxy
     if x0 == x1 or y0 == y1:  # nothing lies in it
         yield from (
-            _same(row) for row in rows if place.category in (None, row["category_id"]) and _near(row["bbox"], place)
+            _same(row)
+            for row in rows
+            if place.category in (None, row["category_id"]) and near(row["bbox"], place.box_xyxy)
         )
         return
     shape = {} if kind == "box" else {"segmentation": place.segmentation or _rectangle(place)}
@@ -132,10 +134,10 @@ def _same(row: Row) -> dict[str, Any]:
     return {**row, "iscrowd": 1, "area": row["bbox"][2] * row["bbox"][3]}
 
 
-def _near(bbox: Sequence[float], place: _Place) -> bool:
-    """Whether what was found may be the object of which a point or a line is known: it would be with less than its own
+def near(bbox: Sequence[float], place_xyxy: tuple[float, float, float, float]) -> bool:
+    """Whether what was found (x, y, width, height) may be the object of which a point or a line is known: it would be with less than its own
     width and height between, for half of the two overlaps."""
-    (x, y, w, h), (x0, y0, x1, y1) = bbox, place.box_xyxy
+    (x, y, w, h), (x0, y0, x1, y1) = bbox, place_xyxy
     return x - w <= x1 and y - h <= y1 and x + 2 * w >= x0 and y + 2 * h >= y0
 
 

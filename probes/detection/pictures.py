@@ -11,10 +11,11 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
+from probes.detection.forgiven import near
 from probes.detection.tiles import FONT, Box, Drawn, Look, outline, tile
 from probes.detection.truth import Category, Thing, TruthImage
 from rice_core.datasets.entries import Key
-from rice_core.datasets.regions import ANY
+from rice_core.datasets.regions import ANY, ANYWHERE
 
 SCORE = 0.3
 """Detections above it are drawn, and count for the order of images."""
@@ -119,16 +120,27 @@ def _seen(
         best = max(overlaps, key=lambda place: overlaps[place], default=None)
         hit = best is not None and overlaps[best] >= 0.5
         free -= {best} if hit else set()
-        forgiven = not hit and any(
-            thing.label in (label, ANY) and _iou(box, thing.box_xyxy, crowd=True) >= 0.5 for thing in forgiving
-        )
+        forgiven = not hit and any(thing.label in (label, ANY) and _forgives(thing, box) for thing in forgiving)
         right, wrong = right + hit, wrong + (not hit and not forgiven)
         words = f"{'' if hit or forgiven else 'x '}{categories[label].name[:18].strip()} {row['score']:.2f}"
         look: Look = "holds" if hit else "crowd" if forgiven else "fails"
         found.append(Drawn(box, label, words, look, row.get("segmentation")))
     truth = [_true(thing, categories, found=place not in free) for place, thing in enumerate(objects)]
     truth += [_true(thing, categories, found=False) for thing in image.things if thing.crowd]
+    truth += [_unjudged(thing, categories) for thing in image.ignored if thing.box_xyxy != ANYWHERE]
     return Seen(2 * right / (len(objects) + right + wrong), image, truth, found)
+
+
+def _forgives(thing: Thing, box: Box) -> bool:
+    x0, y0, x1, y1 = thing.box_xyxy
+    if x0 == x1 or y0 == y1:
+        return near((box[0], box[1], box[2] - box[0], box[3] - box[1]), thing.box_xyxy)
+    return _iou(box, thing.box_xyxy, crowd=True) >= 0.5
+
+
+def _unjudged(thing: Thing, categories: Sequence[Category]) -> Drawn:
+    name = "" if thing.label == ANY else f"{categories[thing.label].name[:18].strip()}, "
+    return Drawn(thing.box_xyxy, thing.label, f"{name}not judged", "crowd", thing.segmentation)
 
 
 def _true(thing: Thing, categories: Sequence[Category], *, found: bool) -> Drawn:

@@ -15,7 +15,7 @@ from probes.detection.pictures import SIDE, contact_sheet
 from probes.detection.tiles import Drawn, colour, tile
 from probes.detection.truth import Category, Thing, TruthImage
 from rice_core.datasets import Sample
-from rice_core.datasets.regions import ANY
+from rice_core.datasets.regions import ANY, ANYWHERE
 
 CATEGORIES = [Category(k, name) for k, name in enumerate(("dog", "a category with a very long name indeed"))]
 GREY = 128
@@ -57,7 +57,7 @@ def test_what_is_right_wrong_and_forgiven(tmp_path: Path, monkeypatch: pytest.Mo
         row([30, 0, 20, 20], score=0.2),
     ]
     truth, found = drawn(monkeypatch, [seen], rows, CATEGORIES)
-    assert truth == [("dog", "holds"), ("x dog", "fails"), ("dog, crowd", "crowd")]
+    assert truth == [("dog", "holds"), ("x dog", "fails"), ("dog, crowd", "crowd"), ("not judged", "crowd")]
     assert found == [
         ("dog 0.90", "holds"),
         ("x dog 0.80", "fails"),
@@ -65,6 +65,15 @@ def test_what_is_right_wrong_and_forgiven(tmp_path: Path, monkeypatch: pytest.Mo
         ("dog 0.60", "crowd"),
         ("a category with a 0.50", "crowd"),
     ]
+
+
+def test_what_is_not_judged_is_not_drawn_as_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a box without a width a line is known, of one that is none only the image."""
+    seen = image(tmp_path, Thing((0, 0, 20, 20), 0), ignored=(Thing((40, 5, 40, 25), 0), Thing(ANYWHERE, 1)))
+    rows = [row([0, 0, 20, 20]), row([38, 5, 15, 20]), row([5, 25, 10, 10], category=1), row([0, 30, 5, 5])]
+    truth, found = drawn(monkeypatch, [seen], rows, CATEGORIES)
+    assert truth == [("dog", "holds"), ("dog, not judged", "crowd")]
+    assert [look for _, look in found] == ["holds", "crowd", "crowd", "fails"]
 
 
 def test_images_stand_in_order_and_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
