@@ -126,12 +126,23 @@ def side_of(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
 
 
-def more_room(config: TrainingConfig, *, masks: bool, world: int) -> str:
-    """What to do where a step does not fit into memory: first what changes no number, then what makes another recipe."""
-    own = config.batch // world
+def more_room(config: TrainingConfig, *, masks: bool, world: int | None) -> str:
+    """What to do where a step does not fit into memory: first what changes no number, then what makes another recipe.
+
+    Args:
+        world: ranks that share a step; None where each has as many images at once, whatever their number.
+    """
+    own = config.batch // (world or 1)
     parts = next((n for n in range(config.accumulate + 1, own + 1) if own % n == 0 and config.batch % n == 0), None)
-    same = f"give accumulate={parts} or more ranks, which go on with this training" if parts else "use more ranks"
-    return f"{same}, or a smaller side= or {'masks=off' if masks else 'projection='}, which is another training"
+    other = f"a smaller side= or {'masks=off' if masks else 'projection='}, which is another training"
+    if world is None:
+        return (
+            f"give {other}"
+            if parts is None
+            else f"give accumulate={parts}, which goes on with this training, or {other}"
+        )
+    same = "use more ranks" if parts is None else f"give accumulate={parts} or more ranks"
+    return f"{same}, which go on with this training, or {other}"
 
 
 def rate_at(config: TrainingConfig, step: int) -> float:

@@ -176,7 +176,7 @@ class DetectorTraining(Stage):
         if way == "kept":
             side = side_of(self.training.side, encoder.patch)
             workers = workers_of(encoder, work.workers)
-            advice = more_room(self.training, masks=self.masks, world=1)
+            advice = more_room(self.training, masks=self.masks, world=None)
             with room_for(f"keeping the features of {name}'s views", advice):
                 kept = keep_views(encoder, truth, self.training, side=side, what=name, work=work, workers=workers)
         for other in work.companions if way == "together" else ():

@@ -63,6 +63,10 @@ def _opened(text: str, worlds: Path) -> Dataset:
 
     world = None if Path(text).is_dir() else WORLDS.get(text)
     text, groups = _parted(text)
+    if groups and text in WORLDS and not at_home(text).is_dir():
+        raise UserError(
+            f"{text} is drawn with train and val of its own, and nothing of it is divided; leave out ?groups=."
+        )
     folder, name = (at_home(text), "") if world is None else (draw(world, worlds), text)
     if is_suite(folder):
         if groups:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rice_core.digest import file_digest, json_digest
-from rice_core.errors import StoreError, TrainingLost, UserError
+from rice_core.errors import StoreError, TrainingLost, UserError, one_line
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.training_work import TrainingWork
 from rice_core.ranks import Ranks
@@ -83,7 +83,7 @@ class Stages:
         except Exception as error:
             if self._ranks.size == 1:
                 raise
-            raise TrainingLost(str(error)) from error
+            raise _lost(error) from error
 
     def _train(self, stage: Stage, request: StageRequest, made_from: str, later: Sequence[Wanted]) -> Trained:
         before = None if stage.after is None else self.ready(stage.after, request.seed, later)
@@ -134,7 +134,7 @@ class Stages:
             if self._ranks.size == 1:
                 raise
             # The others may be in the middle of a step that only we have left: nobody could go on.
-            raise TrainingLost(str(error)) from error
+            raise _lost(error) from error
 
     @contextlib.contextmanager
     def _companions(
@@ -180,3 +180,12 @@ def _files(out: Path) -> dict[str, str]:
     if not found:
         raise ValueError("a stage left no file in `out`")
     return found
+
+
+def _lost(error: Exception) -> TrainingLost:
+    if isinstance(error, UserError):
+        return TrainingLost(str(error))
+    # Where a rank ends, the others say in their library's words that it is gone.
+    return TrainingLost(
+        f"the ranks cannot go on together ({one_line(error, 160)}); mend what the first of them that failed says, and the same command goes on."
+    )

@@ -247,6 +247,11 @@ def test_a_table_of_groups(tmp_path: Path) -> None:
         open_data(f"{folder}?groups={upper}", tmp_path)
 
 
+def test_what_is_drawn_has_no_groups(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^mini is drawn with train and val of its own.*leave out \?groups=\.$"):
+        open_data("mini?groups=none", tmp_path)
+
+
 def test_a_field_and_a_regular_expression(tmp_path: Path) -> None:
     folder = coco(tmp_path / "x", [f"{k}a{k}.jpg" for k in range(40)], herd=[f"h{k // 4}" for k in range(40)])
     by_field = open_data(f"{folder}@coco?groups=herd", tmp_path)

@@ -128,7 +128,8 @@ def test_memory_that_is_full_is_one_sentence_whichever_rank_it_is(detecting, tmp
 
     monkeypatch.setattr(Detecting, "built", lambda *_: (Full(), ""))
     said = (
-        r"detecting: memory is full \(CUDA out of memory\. Tried to allocate 9 GiB\); give accumulate=2 or more ranks"
+        r"detecting: memory is full \(CUDA out of memory\. Tried to allocate 9 GiB\); give accumulate=2, which goes on with this training, "
+        r"or a smaller side="  # more ranks would each detect in as many
     )
     if world == 2:
         assert re.match(said, _over(world, detecting, tmp_path))

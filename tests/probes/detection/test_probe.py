@@ -1,5 +1,6 @@
 """The detection probes through the runner, on small worlds in the real layouts."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ from rice_core.budget import Budget
 from rice_core.datasets import limit, only, open_dataset
 from rice_core.disk.sealed import key_of, seal_json
 from rice_core.encoders import load_encoder
-from rice_core.errors import UserError
+from rice_core.errors import TrainingLost, UserError
 from rice_core.measure.bill import bill
 from rice_core.measure.closure import closure
 from rice_core.measure.data import open_data
@@ -305,6 +306,44 @@ def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
     assert len(Store(tmp_path / "s").records()) == 5
     # 12 images of one view in a file: what was kept.
     assert len(list((tmp_path / "s" / "cache").glob("*/*.safetensors"))) == 3
+
+
+def _left(rank, dataset, root, meeting):
+    """The second rank ends in its third step, without a word."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    step = DetectorLearner.step
+
+    def ending(learner, parts, *, step: int, rate: float, plain=step):
+        if rank and step == 2:
+            os._exit(7)
+        return plain(learner, parts, step=step, rate=rate)
+
+    DetectorLearner.step = ending
+    plan = Plan.over((EncoderSpec.parse("synthetic:oracle"),), (CocoDetection(recipe="smoke", masks="off"),), dataset)
+    settings = Settings(device="cpu")
+    with contextlib.suppress(Exception), join("cpu", init_method=f"file://{meeting}") as world:
+        if not world.leads:
+            follow(plan, world, Engine.of(Store(root), settings, Progress(quiet=True)))
+        try:
+            Runner(Store(root), settings, Progress(quiet=True), ranks=world).run(plan)
+        except TrainingLost as error:
+            root.with_name("said").write_text(str(error))
+            os._exit(2)
+
+
+@pytest.mark.slow
+def test_a_rank_that_ends_is_one_sentence_with_the_next_step(world, tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=_left, args=(rank, world, tmp_path / "s", tmp_path / "meet")) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(100)
+    assert [process.exitcode for process in ranks] == [2, 7]
+    said = (tmp_path / "said").read_text()
+    assert re.match(r"the ranks cannot go on together \(RuntimeError: .*\); .* the same command goes on\.$", said)
+    assert not Store(tmp_path / "s").records()
 
 
 AMPLE, TIGHT = Budget(cache=10**12, free=10**12), Budget(cache=10_000, free=10**12)

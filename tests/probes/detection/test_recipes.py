@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 from probes.detection.cascade import CascadeMaskRCNN
 from probes.detection.outcome import assumptions
 from probes.detection.probe import CocoDetection, LvisDetection
-from probes.detection.recipe import RECIPES, HeadConfig, side_of
+from probes.detection.recipe import RECIPES, HeadConfig, TrainingConfig, more_room, side_of
 from probes.detection.rpn import anchors_of
 from probes.detection.suite import Rf100Detection
 from probes.detection.trained import Learnt
@@ -116,3 +116,18 @@ def test_what_is_asked_for_as_the_recipe_has_it_is_the_recipe() -> None:
 def test_a_recipe_of_another_name_is_told() -> None:
     with pytest.raises(UserError, match="paper-1024@2"):
         CocoDetection(recipe="paper@9")
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "world", "said"),
+    [
+        (1, 1, "give accumulate=2 or more ranks, which go on with this training, or a smaller side= or projection=, "),
+        (4, 1, "use more ranks, which go on with this training, or a smaller side= or projection=, "),
+        (2, 2, "use more ranks, which go on with this training, or a smaller side= or projection=, "),
+        (1, None, "give accumulate=2, which goes on with this training, or a smaller side= or projection=, "),
+        (4, None, "give a smaller side= or projection=, "),
+    ],
+)
+def test_where_memory_is_full_only_what_makes_room_is_advised(accumulate, world, said) -> None:
+    config = TrainingConfig(batch=4, accumulate=accumulate)
+    assert more_room(config, masks=False, world=world) == f"{said}which is another training"
