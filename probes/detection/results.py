@@ -15,7 +15,7 @@ from typing import Any
 
 from probes.detection.truth import GroundTruth
 from rice_core.datasets.coco_masks import BadEntry, read_polygons, rle_counts
-from rice_core.datasets.entries import Key, as_key, meant
+from rice_core.datasets.entries import Key, as_key, meant, no_json
 from rice_core.datasets.runs import fills_of
 from rice_core.digest import bytes_digest
 from rice_core.disk.files import write_atomically
@@ -73,11 +73,12 @@ def read_results(path: Path, truth: GroundTruth) -> Results:
     """
     try:
         data = path.read_bytes()
-        body = json.loads(data)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give the path of a results file.") from None
+    try:
+        body = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON ({' '.join(str(error).split())[:80]}); write it again.") from None
+        raise no_json(path, data, error, "write it again") from None
     if not isinstance(body, list):
         raise UserError(f"{path} holds no list; COCO results are a list with one object a detection.")
     reader = _Reader(truth)

@@ -48,11 +48,18 @@ def parse_coco(data: bytes, name: str) -> dict[str, Any]:
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is no JSON ({' '.join(str(error).split())[:80]}); export it again.") from None
+        raise no_json(name, data, error, "export it again") from None
     lists = ("images", "annotations", "categories")
     if not isinstance(body, dict) or not all(isinstance(body.get(key), list) for key in lists):
         raise UserError(f"{name} has no lists {', '.join(lists)}; it is not in COCO format, export it again.")
     return body
+
+
+def no_json(name: object, data: bytes, error: Exception, step: str) -> UserError:
+    """What to say of a file that `json` does not read."""
+    if data.startswith(b"\x1f\x8b"):
+        return UserError(f"{name} is packed by gzip; unpack it first (gunzip).")
+    return UserError(f"{name} is no JSON ({' '.join(str(error).split())[:80]}); {step}.")
 
 
 class CocoFile:

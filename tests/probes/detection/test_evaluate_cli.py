@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import io
 import json
 import subprocess
@@ -182,6 +183,13 @@ def test_files_of_no_use_are_a_mistake(text: str, tmp_path: Path) -> None:
     assert isinstance(evaluate(bad, good).exception, UserError)
     assert isinstance(evaluate(written(tmp_path, [BOX]), bad).exception, UserError)
     assert isinstance(evaluate(tmp_path / "none.json", good).exception, UserError)
+
+
+def test_packed_files_are_to_be_unpacked(tmp_path: Path) -> None:
+    good, found, packed = truth(tmp_path), written(tmp_path, [BOX]), tmp_path / "any.json.gz"
+    packed.write_bytes(gzip.compress(good.read_bytes()))
+    for run in (evaluate(packed, good), evaluate(found, packed)):
+        assert str(run.exception).endswith("any.json.gz is packed by gzip; unpack it first (gunzip).")
 
 
 def test_scoring_needs_no_torch(tmp_path: Path) -> None:
