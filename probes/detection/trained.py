@@ -106,9 +106,13 @@ def found_in(
     return Learnt(found, curve, stage.masks, found.made_by, stage.training, passes, _notes(truth, val), choice)
 
 
-def _told(images: Sequence[TruthImage], encoder: Encoder) -> Sequence[TruthImage]:
+def _told(images: Sequence[TruthImage], encoder: Encoder) -> tuple[TruthImage, ...]:
     """What the ranks and those who decode for them need to know of the images: their objects only where an encoder asks."""
-    return images if isinstance(encoder, Informed) else tuple(replace(image, things=(), ignored=()) for image in images)
+    return (
+        tuple(images)
+        if isinstance(encoder, Informed)
+        else tuple(replace(image, things=(), ignored=()) for image in images)
+    )
 
 
 def _notes(truth: GroundTruth, val: GroundTruth) -> tuple[str, ...]:
