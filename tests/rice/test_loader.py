@@ -173,7 +173,7 @@ DAMAGE = {
     "truncated": ({"jpg": draw(1, 40, 10, 12, True, 0)["jpg"][:700]}, "its image is truncated or damaged"),
     "no image": ({"jpg": None}, r"has no image member \(jpg, jpeg, png\)"),
     "no json": ({"json": None}, "has no .json member"),
-    "json": ({"json": b"{"}, r"its JSON is no RegionSample \(JSON: Invalid JSON"),
+    "json": ({"json": b"{"}, r"its JSON is no RegionSample \(Invalid JSON"),
     "field": ({"json": {"regions": [{"type": "thing"}]}}, r"its JSON is no RegionSample \(regions.0"),
     "size": ({"json": {"width": 41}}, "its image has 40 x 40 pixels where its JSON says 41 x 40"),
     "label": ({"json": region(labels=[10])}, "label 10 is none of the 10 classes of the bank 'object'"),
