@@ -55,8 +55,10 @@ def _given(dataset: Dataset, groups: str) -> Dataset:
     if not val:
         return dataset
     spec, notes, named = dataset.spec, [*dataset.notes], None
+    # What a probe does with train, holding out a part of it say, stays what it was where nobody names its groups.
+    of_train = Scenes({}, {})
     if groups:
-        both = named_scenes(dataset, [*train, *val], groups)
+        both = of_train = named_scenes(dataset, [*train, *val], groups)
         named, scenes = (
             both.of,
             Scenes({s.id: both.of[s.id] for s in val}, {s.id: both.by[s.id] for s in val if s.id in both.by}),
@@ -68,9 +70,8 @@ def _given(dataset: Dataset, groups: str) -> Dataset:
         notes.append(f"Errors are clustered by scene: of val {scenes}")
     if said := shared_note(train, val, named):
         notes.append(said)
-    # What a probe does with train, holding out a part of it say, stays what it was.
-    alone = {"train": tuple(_placed(train, Scenes({}, {})))} if train else {}
-    splits = {**dataset.splits, **alone, "val": tuple(_placed(val, scenes))}
+    placed = {"train": tuple(_placed(train, of_train))} if train else {}
+    splits = {**dataset.splits, **placed, "val": tuple(_placed(val, scenes))}
     return dataclasses.replace(dataset, spec=spec, splits=splits, notes=tuple(notes))
 
 

@@ -319,7 +319,7 @@ def test_a_file_in_both_is_said_before_anything_is_measured(tmp_path: Path) -> N
     )
 
 
-def test_errors_are_clustered_by_groups_of_val_and_train_is_left_alone(tmp_path: Path) -> None:
+def test_errors_are_clustered_by_groups_of_val_and_train_has_those_that_are_named(tmp_path: Path) -> None:
     coco(tmp_path, [f"t{k}t{k * 31}x.jpg" for k in range(12)], "train", video_id=[k // 3 for k in range(12)])
     coco(tmp_path, [f"v{k}v{k * 31}x.jpg" for k in range(12)], "valid", video_id=[10 + k // 3 for k in range(12)])
     dataset = open_data(str(tmp_path), tmp_path)
@@ -328,6 +328,8 @@ def test_errors_are_clustered_by_groups_of_val_and_train_is_left_alone(tmp_path:
     named = open_data(f"{tmp_path}?groups=video_id", tmp_path)
     assert named.spec.fingerprint != dataset.spec.fingerprint
     assert scenes(named, "val") == {f"group {k}" for k in range(10, 14)}
+    # What is held out of train, for a rate say, is of whole groups that the user named.
+    assert scenes(named, "train") == {f"group {k}" for k in range(4)}
 
 
 def test_one_annotation_file_anywhere_is_divided_by_the_same_rule(tmp_path: Path) -> None:
