@@ -20,8 +20,11 @@ ROUNDS, DEAR = 5, 3
 """Of what takes seconds, and of the demo and the cold runs."""
 ENCODER = "mini-supervised"
 _DIGEST = """
+import time
+
 from probes.detection.probe import CocoDetection
 from rice_core.measure.provenance import number_code
+
 began = time.process_time()
 number_code(CocoDetection, "rice")
 print(time.process_time() - began)
