@@ -42,6 +42,17 @@ def test_one_that_fails_leaves_the_others_alone(tmp_path: Path, monkeypatch: pyt
     assert "**failed**: RuntimeError" in (tmp_path / "tiny-cpu.md").read_text()
 
 
+def test_a_run_that_is_cut_off_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.gpu.detector_step.measure", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        driver.main(["rice_step", "detector_step", "--tiny", "--here", "--out", str(tmp_path)])
+    assert json.loads((tmp_path / "tiny-cpu.json").read_text())["measured"]["rice_step"]["claims"]
+    assert "| rice_step |" in (tmp_path / "tiny-cpu.md").read_text()
+
+
 def test_one_measured_again_leaves_what_the_others_found(tmp_path: Path) -> None:
     words = ["--tiny", "--here", "--out", str(tmp_path)]
     assert driver.main(["rice_step", *words]) == 0

@@ -1,4 +1,4 @@
-"""Helpers of these tests that several of them import: flaws.py."""
+"""Helpers of these tests that several of them import: flaws.py, forked.py."""
 
 import sys
 from pathlib import Path

@@ -1,13 +1,13 @@
 """Detecting in a split: divided over ranks, and what a full memory costs."""
 
 import dataclasses
-import multiprocessing
 import os
 import pickle
 import re
 
 import pytest
 import torch
+from forked import exit_codes
 from safetensors.torch import save_file
 from torch import nn
 
@@ -86,14 +86,7 @@ def _rank(rank, world, made, out, meeting):
 
 
 def _over(world, made, folder):
-    fork = multiprocessing.get_context("fork")
-    arguments = (world, made, folder / "found", folder / "meet")
-    ranks = [fork.Process(target=_rank, args=(rank, *arguments)) for rank in range(world)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(100)
-    assert [process.exitcode for process in ranks] == [0] * world
+    assert exit_codes(_rank, world, made, folder / "found", folder / "meet", world=world) == [0] * world
     return pickle.loads((folder / "found").read_bytes())
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from forked import exit_codes
 
 from probes.detection import detect, fill, train
 from probes.detection.annotations import read_ground_truth
@@ -293,13 +293,7 @@ def _rank(rank, dataset, root, meeting):
 
 @pytest.mark.slow
 def test_ranks_train_together_and_one_of_them_records(world, tmp_path):
-    fork = multiprocessing.get_context("fork")
-    ranks = [fork.Process(target=_rank, args=(rank, world, tmp_path / "s", tmp_path / "meet")) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(100)
-    assert [process.exitcode for process in ranks] == [0, 0]
+    assert exit_codes(_rank, world, tmp_path / "s", tmp_path / "meet") == [0, 0]
     assert all((tmp_path / f"s-{rank}").exists() for rank in range(2)), "both detect"
     records = {record.cell.probe.name: record for record in Store(tmp_path / "s").records()}
     assert {name: record.status for name, record in records.items()} == {"coco-det": "done", "knn": "done"}
@@ -334,13 +328,7 @@ def _left(rank, dataset, root, meeting):
 
 @pytest.mark.slow
 def test_a_rank_that_ends_is_one_sentence_with_the_next_step(world, tmp_path):
-    fork = multiprocessing.get_context("fork")
-    ranks = [fork.Process(target=_left, args=(rank, world, tmp_path / "s", tmp_path / "meet")) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(100)
-    assert [process.exitcode for process in ranks] == [2, 7]
+    assert exit_codes(_left, world, tmp_path / "s", tmp_path / "meet") == [2, 7]
     said = (tmp_path / "said").read_text()
     assert re.match(r"the ranks cannot go on together \(RuntimeError: .*\); .* the same command goes on\.$", said)
     assert not Store(tmp_path / "s").records()

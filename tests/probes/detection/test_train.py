@@ -1,13 +1,13 @@
 """The training loop, on a detector of one number a token: what it keeps, and what it refuses."""
 
 import dataclasses
-import multiprocessing
 import os
 import shutil
 import signal
 
 import pytest
 import torch
+from forked import exit_codes
 from safetensors.torch import load_file
 from torch import nn
 
@@ -180,13 +180,7 @@ def test_two_ranks_are_one_process(images, tmp_path):
     settings = {"masks": False, "seed": 1, "progress": lambda s, w: s, "what": "x"}
     config = CONFIG.model_copy(update={"batch": 4})
     train(_encoder(), [_learner(alone, config, tmp_path / "1")], images, config, **settings)
-    fork = multiprocessing.get_context("fork")
-    ranks = [fork.Process(target=_rank, args=(rank, images, tmp_path / "2", tmp_path / "meet")) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(100)
-    assert [process.exitcode for process in ranks] == [0, 0]
+    assert exit_codes(_rank, images, tmp_path / "2", tmp_path / "meet") == [0, 0]
     found = {}
     for file in _newest(tmp_path / "2").glob("*.safetensors"):
         found |= load_file(file)
