@@ -14,7 +14,8 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "gpu"
 def write(folder: Path, machine: dict[str, Any], measured: dict[str, Any]) -> tuple[Path, Path]:
     """FOLDER/CARD.json and FOLDER/CARD.md; a tiny run is called so.
 
-    What was measured before with the same libraries on such a card, and is not measured now, stays.
+    What was measured before with the same libraries on such a card, and is not measured now (not asked for, or left out),
+    stays, with its date.
     """
     name = "tiny-cpu" if machine["tiny"] else re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-")
     folder.mkdir(parents=True, exist_ok=True)
@@ -22,7 +23,8 @@ def write(folder: Path, machine: dict[str, Any], measured: dict[str, Any]) -> tu
     before = json.loads(written[0].read_text(encoding="utf-8")) if written[0].is_file() else {}
     kept = before["measured"] if before.get("machine") == machine else {}
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    result = {"machine": machine, "measured": kept | {key: {"date": today, **value} for key, value in measured.items()}}
+    new = {name: {"date": today, **row} for name, row in measured.items() if "left_out" not in row or name not in kept}
+    result = {"machine": machine, "measured": kept | new}
     written[0].write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     written[1].write_text(_markdown(result), encoding="utf-8")
     return written

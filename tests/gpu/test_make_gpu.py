@@ -61,6 +61,9 @@ def test_one_measured_again_leaves_what_the_others_found(tmp_path: Path) -> None
     both = json.loads((tmp_path / "tiny-cpu.json").read_text())
     assert set(both["measured"]) == {"rice_step", "detector_step"}
     assert both["measured"]["rice_step"] == first["rice_step"]
+    # For want of time nothing that was measured is lost.
+    assert driver.main(["rice_step", "--budget", "1", *words]) == 0
+    assert json.loads((tmp_path / "tiny-cpu.json").read_text())["measured"] == both["measured"]
     # Under other libraries it would be another table.
     (tmp_path / "tiny-cpu.json").write_text(json.dumps(both | {"machine": both["machine"] | {"torch": "1.0"}}))
     assert driver.main(["detector_step", *words]) == 0
