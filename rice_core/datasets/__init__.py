@@ -19,6 +19,7 @@ from rice_core.datasets.nouns import Conversation, Dataset, Expression, Item, La
 from rice_core.datasets.reading import layouts, open_dataset
 from rice_core.datasets.splits import Judge, limit
 from rice_core.datasets.suites import Suite, is_suite, joined, open_suite
+from rice_core.datasets.tracks import KnownTrack, Track, TrackFile
 
 __all__ = [
     "Conversation",
@@ -26,10 +27,13 @@ __all__ = [
     "Expression",
     "Item",
     "Judge",
+    "KnownTrack",
     "LabelMap",
     "Region",
     "Sample",
     "Suite",
+    "Track",
+    "TrackFile",
     "Turn",
     "Video",
     "coverage",

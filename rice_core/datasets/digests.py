@@ -11,6 +11,7 @@ from typing import Any
 
 from rice_core.datasets.known_files import KnownFiles
 from rice_core.datasets.nouns import Conversation, Dataset, Expression, Item, Region, Sample, Video
+from rice_core.datasets.tracks import Track
 from rice_core.digest import canonical_json, file_digest, json_digest
 
 UNREADABLE = "unreadable"
@@ -75,13 +76,20 @@ def _told(item: Item) -> list[Any]:
             return told
         case Video():
             names = [frame.name for frame in item.frames]
-            return [names, item.boxes, dict(item.flags), dict(item.attributes)]
+            known = [] if item.truth.files else [_track(item.track())]
+            return [names, item.origin, dict(item.attributes), *known]
         case Conversation():
             turns = [[turn.speaker, turn.text] for turn in item.turns]
             return [turns, item.answers, item.cluster, dict(item.attributes)]
         case Expression():
             mask = _plain((item.mask,)) if isinstance(item.mask, Region) else None
             return [item.text, mask, item.cluster, item.size_hw]
+
+
+def _track(track: Track) -> str:
+    """Of truth that lies in no file."""
+    arrays = (track.boxes_T4, track.absent_T, *(track.flags[name] for name in sorted(track.flags)))
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def _plain(regions: tuple[Region, ...]) -> list[list[Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from rice_core.datasets.tracks import Track, TrackFile
 from rice_core.record import Skipped
 from rice_core.spec import DatasetSpec
 
@@ -79,10 +80,10 @@ class Video:
     id: str
     frames: Sequence[Path]
     """`listed.Frames` lists them when they are first asked for: data sets have millions."""
-    boxes: tuple[Xywh | None, ...]
-    """Of the first frames, as many as there is truth for (of test sets often the first alone); None where it is absent."""
-    flags: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Further numbers a frame, such as `absence`, `cover`, `full_occlusion`, `out_of_view`."""
+    truth: TrackFile
+    """Read when it is first asked for. Of test sets it is often the first frame's alone."""
+    origin: int = 0
+    """What its boxes call the first pixel: 0, or 1."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """Of the whole video, such as the object's class or a sentence that names it."""
 
@@ -92,9 +93,17 @@ class Video:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """At most FRAMES_READ frames, spread evenly, the first and the last among them."""
+        """At most FRAMES_READ frames, spread evenly, the first and the last among them, and the truth."""
         last, n = len(self.frames) - 1, min(FRAMES_READ, len(self.frames))
-        return tuple(self.frames[round(k * last / max(1, n - 1))] for k in range(n))
+        return *(self.frames[round(k * last / max(1, n - 1))] for k in range(n)), *self.truth.files
+
+    def track(self) -> Track:
+        """Where the object is, as the annotation has it.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return self.truth.read()
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ from rice_core.datasets import (
     Dataset,
     Expression,
     Judge,
+    KnownTrack,
     Region,
     Sample,
+    Track,
     Turn,
     Video,
     layouts,
@@ -71,9 +73,11 @@ class Videos(Told):
     def items(self, split: Path) -> Iterable[Item]:
         for folder in sorted(split.iterdir()):
             rows = (folder / "groundtruth.txt").read_text().split()
-            boxes = tuple(None if row == "absent" else tuple(map(float, row.split(","))) for row in rows)
-            cover = tuple(map(float, (folder / "cover.label").read_text().split()))
-            yield Video(f"{split.name}/{folder.name}", Frames(folder), boxes, {"cover": cover})  # type: ignore[arg-type]
+            absent = np.array([row == "absent" for row in rows])
+            boxes = np.array([[0.0] * 4 if row == "absent" else [float(x) for x in row.split(",")] for row in rows])
+            cover = np.array((folder / "cover.label").read_text().split(), dtype=float)
+            track = KnownTrack(Track(boxes, absent, {"cover": cover}, flagged=True))
+            yield Video(f"{split.name}/{folder.name}", Frames(folder), track)
 
 
 class Questions(Told):
@@ -128,7 +132,8 @@ class Counting:
 def seen(item: Item) -> float:
     match item:
         case Video():
-            return len(item.frames) + sum(box[2] for box in item.boxes if box) + sum(item.flags["cover"])
+            track = item.track()
+            return float(len(item.frames) + track.boxes_T4[~track.absent_T, 2].sum() + track.flags["cover"].sum())
         case Conversation():
             return len(item.images) + len(item.turns) + 10 * len(item.answers)
         case Expression():
@@ -297,11 +302,12 @@ def test_frames_are_in_the_order_of_their_numbers_and_listed_when_asked_for(tmp_
 
 
 def test_a_long_video_counts_by_frames_from_its_first_to_its_last(tmp_path: Path) -> None:
+    nothing = KnownTrack(Track(np.zeros((0, 4)), np.zeros(0, bool)))
     frames = [Path(f"{k}.png") for k in range(100)]
-    read = [int(path.stem) for path in Video("v", frames, ()).files]
+    read = [int(path.stem) for path in Video("v", frames, nothing).files]
     assert len(read) == FRAMES_READ
     assert (read[0], read[-1]) == (0, 99)
     assert {b - a for a, b in pairwise(read)} <= {6, 7}
-    assert [path.stem for path in Video("v", frames[:3], ()).files] == ["0", "1", "2"]
-    assert Video("v", [], ()).files == ()
-    assert Video("v", frames[:1], ()).files == (frames[0],)
+    assert [path.stem for path in Video("v", frames[:3], nothing).files] == ["0", "1", "2"]
+    assert Video("v", [], nothing).files == ()
+    assert Video("v", frames[:1], nothing).files == (frames[0],)
