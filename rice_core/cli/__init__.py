@@ -67,7 +67,9 @@ def build_app() -> typer.Typer:
     looking = (look.list_, look.show, look.status, look.verify, look.doctor, look.cache)
     rest = (forget.forget, evaluate.evaluate, export.export, curate.curate, train.train)
     for command in (demo.demo, plan.plan, run.run, *looking, *rest):
-        app.command(command.__name__.rstrip("_"))(command)
+        # A scorer's settings are options that no one here knows: --dialect all.
+        loose = {"ignore_unknown_options": True, "allow_extra_args": True} if command is evaluate.evaluate else {}
+        app.command(command.__name__.rstrip("_"), context_settings=loose)(command)
     for point in sorted(entry_points(group="ricebench.commands"), key=lambda point: point.name):
         try:
             loaded(point, "command")(app)

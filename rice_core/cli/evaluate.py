@@ -29,6 +29,7 @@ class ScoreFormat(StrEnum):
 
 
 def evaluate(
+    ctx: typer.Context,
     results: Annotated[
         Path, typer.Option(help="What a model found, in its benchmark's own format.", callback=own_path)
     ],
@@ -57,10 +58,12 @@ def evaluate(
 ) -> None:
     """Score a results file, ours or another's, against the truth of its data set: `ricebench evaluate detection`.
 
+    What KIND has as a setting may be an option too: `--style lvis` is `detection?style=lvis` (`ricebench show detection`).
     Exit code 3: entries were left out, and the score is about the rest. 1: none could be used.
     """
     from rice_core.cli import scorecard
 
+    kind = _with_settings(kind, ctx.args)
     if annotations or style or no_error or categories or not kind:
         kind = _as_before(kind, style, no_error=no_error)
         if data and annotations:
@@ -114,6 +117,20 @@ def scorer_of(text: str) -> Scorer:
     kind = loaded(installed[asked.name], "scorer")
     scorer: Scorer = kind(**checked(asked.name, kind, asked.params))
     return scorer
+
+
+def _with_settings(kind: str, words: list[str]) -> str:
+    """The kind with the options that this command does not know as settings of its scorer."""
+    said = "write KIND first, and settings as --NAME VALUE"
+    if kind.startswith("-"):
+        raise UserError(f"{kind} stands where the kind of results is awaited; {said}.")
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name or not (value := value if equals else next(rest, "")):
+            raise UserError(f"{word} is no option with a value; {said}.")
+        kind += f"{'&' if '?' in kind else '?'}{name.replace('-', '_')}={value}"
+    return kind
 
 
 def _as_before(kind: str, style: str | None, *, no_error: bool) -> str:

@@ -91,6 +91,16 @@ def test_settings_are_the_scorers_fields(asked):
     assert (code, "did you mean ignore_case?" in err) == (2, True)
 
 
+def test_settings_may_be_options(asked):
+    assert "66.67" in asked("yes\nyes\nred", "--ignore-case", "yes")[1]
+    assert "66.67" in asked("yes\nyes\nred", "--ignore_case=yes")[1]
+    assert "did you mean ignore_case?" in asked("yes\nyes\nred", "--ignor-case", "yes")[2]
+    for words, kind in ((["--ignore-case"], "answers"), (["ignore_case", "yes"], "answers"), ([], "--ignore-case")):
+        code, _, err = asked("yes\nyes\nred", *words, kind=kind)
+        assert code == 2
+        assert "write KIND first, and settings as --NAME VALUE" in err
+
+
 def test_json_and_csv_hold_every_number(asked):
     body = json.loads(asked("yes\n\nRed", "-f", "json")[1])
     assert body["questions"] == 3
