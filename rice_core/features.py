@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from rice_core.spec import EncoderSpec
 
@@ -21,6 +21,10 @@ BACKGROUND = -1
 IGNORE = -2
 """Labels of pixels beside the categories, which count from 0. Of an ignored one (a crowd region) nothing is known: it is
 neither object nor background, and takes no part in training and judging."""
+
+Norm = Literal["none", "final", "layer"]
+"""Of patch tokens, for what is trained on them (`rice_core.encoders.normed`). none: as the model gives them. final: behind its own
+final norm. layer: each token to mean 0 and deviation 1 over its channels, without a parameter, the same for every encoder."""
 
 
 @dataclass(frozen=True)

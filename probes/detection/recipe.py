@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from rice_core.features import Norm
 from rice_core.spec import Frozen
 from rice_core.train.schedule import dropping
 
@@ -21,7 +22,6 @@ _WIDEST = 2**14
 
 
 Side = Annotated[float, Field(gt=0, le=_WIDEST)]
-Norm = Literal["none", "final", "layer"]
 
 
 class HeadConfig(Frozen):
@@ -80,8 +80,7 @@ class TrainingConfig(Frozen):
     """LVIS: images of categories rarer than this share are shown more often (Gupta et al. 2019)."""
     precision: Literal["bf16", "fp32"] = "bf16"
     norm: Norm = "none"
-    """Of the tokens before the pyramid. none: as the model gives them, behind its final norm or not. final: behind the model's own
-    final norm. layer: each token to mean 0 and deviation 1 over its channels, without a parameter, the same for every encoder."""
+    """Of the tokens before the pyramid: none (as the model gives them, behind its final norm or not), final or layer."""
 
     @model_validator(mode="after")
     def _divides(self) -> TrainingConfig:
