@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from rice_core.features import Norm
 from rice_core.spec import Frozen
 from rice_core.train.schedule import dropping
 
 _WIDEST = 2**14
 Cells = Annotated[int, Field(ge=2, le=512)]
 Factor = Annotated[float, Field(ge=1, le=32)]
-Norm = Literal["none", "final", "layer"]
 
 
 class TrackerConfig(Frozen):
@@ -30,8 +30,7 @@ class TrackerConfig(Frozen):
     """Side of the template crop in sides of the object, sqrt(w h)."""
     search_factor: Factor = 4.0
     norm: Norm = "layer"
-    """Of the tokens. none: as the model gives them. final: behind the model's own final norm. layer: each token to mean 0 and
-    deviation 1 over its channels, without a parameter, the same for every encoder."""
+    """Of the tokens."""
     width: int | None = Field(default=None, ge=8, le=_WIDEST)
     """Channels of the blocks; None: the encoder's, without a projection."""
     heads: int | None = Field(default=None, ge=1, le=256)
@@ -58,9 +57,8 @@ class LearningConfig(Frozen):
     pairs: int = Field(default=60_000, ge=1, le=10**9)
     """Of template and search crop, an epoch."""
     batch: int = Field(default=128, ge=1, le=10**5)
-    """Pairs a step, over all ranks; the rate belongs to it."""
-    accumulate: int = Field(default=1, ge=1)
-    """Parts that a rank's share of the batch is cut into, where it does not fit into memory at once."""
+    """Pairs a step, over all ranks; the rate belongs to it. A rank's share is never cut into parts: the head's batch norms would see
+    other statistics, so it would be another training."""
     rate: float = Field(default=4e-4, gt=0, le=1e3)
     weight_decay: float = Field(default=1e-4, ge=0)
     warm_up: int = Field(default=0, ge=0)
@@ -83,12 +81,6 @@ class LearningConfig(Frozen):
     """Which of GOT-10k's 9,335 training videos: all, OSTrack's 7,086 as published, or those without the off-by-one."""
     precision: Literal["bf16", "fp32"] = "bf16"
 
-    @model_validator(mode="after")
-    def _divides(self) -> LearningConfig:
-        if self.batch % self.accumulate:
-            raise ValueError(f"a batch of {self.batch} pairs does not divide into accumulate={self.accumulate} parts")
-        return self
-
     @property
     def steps(self) -> int:
         """Of the whole training; OSTrack drops the last, smaller batch of an epoch."""
@@ -110,14 +102,6 @@ class TrackingRecipe(Frozen):
 def rate_at(config: LearningConfig, step: int) -> float:
     """Linear warm-up, then a tenth at each drop."""
     return dropping(step, config.steps, peak=config.rate, warm_up=config.warm_up, drops=config.drops)
-
-
-def more_room(config: LearningConfig, *, world: int) -> str:
-    """What to do where a step does not fit into memory: first what changes no number, then what makes another recipe."""
-    own = config.batch // world
-    parts = next((n for n in range(config.accumulate + 1, own + 1) if own % n == 0 and config.batch % n == 0), None)
-    same = "use more ranks" if parts is None else f"give accumulate={parts} or more ranks"
-    return f"{same}, or give a smaller batch=, which is another training"
 
 
 _READING = (
