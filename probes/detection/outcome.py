@@ -12,22 +12,13 @@ from probes.detection.recipe import RECIPES, Recipe, rate_at, side_of
 from probes.detection.results import write_results
 from probes.detection.trained import Learnt
 from probes.detection.truth import GroundTruth
+from rice_core.encoders.normed import NORMS
 from rice_core.record import Outcome, Skipped
 from rice_core.spec import Param
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
     from rice_core.probe import Work
-
-
-NORMS = {
-    "none": "Tokens are read as the model gives them, behind its final norm or before it: one initialisation and one rate meet tokens of "
-    "each encoder's own scale.",
-    "final": "Tokens are read behind the model's own final norm, whether or not the model itself reads them so.",
-    "layer": "Each token is brought to mean 0 and deviation 1 over its channels, without a parameter and for every encoder alike, so that one "
-    "initialisation and one rate meet tokens of one scale.",
-}
-"""What `TrainingConfig.norm` means for a number."""
 
 
 def outcome_of(

@@ -10,6 +10,14 @@ from torch.nn import functional
 from rice_core.errors import UserError
 from rice_core.features import Encoder, Layered, Norm
 
+NORMS: dict[Norm, str] = {
+    "none": "Tokens are read as the model gives them, behind its final norm or before it: one initialisation and one rate meet tokens of "
+    "each encoder's own scale.",
+    "final": "Tokens are read behind the model's own final norm, whether or not the model itself reads them so.",
+    "layer": "Each token is brought to mean 0 and deviation 1 over its channels, without a parameter and for every encoder alike, so that one "
+    "initialisation and one rate meet tokens of one scale.",
+}
+"""What each means for a number, in a record's words."""
 _EPS = 1e-6
 """Of the variance that a token is divided by the root of: vision transformers' own."""
 
