@@ -24,7 +24,8 @@ def cut(frame_HW3: npt.NDArray[np.uint8], crop: Crop) -> npt.NDArray[np.uint8]:
     """
     H, W = frame_HW3.shape[:2]
     left, top, side, size = crop.left, crop.top, crop.side, crop.size
-    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, W), min(top + side, H)
+    lost = int(crop.style == "ostrack")  # where it pads, OSTrack paints the frame's last row and column black too
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, W - lost), min(top + side, H - lost)
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, 3), np.uint8)
     seen_hw3 = frame_HW3[y0:y1, x0:x1]
