@@ -94,14 +94,8 @@ class DenseBatch:
     """What the error is clustered by; None: each image by itself."""
 
     def __iter__(self) -> Iterator[DenseImage]:
-        of_image = (
-            self.dense_NCHW,
-            self.labels_NHW,
-            self.pixels_NHW3,
-            self.targets_NHW,
-            self.valid_NHW,
-            self.scenes or self.ids,
-        )
+        arrays = self.dense_NCHW, self.labels_NHW, self.pixels_NHW3, self.targets_NHW, self.valid_NHW
+        of_image = (*arrays, self.scenes or self.ids)
         return map(DenseImage, self.ids, *(repeat(None) if each is None else each for each in of_image))
 
 
@@ -278,6 +272,19 @@ class Staged(Protocol):
         """All that `run` will ask `Work.stage` for, but for those that these go on from; seeds are the cells'."""
 
 
+@runtime_checkable
+class Learns(Protocol):
+    """What a probe adds that may be trained on other data sets than it is judged on; `Dataset.learnt_from` are those that it takes."""
+
+    def learns_from(self, dataset: Dataset) -> bool:
+        """Whether it is trained on one that `--data train=FOLDER` gives: a benchmark's protocol may allow a single one."""
+
+
+def untaught(probe: Probe, dataset: Dataset) -> bool:
+    """Whether a probe finds nothing to learn from: the data set has no train split, and nothing was given in its place."""
+    return isinstance(probe, Learns) and not dataset.learnt_from and not dataset.splits.get("train")
+
+
 def stages_named(probe: Probe, dataset: Dataset) -> tuple[Stage, ...]:
     """The stages of a probe; none where it names none, or where the data set is not for it (which measuring it says).
 
@@ -285,7 +292,7 @@ def stages_named(probe: Probe, dataset: Dataset) -> tuple[Stage, ...]:
         UserError: its `stages` fails in another way.
     """
     try:
-        return tuple(probe.stages(dataset)) if isinstance(probe, Staged) else ()
+        return tuple(probe.stages(dataset)) if isinstance(probe, Staged) and not untaught(probe, dataset) else ()
     except (NotApplicable, UserError):
         return ()
     except Exception as error:

@@ -253,3 +253,16 @@ class DatasetSpec(Frozen):
     layout: str = Field(min_length=1)
     """What its reader calls it: ours are "coco", "class-folders" and "photos", and other packages bring others."""
     fingerprint: str
+    learnt_from: tuple[DatasetSpec, ...] = ()
+    """What a probe that is judged on it learns from, as `--data train=FOLDER` gives it; none: its own train split."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, body: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `learnt_from` where that is empty, so that older requests keep their ids."""
+        return {key: value for key, value in body(self).items() if value or key != "learnt_from"}
+
+    @property
+    def title(self) -> str:
+        """For people: its name, and what is learnt from in place of its own train split."""
+        names = " + ".join(each.name for each in self.learnt_from)
+        return f"{self.name}, learnt from {names}" if names else self.name

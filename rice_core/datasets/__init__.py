@@ -14,7 +14,7 @@ A suite is a folder of Roboflow exports, each a data set, such as the hundred of
 
 from rice_core.datasets.digests import data_digest, file_digests
 from rice_core.datasets.geometry import coverage, label_map, read_label_map, region_mask
-from rice_core.datasets.narrowed import only
+from rice_core.datasets.narrowed import only, training_sets
 from rice_core.datasets.nouns import Conversation, Dataset, Expression, Item, LabelMap, Region, Sample, Turn, Video
 from rice_core.datasets.reading import layouts, open_dataset
 from rice_core.datasets.splits import Judge, limit
@@ -49,4 +49,5 @@ __all__ = [
     "open_suite",
     "read_label_map",
     "region_mask",
+    "training_sets",
 ]

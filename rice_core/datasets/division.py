@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from rice_core.datasets.groups import named_scenes
-from rice_core.datasets.nouns import Dataset, Sample
+from rice_core.datasets.nouns import NOUNS, Dataset, Item, Sample
 from rice_core.datasets.scenes import Scenes, scenes_of
 from rice_core.datasets.shared import shared_note
-from rice_core.datasets.splits import by_id
+from rice_core.datasets.splits import AnyItem, by_id
 from rice_core.datasets.twins import copies, with_twin_notes
 from rice_core.digest import json_digest
 from rice_core.errors import UserError
@@ -131,34 +131,58 @@ def _divided(dataset: Dataset, scenes: Scenes, folder: str, *, named: bool) -> D
     )
 
 
-def divide(samples: Iterable[Sample]) -> dict[str, tuple[Sample, ...]]:
+def with_train(dataset: Dataset) -> Dataset:
+    """Videos that nobody has divided as train and val, whole videos by the rule for images; what was done is among its notes.
+
+    That is for a training on them; else all of them are there to be judged on.
+    """
+    items = dataset.splits.get(ALL, ())
+    if {*dataset.splits} != {ALL} or len(items) < 2:
+        return dataset
+    splits = divide(items)
+    said = f"{len(splits['val'])} of {len(items)} {NOUNS[type(items[0])]} are val, by the order of their hashed names"
+    mark = json_digest([dataset.spec.fingerprint, [item.id for item in splits["val"]]])[:20]
+    return dataclasses.replace(
+        dataset,
+        spec=dataset.spec.model_copy(update={"fingerprint": mark}),
+        splits=splits,
+        notes=(*dataset.notes, f"Train and val were divided here: {said}; nothing says that some show one scene"),
+    )
+
+
+def divide(samples: Iterable[AnyItem]) -> dict[str, tuple[AnyItem, ...]]:
     """About a fifth of the images becomes `val`: scenes in the order of their hashed names, while they bring it nearer to a fifth.
 
     A file more moves few others, since the order of the rest stays. Classes of images are gone through one after the other, so
     that each has its fifth, and none gives all of its images. At least one scene is val, the smallest.
     """
-    of_scene: defaultdict[str, list[Sample]] = defaultdict(list)
+    of_scene: defaultdict[str, list[AnyItem]] = defaultdict(list)
     for sample in samples:
         of_scene[sample.cluster].append(sample)
-    left = Counter(sample.label for found in of_scene.values() for sample in found)
+    left = Counter(_label(item) for found in of_scene.values() for item in found)
     seen, chosen, val = 0, 0, set[str]()
     of_class = defaultdict(list)
     for scene, found in of_scene.items():
-        of_class[min(-1 if sample.label is None else sample.label for sample in found)].append(scene)
+        of_class[min(map(_label, found))].append(scene)
     for _, scenes in sorted(of_class.items()):
         seen += sum(len(of_scene[scene]) for scene in scenes)
         for scene in sorted(scenes, key=_hashed):
-            size, labels = len(of_scene[scene]), Counter(sample.label for sample in of_scene[scene])
+            size, labels = len(of_scene[scene]), Counter(map(_label, of_scene[scene]))
             nearer = size < 2 * (seen / _SHARE - chosen)
             if nearer and all(left[label] > n for label, n in labels.items()):
                 left -= labels
                 chosen += size
                 val.add(scene)
     val = val or {min(of_scene, key=lambda scene: (len(of_scene[scene]), _hashed(scene)))}
-    parts: dict[str, list[Sample]] = {"train": [], "val": []}
+    parts: dict[str, list[AnyItem]] = {"train": [], "val": []}
     for scene, found in of_scene.items():
         parts["val" if scene in val else "train"] += found
     return {split: by_id(found) for split, found in parts.items()}
+
+
+def _label(item: Item) -> int:
+    """Of a whole image; -1 where it has none."""
+    return -1 if not isinstance(item, Sample) or item.label is None else item.label
 
 
 def _placed(samples: Iterable[Sample], scenes: Scenes) -> Iterator[Sample]:

@@ -7,7 +7,7 @@ by it) and `files` (whose bytes are part of the data's digest).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -189,6 +189,13 @@ class Dataset:
     """What of the folder says that this is its layout, and where `val` comes from: for people."""
     notes: tuple[str, ...] = ()
     """What has to be known to read a number over it: sentences that go into its records."""
+    learnt_from: tuple[Dataset, ...] = ()
+    """What a probe that is judged on it learns from (`spec.learnt_from`), each as it was opened; none: its own train split."""
+
+    @property
+    def alone(self) -> Dataset:
+        """The same without what is learnt from."""
+        return replace(self, spec=self.spec.model_copy(update={"learnt_from": ()}), learnt_from=())
 
     def lacks(self, wanted: frozenset[str]) -> list[str]:
         """What of `wanted` it does not provide, in words for people."""

@@ -59,8 +59,12 @@ def no_test(folder: Path) -> UserError:
 def limit(dataset: Dataset, n: int) -> Dataset:
     """At most `n` items of each split, the first by hashed ids; classes of images take turns, so that few cover many.
 
-    Of a suite it is each part that is limited. The spec is left as it is: a cell carries its limit itself.
+    Of a suite it is each part that is limited, and what is learnt from is limited too. The spec is left as it is: a cell carries its
+    limit itself.
     """
+    if dataset.learnt_from:
+        others = tuple(limit(each, n) for each in dataset.learnt_from)
+        return dataclasses.replace(limit(dataclasses.replace(dataset, learnt_from=()), n), learnt_from=others)
     if dataset.parts:
         parts = {name: limit(part, n) for name, part in dataset.parts.items()}
         kept = {

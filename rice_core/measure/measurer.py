@@ -19,7 +19,7 @@ from rice_core.measure.stages import Stages
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.work import CellWork
 from rice_core.pooling import MEAN
-from rice_core.probe import Probe, Read, stages_named
+from rice_core.probe import Probe, Read, stages_named, untaught
 from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped, now
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
@@ -134,13 +134,21 @@ class Measurer:
         return outcome
 
     def _skipped(self, work: CellWork) -> tuple[Skipped, ...]:
-        return tuple(dict.fromkeys((*self._dataset.skipped, *work.skipped.values())))
+        learnt_from = [
+            skip.model_copy(update={"item": f"{each.spec.name}/{skip.item}"})
+            for each in self._dataset.learnt_from
+            for skip in each.skipped
+        ]
+        return tuple(dict.fromkeys((*self._dataset.skipped, *learnt_from, *work.skipped.values())))
 
     def _check_applicable(self, cell: Cell, probe: Probe) -> None:
         lacking = " and ".join(self._dataset.lacks(probe.data))
         if lacking:
             reason = f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have"
             raise NotApplicable(reason + (_crowds_alone(self._dataset) or because(self._dataset.skipped)))
+        if untaught(probe, self._dataset):
+            reason = f"{probe.name} learns from a train split, which the data set {cell.dataset.name} does not have"
+            raise NotApplicable(f"{reason}{because(self._dataset.skipped)}; add --data train=FOLDER to learn from that")
         lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))
         if lacking:
             raise NotApplicable(f"{probe.name} needs {lacking}, which {cell.encoder.title} does not give")

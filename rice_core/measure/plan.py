@@ -15,8 +15,8 @@ from rice_core.disk.paths import at_home
 from rice_core.errors import UserError
 from rice_core.measure.config import RunConfig, build_probes
 from rice_core.measure.data import open_annotated, open_data
-from rice_core.measure.roles import address, addressed
-from rice_core.probe import Probe
+from rice_core.measure.roles import TRAIN, address, addressed, parted, taught
+from rice_core.probe import Learns, Probe
 from rice_core.record import Cell
 from rice_core.spec import DatasetSpec, EncoderSpec
 from rice_core.store import Store
@@ -73,13 +73,20 @@ class Plan:
         probes = {probe.name: probe for probe, _ in self.pairs}
         for dataset in self.datasets.values():
             yield from describe(dataset)
-            if len(self.datasets) == 1:
-                continue
             mine = dict.fromkeys(probe.name for probe, other in self.pairs if other.spec == dataset.spec)
-            yield f"  for {', '.join(mine)}"
-            for name, probe in probes.items():
+            if len(self.datasets) > 1:
+                yield f"  for {', '.join(mine)}"
+            if learn := [name for name in mine if isinstance(probes[name], Learns)]:
+                names = " + ".join(each.spec.name for each in dataset.learnt_from) or "its own train split"
+                yield f"  {', '.join(learn)} {'learns' if len(learn) == 1 else 'learn'} from {names}"
+            for name, probe in probes.items() if len(self.datasets) > 1 else ():
                 if name not in mine and (lacking := dataset.lacks(probe.data)):
                     yield f"  not for {name}: no {', '.join(lacking)}"
+        judged = {dataset.alone.spec for dataset in self.datasets.values()}
+        others = {each.spec: each for dataset in self.datasets.values() for each in dataset.learnt_from}
+        for spec, dataset in others.items():
+            if spec not in judged:
+                yield from describe(dataset)
 
 
 def plan_of(config: RunConfig, store: Store, *, files: bool = False) -> Plan:
@@ -109,16 +116,19 @@ def _pairs(
     probes: Sequence[Probe], data: Sequence[str], store: Store, limit: int | None
 ) -> tuple[tuple[Probe, Dataset], ...]:
     """Which probe is measured on which data set, by the words of `--data`."""
-    words = address(data, probes)
+    words = address(parted(data), probes)
     opened = _opened([folder for _, folder in words], store, limit)
-    pairs = addressed(probes, [(role, opened[_place(folder)]) for role, folder in words])
+    given = [(role, opened[_place(folder)]) for role, folder in words]
+    pairs = addressed(probes, [pair for pair in given if pair[0] != TRAIN])
     used = {dataset.spec for _, dataset in pairs}
-    if unused := [folder for _, folder in words if opened[_place(folder)].spec not in used]:
+    if unused := [folder for role, folder in words if role != TRAIN and opened[_place(folder)].spec not in used]:
         raise UserError(
             f"--data {unused[0]} is for no probe here: each has data of its own, or cannot use it; leave it out, or name the probe "
             f"that it is for, as in --data {probes[0].name}={unused[0]}."
         )
-    return pairs
+    return taught(
+        pairs, [(f"--data {TRAIN}={folder}", opened[_place(folder)]) for role, folder in words if role == TRAIN]
+    )
 
 
 def _opened(folders: Sequence[str], store: Store, limit: int | None) -> dict[tuple[Path, str], Dataset]:

@@ -3,24 +3,63 @@
     FOLDER           for every probe that can use it
     coco-det=FOLDER  for the probe of that name
     detection=FOLDER for the probes that declare that role
+    train=FOLDER     not to be judged on: for the probes that may learn from it (rice_core.probe.Learns)
 
 What is more particular wins: a probe has the folders given to its name, else those given to its role, else those for all.
+Of the folders given to `train` a probe learns from those that it takes, in their order; without any from its own train split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rice_core.datasets.division import ALL, with_train
 from rice_core.disk.paths import at_home
 from rice_core.errors import UserError, did_you_mean
-from rice_core.probe import Probe
+from rice_core.probe import Learns, Probe
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset
 
 _ALL = ""
 """The role of a folder that is for every probe."""
+TRAIN = "train"
+"""That of a folder to learn from."""
+_GROUPS = "?groups="
+
+
+def parted(words: Sequence[str]) -> list[str]:
+    """The words of `--data` that a comma separates; not in the name of a folder that is there, nor in `?groups=/.../`."""
+    return [part for word in words for part in _parts(word.split(","))]
+
+
+def _parts(pieces: list[str]) -> Iterator[str]:
+    while pieces:
+        n = _first(pieces)
+        yield ",".join(pieces[:n]).strip()
+        pieces = pieces[n:]
+
+
+def _first(pieces: list[str]) -> int:
+    """How many of the pieces between commas are the first word."""
+    asking = next((k for k, piece in enumerate(pieces) if _GROUPS in piece), len(pieces))
+    folders = [piece.partition(_GROUPS)[0] for piece in pieces[: asking + 1]]
+    n = next((n for n in range(len(folders), 0, -1) if _is_there(",".join(folders[:n]))), 1)
+    if n <= asking:
+        return n
+    asked = [",".join(pieces[asking:end]).partition(_GROUPS)[2] for end in range(n, len(pieces) + 1)]
+    whole = (k for k, groups in enumerate(asked) if not groups.startswith("/") or re.fullmatch("/.+/", groups))
+    return n + next(whole, len(asked) - 1)
+
+
+def _is_there(word: str) -> bool:
+    """Whether it is a folder, as it is or with a role before it and a layout behind it."""
+    role, _, behind = word.partition("=")
+    texts = [word] if "," in role else [word, behind]
+    return any(each and at_home(each).is_dir() for text in texts for each in (text, re.sub(r"@[^,=@/]*$", "", text)))
 
 
 def address(words: Sequence[str], probes: Sequence[Probe]) -> list[tuple[str, str]]:
@@ -30,6 +69,7 @@ def address(words: Sequence[str], probes: Sequence[Probe]) -> list[tuple[str, st
         UserError: a role that no probe here has, no folder behind it, or a probe that is left without data.
     """
     roles = {name for probe in probes for name in _names(probe)} - {_ALL}
+    roles |= {TRAIN for probe in probes if isinstance(probe, Learns)}
     found = []
     for word in words:
         role, equals, folder = word.partition("=")
@@ -68,6 +108,37 @@ def addressed(probes: Sequence[Probe], given: Sequence[tuple[str, Dataset]]) -> 
                 break
     datasets = {dataset.spec: dataset for _, dataset in given}
     return tuple((probe, dataset) for spec, dataset in datasets.items() for probe, specs in mine if spec in specs)
+
+
+def taught(
+    pairs: Sequence[tuple[Probe, Dataset]], given: Sequence[tuple[str, Dataset]]
+) -> tuple[tuple[Probe, Dataset], ...]:
+    """The pairs, where a probe learns from what is given to `train` with its data set told so.
+
+    Args:
+        given: each data set to learn from, after the words that gave it.
+
+    Raises:
+        UserError: one of them no probe takes, or it has nothing to learn from.
+    """
+    if bare := next((word for word, dataset in given if not any(map(dataset.splits.get, (TRAIN, ALL)))), None):
+        raise UserError(f"{bare} has no train split; give a folder that has one, or that is one.")
+    for word, dataset in given:
+        if not any(isinstance(probe, Learns) and probe.learns_from(dataset) for probe, _ in pairs):
+            names = ", ".join(dict.fromkeys(probe.name for probe, _ in pairs))
+            raise UserError(f"{word} is for no probe here: {names} cannot learn from it; leave it out.")
+    others = {dataset.spec: dataset for _, dataset in given}
+    return tuple((probe, _taught(probe, dataset, [*others.values()])) for probe, dataset in pairs)
+
+
+def _taught(probe: Probe, judged: Dataset, others: Sequence[Dataset]) -> Dataset:
+    if not isinstance(probe, Learns):
+        return judged
+    mine = tuple(each for each in others if probe.learns_from(each))
+    if not mine or (mine == (judged,) and TRAIN in judged.splits):  # the latter is what it does without being told
+        return with_train(judged)
+    spec = judged.spec.model_copy(update={"learnt_from": tuple(each.spec for each in mine)})
+    return replace(judged, spec=spec, learnt_from=mine)
 
 
 def _names(probe: Probe) -> tuple[str, str, str]:

@@ -23,7 +23,7 @@ from rice_core.features import Encoder
 from rice_core.measure.adopt import adopt
 from rice_core.measure.cache import GIB, FeatureCache
 from rice_core.measure.claims import Claims
-from rice_core.measure.hashed import Hashed, hashed
+from rice_core.measure.hashed import Hashed, all_hashed
 from rice_core.measure.known import Identity, KnownEncoders
 from rice_core.measure.plan import Plan
 from rice_core.measure.provenance import number_code
@@ -130,10 +130,7 @@ class Runner:
                 f"--rerun {self._settings.rerun} matches no cell of this run; {near}write a pattern of encoder/probe, as in '*/knn'."
             )
         self._store.sweep()
-        data = {}
-        for asked, dataset in plan.datasets.items():
-            known = KnownFiles(self._store.place("digests", f"{json_digest(asked.model_dump())}.json"))
-            data[asked] = hashed(dataset, known, self._progress.say)
+        data = all_hashed(plan.datasets.values(), self._known_files, self._progress.say)
         files = {key: digest for each in data.values() for key, digest in each.by_files.items()}
         self._engine = replace(self._engine, shelf=Shelf(self._store, files))
         job = _Job(plan, data, Summary())
@@ -150,6 +147,9 @@ class Runner:
             if left := self._encoder(job, spec, left):
                 waiting.append((spec, left))
         return job.summary
+
+    def _known_files(self, dataset: DatasetSpec) -> KnownFiles:
+        return KnownFiles(self._store.place("digests", f"{json_digest(dataset.model_dump())}.json"))
 
     def _encoder(self, job: _Job, spec: EncoderSpec, cells: Cells) -> Cells:
         """Finish these cells of an encoder, but those that another run has claimed, which are returned."""
