@@ -20,12 +20,13 @@ class World:
     train: int
     val: int
     size: int = 96
+    """Side of an image in pixels; of a video's frames the height, and their width is 4/3 of it."""
     level: Literal["easy", "hard"] = "easy"
     annotate: Literal["objects", "syllables"] = "objects"
-    layout: Literal["coco", "lvis", "rf100"] = "coco"
-    """rf100 is a suite: seven data sets, each of as many scenes."""
+    layout: Literal["coco", "lvis", "rf100", "got10k"] = "coco"
+    """rf100 is a suite: seven data sets, each of as many scenes. got10k holds videos: train, val and test count clips."""
     test: int = 0
-    """Of a suite alone."""
+    """Of a suite and of videos alone."""
 
 
 MINI = World(name="mini", seed=0, train=600, val=300)
@@ -39,6 +40,7 @@ WORLDS = {
         # The same pictures once more, annotated with rare, common and frequent categories.
         World(name="mini-lvis", seed=0, train=600, val=300, layout="lvis"),
         World(name="mini-rf100", seed=0, train=60, val=30, test=30, layout="rf100"),
+        World(name="mini-videos", seed=0, train=60, val=48, test=6, size=144, layout="got10k"),
     )
 }
 """What --data takes beside folders."""
@@ -67,6 +69,7 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
     `workers` processes draw; more than one needs an importable main module. The result does not depend on it.
     """
     from rice_core.world.layouts.coco import write_coco
+    from rice_core.world.layouts.got10k import write_got10k
     from rice_core.world.layouts.lvis import write_lvis
     from rice_core.world.layouts.rf100 import write_rf100
 
@@ -75,6 +78,10 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
     if world.layout == "rf100":
         return write_rf100(
             target, seed=seed, train=train, valid=val, test=world.test, size=size, workers=workers, progress=progress
+        )
+    if world.layout == "got10k":
+        return write_got10k(
+            target, seed=seed, train=train, val=val, test=world.test, size=size, workers=workers, progress=progress
         )
     if world.layout == "lvis":
         return write_lvis(

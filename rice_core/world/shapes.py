@@ -87,7 +87,11 @@ def draw_stamp(category: int, radius: float, rng: np.random.Generator, level: Le
 
     Both P x P in [0, 1] with P = 2 * ceil(radius) + 2.
     """
-    turn = float(rng.uniform(-_MOST_TURN, _MOST_TURN))
+    return turned_stamp(category, radius, float(rng.uniform(-_MOST_TURN, _MOST_TURN)), level)
+
+
+def turned_stamp(category: int, radius: float, turn: float, level: Level = "easy") -> tuple[Floats, Floats]:
+    """`draw_stamp` for an object that is turned by `turn` degrees."""
     side = 2 * int(np.ceil(radius)) + 2
     kinds = _KINDS[level]
     if category >= len(kinds.shapes) * len(kinds.textures):
@@ -250,6 +254,9 @@ _KINDS: dict[Level, _Kinds] = {
     "easy": _Kinds(_SHAPES, _TEXTURES, _ICONS),
     "hard": _Kinds(_SHAPES | _MORE_SHAPES, _TEXTURES | {"checks": _checks}, _ICONS | _MORE_ICONS),
 }
+
+SHAPES, TEXTURES = tuple(_SHAPES), tuple(_TEXTURES)
+"""Of the easy level, whose first categories are each shape in each texture, in this order."""
 
 CATEGORIES = categories("easy")
 """The 48 of the easy level."""

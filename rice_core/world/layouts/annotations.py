@@ -34,6 +34,10 @@ class DrawnScene:
     words: tuple[Word, ...]
     caption: str
 
+    @property
+    def files(self) -> dict[str, str]:
+        return {self.file: self.sha256}
+
 
 def thing_annotation(thing: SceneObject) -> dict[str, Any]:
     """An object in COCO's form, its mask run-length encoded; categories count from 1."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from rice_core.digest import bytes_digest, file_digest, json_digest
@@ -34,8 +35,31 @@ from rice_core.world.shapes import Level
 
 MANIFEST = "manifest.json"
 Annotate = Literal["objects", "syllables"]
-Annotations = Callable[[Sequence[DrawnScene]], Mapping[str, Any]]
-"""The drawn scenes, in order -> the annotation files: name relative to the folder -> what it says."""
+
+
+class Drawn(Protocol):
+    """What a drawing is, once its images are written. It travels between processes."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Those that it wrote: name relative to the folder -> sha256 of the bytes."""
+
+    @property
+    def pixels(self) -> str:
+        """Digest of the arrays."""
+
+
+DrawnT = TypeVar("DrawnT", bound=Drawn)
+DrawnT_co = TypeVar("DrawnT_co", bound=Drawn, covariant=True)
+Annotations = Callable[[Sequence[DrawnT]], Mapping[str, Any]]
+"""What was drawn, in order -> the annotation files: name relative to the folder -> text as it stands, or what its JSON says."""
+
+
+class Drawing(Protocol[DrawnT_co]):
+    """One scene, or one clip, to draw."""
+
+    def write(self, folder: Path) -> DrawnT_co:
+        """Draw it and write its images below `folder`, in a worker."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +75,16 @@ class Job:
     level: Level
     annotate: Annotate = "objects"
 
+    def write(self, folder: Path) -> DrawnScene:
+        return _write_scene(folder, self)
+
 
 class Manifest(Frozen):
     format: Literal[2]
     """1 had neither captions nor text: such a folder is drawn again."""
     request: dict[str, Any]
     pixels: str
-    """Over the arrays and masks of all scenes, in order."""
+    """Over the arrays and masks of all scenes or clips, in order."""
     files: dict[str, str]
     """Relative name -> sha256 of the bytes."""
 
@@ -65,8 +92,8 @@ class Manifest(Frozen):
 def write_world(
     folder: Path,
     request: Frozen,
-    jobs: Sequence[Job],
-    annotations: Annotations,
+    jobs: Sequence[Drawing[DrawnT]],
+    annotations: Annotations[DrawnT],
     *,
     places: Iterable[str] = (),
     workers: int = 1,
@@ -91,7 +118,7 @@ def write_world(
     sweep_beside(folder)
     drawn = beside(folder)
     try:
-        for place in {"", *places, *(str(Path(job.file).parent) for job in jobs)}:
+        for place in {"", *places}:
             (drawn / place).mkdir(parents=True, exist_ok=True)
         _draw(drawn, request, jobs, annotations, workers, progress or Progress(quiet=True))
         _put_in_place(drawn, folder, request)
@@ -120,17 +147,22 @@ def _holds(folder: Path, request: Frozen) -> bool:
 
 
 def _draw(
-    folder: Path, request: Frozen, jobs: Sequence[Job], annotations: Annotations, workers: int, progress: Progress
+    folder: Path,
+    request: Frozen,
+    jobs: Sequence[Drawing[DrawnT]],
+    annotations: Annotations[DrawnT],
+    workers: int,
+    progress: Progress,
 ) -> None:
-    write = partial(_write_scene, folder)
+    write = partial(_write, folder)
     with contextlib.ExitStack() as stack:
-        drawn: Iterable[DrawnScene] = map(write, jobs)
+        drawn: Iterable[DrawnT] = map(write, jobs)
         if workers > 1 and jobs:
             drawn = stack.enter_context(pool_of(workers)).map(write, jobs, chunksize=16)
-        results = [each for _, each in zip(progress.track(jobs, "drawing scenes"), drawn, strict=True)]
-    files = {result.file: result.sha256 for result in results}
+        results = [each for _, each in zip(progress.track(jobs, "drawing"), drawn, strict=True)]
+    files = {name: sha256 for result in results for name, sha256 in result.files.items()}
     for name, body in annotations(results).items():
-        data = json.dumps(body, separators=(",", ":")).encode()
+        data = (body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))).encode()
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
         files[name] = bytes_digest(data)
@@ -139,10 +171,16 @@ def _draw(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
 
 
+def _write(folder: Path, job: Drawing[DrawnT]) -> DrawnT:
+    """Runs in a worker."""
+    return job.write(folder)
+
+
 def _write_scene(folder: Path, job: Job) -> DrawnScene:
-    """Runs in a worker: draws and writes one image."""
+    """Draws and writes one image."""
     scene = draw_scene(job.seed, job.index, size=job.size, difficulty=Difficulty.at(job.difficulty), level=job.level)
-    data = _encode(scene, Path(job.file).suffix)
+    data = encode(scene.pixels_HW3, Path(job.file).suffix)
+    (folder / job.file).parent.mkdir(parents=True, exist_ok=True)
     (folder / job.file).write_bytes(data)
     things = syllable_annotations(scene.words) if job.annotate == "syllables" else map(thing_annotation, scene.things)
     return DrawnScene(
@@ -156,9 +194,10 @@ def _write_scene(folder: Path, job: Job) -> DrawnScene:
     )
 
 
-def _encode(scene: Scene, suffix: str) -> bytes:
+def encode(pixels_HW3: npt.NDArray[np.uint8], suffix: str) -> bytes:
+    """An image file's bytes: .png, or else JPEG with a little loss."""
     buffer = BytesIO()
-    image = Image.fromarray(scene.pixels_HW3)
+    image = Image.fromarray(pixels_HW3)
     if suffix == ".png":
         image.save(buffer, "PNG", compress_level=1)
     else:
