@@ -47,7 +47,8 @@ class Maps:
 class CenterHead(nn.Module):
     """Three branches of four 3x3 convolutions with batch norm, each half as wide as the one before, and a 1x1 convolution.
 
-    Batch norm is plain, as OSTrack's under DDP: in training a rank's statistics are of its own share of the batch.
+    Batch norm is plain, as OSTrack's under DDP: in training its statistics are of the pairs that go through it at once, never of another
+    part of the batch or another rank's.
     6.474 M parameters for 768 channels and a width of 256.
     """
 

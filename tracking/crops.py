@@ -13,8 +13,8 @@ from torch.nn import functional
 from rice_core.features import BACKGROUND, Truth
 from tracking.geometry import Crop
 
-_LARGEST = 8192
-"""Side of a crop, in pixels of the frame, that is laid out with its padding (200 MB) before it is resized."""
+_FAR = 6
+"""Pixels of the frame a pixel of the crop from which on `_far` is the faster, and lays out no padding of any size."""
 
 
 def cut(frame_HW3: npt.NDArray[np.uint8], crop: Crop) -> npt.NDArray[np.uint8]:
@@ -29,23 +29,27 @@ def cut(frame_HW3: npt.NDArray[np.uint8], crop: Crop) -> npt.NDArray[np.uint8]:
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, 3), np.uint8)
     seen_hw3 = frame_HW3[y0:y1, x0:x1]
-    if side > _LARGEST:
+    if side > _FAR * size:
         return _far(seen_hw3, x0 - left, y0 - top, crop)
     if seen_hw3.shape[:2] != (side, side):
         whole = np.zeros((side, side, 3), np.uint8)
         whole[y0 - top : y1 - top, x0 - left : x1 - left] = seen_hw3
         seen_hw3 = whole
+    elif not seen_hw3.flags.writeable:  # as Pillow's own pixels; torch would warn
+        seen_hw3 = seen_hw3.copy()
     pixels_13hw = torch.from_numpy(seen_hw3).permute(2, 0, 1)[None]
     resized_13SS = functional.interpolate(pixels_13hw, (size, size), mode="bilinear", align_corners=False)
     return np.ascontiguousarray(resized_13SS[0].permute(1, 2, 0).numpy())
 
 
 def _far(seen_hw3: npt.NDArray[np.uint8], x: int, y: int, crop: Crop) -> npt.NDArray[np.uint8]:
-    """As `cut`, of what is seen from x, y of the crop on, without laying out the black around it."""
-    scale = crop.side / crop.size
-    size, image = (crop.size, crop.size), Image.fromarray(np.ascontiguousarray(seen_hw3))
-    window = (scale, 0, -x, 0, scale, -y)
-    return np.array(image.transform(size, Image.Transform.AFFINE, window, Image.Resampling.BILINEAR))
+    """The same of what is seen from x, y of the crop on: Pillow's affine transform asks for the pixels that it needs alone."""
+    h, w = seen_hw3.shape[:2]
+    framed = np.zeros((h + 2, w + 2, 3), np.uint8)  # it fades into black at the frame's border, as in `cut`
+    framed[1:-1, 1:-1] = seen_hw3
+    scale, size = crop.side / crop.size, (crop.size, crop.size)
+    window = (scale, 0, 1 - x, 0, scale, 1 - y)
+    return np.array(Image.fromarray(framed).transform(size, Image.Transform.AFFINE, window, Image.Resampling.BILINEAR))
 
 
 def foreground(crop: Crop, box: Sequence[float], grid: int) -> npt.NDArray[np.bool_]:
