@@ -22,8 +22,8 @@ from benchmarks.measuring import keep, machine
 from probes.detection.annotations import read_ground_truth
 from probes.detection.loader import training_batches
 from probes.detection.recipe import RECIPES
-from probes.detection.shared import SharedImages, still
 from rice_core.datasets import Sample
+from rice_core.datasets.in_bytes import InBytes, still
 
 IMAGES, OBJECTS, COCO, FILES = 12_000, 7.3, 118_287, 16
 BATCH, BATCHES, SIDES = 16, 6, (518, 1022)
@@ -36,7 +36,7 @@ def main() -> None:
         path, samples = _write(Path(name))
         truth = read_ground_truth(path, samples, name="train")
         loader = {side: {masks: _main_seconds(truth.images, side, masks) for masks in (False, True)} for side in SIDES}
-        images = SharedImages(truth.images)
+        images = InBytes(truth.images)
         plain, shared = _memory(truth.images), _memory(images)
     claims = [
         f"a batch of {BATCH} views of {side} px costs the training process {row[False]} CPU s, {row[True]} with masks"

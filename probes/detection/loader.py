@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from probes.detection.examples import Pool, ViewExample, Views, Whole
 from probes.detection.recipe import TrainingConfig
-from probes.detection.shared import still
 from probes.detection.truth import TruthImage
 from probes.detection.views import ORDER, REPEAT, KeptViews, Packed
+from rice_core.datasets.in_bytes import still
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 

@@ -10,9 +10,10 @@ import torch
 from probes.detection.annotations import read_ground_truth
 from probes.detection.loader import training_batches
 from probes.detection.recipe import RECIPES
-from probes.detection.shared import SharedImages, shared
+from probes.detection.shared import shared
 from probes.detection.views import packed
 from rice_core.datasets import open_dataset
+from rice_core.datasets.in_bytes import InBytes
 from rice_core.world.layouts.coco import write_coco
 
 CONFIG = RECIPES["mini"].training
@@ -25,7 +26,7 @@ def truth(tmp_path_factory):
 
 
 def test_shared_images_are_the_images(truth):
-    images = SharedImages(truth.images)
+    images = InBytes(truth.images)
     assert len(images) == 7
     assert tuple(images) == tuple(truth.images)
     assert [images[3], images[-1]] == [truth.images[3], truth.images[-1]]
@@ -33,13 +34,13 @@ def test_shared_images_are_the_images(truth):
     with pytest.raises(IndexError):
         images[7]
     assert tuple(pickle.loads(pickle.dumps(images))) == tuple(truth.images)
-    assert len(SharedImages([])) == 0
+    assert len(InBytes([])) == 0
 
 
 def test_a_training_holds_no_object_of_its_truth(truth):
     """A tuple of 118,000 images would be copied into each worker, page by page, as soon as it is looked at."""
     held = shared(truth)
-    assert isinstance(held.images, SharedImages)
+    assert isinstance(held.images, InBytes)
     assert not held.body
     assert dataclasses.replace(held, images=truth.images, body=truth.body) == truth
 
@@ -47,9 +48,7 @@ def test_a_training_holds_no_object_of_its_truth(truth):
 def test_workers_see_in_shared_images_what_a_process_sees_alone(truth):
     settings = {"side": 96, "masks": True, "told": False, "seed": 5}
     alone = list(islice(training_batches(truth.images, CONFIG, **settings), 2))
-    for one, other in zip(
-        training_batches(SharedImages(truth.images), CONFIG, **settings, workers=1), alone, strict=False
-    ):
+    for one, other in zip(training_batches(InBytes(truth.images), CONFIG, **settings, workers=1), alone, strict=False):
         assert torch.equal(one.pixels_B3SS, other.pixels_B3SS)
         for mine, theirs in zip(one.examples, other.examples, strict=True):
             assert torch.equal(mine.target.masks_NHW, theirs.target.masks_NHW)
