@@ -7,9 +7,10 @@ once, each choice an assumption in the record; what it takes from OSTrack (Ye et
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rice_core.features import Norm
 from rice_core.spec import Frozen
@@ -57,8 +58,10 @@ class LearningConfig(Frozen):
     pairs: int = Field(default=60_000, ge=1, le=10**9)
     """Of template and search crop, an epoch."""
     batch: int = Field(default=128, ge=1, le=10**5)
-    """Pairs a step, over all ranks; the rate belongs to it. A rank's share is never cut into parts: the head's batch norms would see
-    other statistics, so it would be another training."""
+    """Pairs a step, over all ranks; the rate belongs to it."""
+    part: int = Field(default=32, ge=1)
+    """Pairs of the batch that go through the network at once, and that its batch norm is over: OSTrack's share of one GPU of four.
+    So neither memory nor the number of ranks makes it another training."""
     rate: float = Field(default=4e-4, gt=0, le=1e3)
     weight_decay: float = Field(default=1e-4, ge=0)
     warm_up: int = Field(default=0, ge=0)
@@ -73,6 +76,9 @@ class LearningConfig(Frozen):
     search_jitter: tuple[float, float] = (3.0, 0.25)
     gray: float = Field(default=0.05, ge=0, le=1)
     flip: float = Field(default=0.5, ge=0, le=1)
+    """How often both crops are mirrored."""
+    flip_each: float = Field(default=0.5, ge=0, le=1)
+    """How often each is mirrored for itself besides: OSTrack does both, though its paper speaks of one."""
     brightness: float = Field(default=0.2, ge=0, lt=1)
     focal_weight: float = Field(default=1.0, ge=0)
     giou_weight: float = Field(default=2.0, ge=0)
@@ -80,6 +86,14 @@ class LearningConfig(Frozen):
     got10k: Literal["all", "vottrain", "vottrain-corrected"] = "all"
     """Which of GOT-10k's 9,335 training videos: all, OSTrack's 7,086 as published, or those without the off-by-one."""
     precision: Literal["bf16", "fp32"] = "bf16"
+
+    @model_validator(mode="after")
+    def _divides(self) -> LearningConfig:
+        if self.batch % self.part:
+            raise ValueError(
+                f"a batch of {self.batch} pairs does not divide into parts of {self.part}; choose part={math.gcd(self.batch, self.part)}"
+            )
+        return self
 
     @property
     def steps(self) -> int:
@@ -104,6 +118,14 @@ def rate_at(config: LearningConfig, step: int) -> float:
     return dropping(step, config.steps, peak=config.rate, warm_up=config.warm_up, drops=config.drops)
 
 
+def more_room(config: LearningConfig) -> str:
+    """What to do where a step does not fit into memory."""
+    smaller = next((n for n in range(config.part - 1, 0, -1) if config.batch % n == 0), None)
+    return "use a GPU with more memory" + (
+        "" if smaller is None else f", or give part={smaller}, which is another training"
+    )
+
+
 _READING = (
     "Table 4 names no crop: the search region is 16 x 16 tokens of 4 sides of the object and the template 8 x 8 tokens of 2, as in OSTrack "
     "at 256 pixels, whatever the encoder's patch."
@@ -117,12 +139,14 @@ RECIPES: dict[str, TrackingRecipe] = {
         TrackingRecipe(
             name="smoke",
             tracker=TrackerConfig(template_grid=4, search_grid=8, blocks=1, head_width=16),
-            learning=LearningConfig(epochs=1, pairs=12, batch=4, rate=1e-3, gap=10, precision="fp32"),
+            learning=LearningConfig(epochs=1, pairs=12, batch=4, part=4, rate=1e-3, gap=10, precision="fp32"),
         ),
         TrackingRecipe(
             name="mini",
             tracker=TrackerConfig(template_grid=6, search_grid=12, head_width=64),
-            learning=LearningConfig(epochs=10, pairs=960, batch=16, rate=1e-3, warm_up=30, gap=20, precision="fp32"),
+            learning=LearningConfig(
+                epochs=10, pairs=960, batch=16, part=16, rate=1e-3, warm_up=30, gap=20, flip_each=0, precision="fp32"
+            ),
         ),
         # The paper's probe as far as it says what it is.
         TrackingRecipe(name="paper@1", reading=_READING, learning=_FOUR, alone=_ALONE),

@@ -1,0 +1,6 @@
+"""Helpers of these tests that several of them import: drawn_clips.py here, and forked.py of detection's."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "probes" / "detection")]
