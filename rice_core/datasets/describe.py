@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rice_core.datasets.nouns import NOUNS, Dataset
+from rice_core.datasets.nouns import NOUNS, Dataset, Video
 from rice_core.left_out import left_out
 
 _NAMES = 5
+_COUNTED = 200
+"""Videos whose frames are counted."""
 
 
 def describe(dataset: Dataset) -> Iterator[str]:
@@ -15,7 +17,7 @@ def describe(dataset: Dataset) -> Iterator[str]:
     spec = dataset.spec
     sizes = ", ".join(f"{len(items)} {split}" for split, items in dataset.splits.items())
     noun = next((NOUNS[type(items[0])] for items in dataset.splits.values() if items), "images")
-    yield f"data set {spec.name} ({spec.layout}): {sizes} {noun}, {len(dataset.classes)} classes"
+    yield f"data set {spec.name} ({spec.layout}): {sizes} {noun}, {_made_of(dataset)}"
     if dataset.saw:
         yield f"  read as {spec.layout}: {dataset.saw}"
     if dataset.classes:
@@ -27,3 +29,16 @@ def describe(dataset: Dataset) -> Iterator[str]:
         yield f"  note: {note}"
     for line in left_out(dataset.skipped):
         yield f"  {line}"
+
+
+def _made_of(dataset: Dataset) -> str:
+    """How many classes it has; of videos how many frames, where they are few enough to be listed."""
+    videos = [item for items in dataset.splits.values() for item in items if isinstance(item, Video)]
+    if not videos:
+        return f"{len(dataset.classes)} classes"
+    if len(videos) > _COUNTED:
+        return "their frames not counted"
+    try:
+        return f"{sum(len(video.frames) for video in videos):,} frames"
+    except OSError:
+        return "whose frames cannot be listed"

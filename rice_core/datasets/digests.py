@@ -24,13 +24,16 @@ def fingerprint(
 
     Labels that live in files of their own count by those files' bytes (`annotations`: relative name -> sha256), and the
     image sizes with them; elsewhere an image's size in bytes stands for it. So the miniature world, whose PNG bytes
-    depend on the zlib at hand, is one data set everywhere.
+    depend on the zlib at hand, is one data set everywhere. Of a video the sizes of its annotation files stand for it: none of
+    its frames is listed.
     """
     names = {split: [_listed(item, sized=not annotations) for item in items] for split, items in splits.items()}
     return json_digest([layout, classes, names, dict(annotations)])[:20]
 
 
 def _listed(item: Item, *, sized: bool) -> list[Any]:
+    if isinstance(item, Video):
+        return [item.id, item.origin, *(path.stat().st_size for path in item.truth.files)]
     if not isinstance(item, Sample):
         return [item.id]
     return [item.id, item.label, *([path.stat().st_size for path in item.files] if sized else [None])]
@@ -75,7 +78,7 @@ def _told(item: Item) -> list[Any]:
                 told.append(_digest(item.target, file_digest))
             return told
         case Video():
-            names = [frame.name for frame in item.frames]
+            names = _names(item)
             known = [] if item.truth.files else [_track(item.track())]
             return [names, item.origin, dict(item.attributes), *known]
         case Conversation():
@@ -84,6 +87,13 @@ def _told(item: Item) -> list[Any]:
         case Expression():
             mask = _plain((item.mask,)) if isinstance(item.mask, Region) else None
             return [item.text, mask, item.cluster, item.size_hw]
+
+
+def _names(video: Video) -> list[str]:
+    try:
+        return [frame.name for frame in video.frames]
+    except OSError:
+        return [UNREADABLE]
 
 
 def _track(track: Track) -> str:

@@ -67,7 +67,10 @@ def doubt_about_classes(folder: Path, found: Found) -> str | None:
     if 2 <= len(names) <= 4 and (stem := _paired(found)):
         return f"holds {called}, whose files go by the same names (such as {stem}), so that they look like views of the same things; give one of them, {instead}"
     if are_videos(children):
-        return f"holds {called}, whose images look like the frames of a video each; give a folder of photographs, {instead}"
+        return (
+            f"holds {called}, whose images look like the frames of a video each; put groundtruth.txt, x,y,w,h a line, beside the frames of "
+            f"each to read them as videos for a tracking probe, give a folder of photographs, {instead}"
+        )
     return None
 
 
@@ -129,7 +132,7 @@ def _doubt_about_anything(folder: Path, layout: str) -> str | None:
     if len(several := roboflow_folders(folder)) > 1:
         return f"holds {len(several)} data sets; give one of them, as {several[0]}"
     if truth := tracking_truth(folder):
-        return f"holds videos ({truth} says where something is in each frame), which are not read; give a folder of photographs, or write {folder}@photos to take each frame for one"
+        return f"holds videos ({truth} says where something is in each frame), for a tracking probe; write {folder}@videos to read them, or {folder}@photos to take each frame for a photograph"
     return unread_labels(folder, layout)
 
 

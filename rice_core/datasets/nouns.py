@@ -93,8 +93,13 @@ class Video:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """At most FRAMES_READ frames, spread evenly, the first and the last among them, and the truth."""
-        last, n = len(self.frames) - 1, min(FRAMES_READ, len(self.frames))
+        """At most FRAMES_READ frames, spread evenly, the first and the last among them, and the truth; that alone where no frame can be
+        listed."""
+        try:
+            last = len(self.frames) - 1
+        except OSError:
+            return self.truth.files
+        n = min(FRAMES_READ, last + 1)
         return *(self.frames[round(k * last / max(1, n - 1))] for k in range(n)), *self.truth.files
 
     def track(self) -> Track:

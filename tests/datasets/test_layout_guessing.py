@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from rice_core.datasets import Dataset, open_dataset
+from rice_core.datasets import Dataset, Video, open_dataset
 from rice_core.datasets.frames import are_videos, numbered
 from rice_core.datasets.layout import Sighting
 from rice_core.datasets.photos import Photos
@@ -353,7 +353,8 @@ def video(folder: Path, frames: int = 24, step: int = 1) -> Path:
 def test_frames_of_videos_are_no_classes(tmp_path: Path) -> None:
     for name in ("video1", "video2", "video3"):
         video(tmp_path / name)
-    assert "frames of a video" in refused(tmp_path)
+    assert "frames of a video" in (message := refused(tmp_path))
+    assert "groundtruth.txt, x,y,w,h a line" in message
     assert open_dataset(tmp_path, layout="class-folders").classes == ("video1", "video2", "video3")
 
 
@@ -378,9 +379,15 @@ def test_videos_with_their_truth(tmp_path: Path, truth: str) -> None:
         video(base / name, frames=3)
     (tmp_path / truth).parent.mkdir(exist_ok=True)
     (tmp_path / truth).write_text("1,2,3,4\n")
-    message = refused(tmp_path)
-    assert truth in message
-    assert f"{tmp_path}@photos" in message
+    if "gt" in parts:
+        message = refused(tmp_path)
+        assert truth in message
+        assert "MOT" in message
+        assert "x,y,w,h a line, to groundtruth.txt" in message
+        assert f"{tmp_path}@photos" in message
+    else:
+        (read,) = open_dataset(tmp_path).splits["all"]
+        assert read.id == Path(truth).parent.as_posix()
     assert len(open_data(f"{tmp_path}@photos", tmp_path).splits["val"]) == 6
 
 
@@ -485,7 +492,10 @@ def test_the_sure_one_reads_and_two_sure_ones_are_asked_about(tmp_path: Path) ->
 
 def test_a_layout_that_is_none(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
-    with pytest.raises(UserError, match=r"'phtos' is no layout .*coco, lvis, voc, class-folders, photos"):
+    with pytest.raises(
+        UserError,
+        match=r"'phtos' is no layout .*coco, got10k, lasot, lvis, tnl2k, trackingnet, videos, voc, class-folders, photos",
+    ):
         open_data(f"{tmp_path}@phtos", tmp_path)
     with pytest.raises(UserError, match="is no folder"):
         open_data(f"{tmp_path}/none@photos", tmp_path)
@@ -498,11 +508,14 @@ def test_a_layout_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real inputs are not beside this checkout")
-def test_real_coco_is_read_and_a_real_video_refused() -> None:
+def test_real_coco_and_a_real_video_are_read() -> None:
     dataset = open_dataset(SHARED / "coco")
     assert {split: len(samples) for split, samples in dataset.splits.items()} == {"train": 60, "val": 40}
     assert dataset.saw == "annotations/instances_train2017.json and annotations/instances_val2017.json"
     for folder in (SHARED / "tracking", SHARED / "tracking/crossing"):
-        assert "groundtruth_rect.txt" in refused(folder)
+        (video,) = open_dataset(folder).splits["all"]
+        assert isinstance(video, Video)
+        assert (video.id, video.origin, len(video.frames)) == ("crossing", 1, 120)
+        assert video.track().boxes_T4[0].tolist() == [205, 151, 17, 50]
     assert are_videos([SHARED / "tracking/crossing"])
     assert not are_videos([SHARED / "coco/train2017"])

@@ -1,0 +1,170 @@
+"""The reader of anybody's own videos: frames beside their annotation, OTB and the like; one video alone is read too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rice_core.datasets.layout import Reader, Sighting
+from rice_core.datasets.nouns import Dataset, Video
+from rice_core.datasets.splits import Judge, role
+from rice_core.datasets.videos.got10k import Got10k
+from rice_core.datasets.videos.lasot import Lasot
+from rice_core.datasets.videos.opening import dataset
+from rice_core.datasets.videos.others import other_truth
+from rice_core.datasets.videos.places import IMAGE_FOLDERS, has_image, inside, leave_out, lines, named
+from rice_core.datasets.videos.source import Source, video_of
+from rice_core.datasets.videos.tnl2k import Tnl2k
+from rice_core.datasets.videos.trackingnet import TrackingNet
+from rice_core.datasets.walk import file_names, relative
+from rice_core.errors import UserError
+from rice_core.record import Skipped
+
+_TRUTH = re.compile(r"(groundtruth(?:_rect)?|gt)(\.\d+)?\.txt", re.IGNORECASE)
+"""groundtruth_rect.1.txt is the first of several objects, as OTB's Jogging has them."""
+_ORIGIN = "origin.txt"
+_KNOWN: tuple[Reader, ...] = (Got10k(), Lasot(), Tnl2k(), TrackingNet())
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video as it was found."""
+
+    id: str
+    frames: Path
+    truth: Path
+
+
+@dataclass(frozen=True)
+class Videos:
+    """VIDEO/*.jpg or VIDEO/img/*.jpg beside groundtruth.txt, groundtruth_rect.txt (boxes from 1) or gt.txt; or anno/VIDEO.txt
+    beside frames/VIDEO/. Folders called train, val or test are splits; else all is one split, `all`."""
+
+    layout: str = "videos"
+
+    def recognises(self, folder: Path) -> Sighting | None:
+        if any((seen := reader.recognises(folder)) and seen.how == "sure" for reader in _KNOWN):
+            return None
+        clip = next((clip for clip in _clips(folder, folder, [], most=4) if has_image(clip.frames)), None)
+        if clip:
+            return Sighting("sure", f"frames beside {relative(clip.truth, folder)}")
+        words = other_truth(folder)
+        return Sighting("doubtful", words) if words else None
+
+    def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
+        skipped: list[Skipped] = []
+        called = {split: folder / child for child in inside(folder) if (split := role(child))}
+        own = [child for child in inside(folder) if not role(child) and next(_clips(folder / child, folder, []), None)]
+        roots = called if called and not own and not _truths(folder) else {"all": folder}
+        clips = {split: list(_clips(root, root, skipped)) for split, root in roots.items()}
+        if not any(clips.values()):
+            first = f" ({skipped[0].item} {skipped[0].reason})" if skipped else ""
+            raise UserError(
+                f"{folder} holds no frames beside a groundtruth.txt{first}; put it, x,y,w,h a line, beside the frames of each video or beside "
+                "the folder that holds them."
+            )
+        notes: list[str] = []
+        origin = _origin(folder, [clip for found in clips.values() for clip in found], notes)
+        found = {split: [_video(clip, origin) for clip in of_split] for split, of_split in clips.items()}
+        one = next(clip for of_split in clips.values() for clip in of_split)
+        saw = f"frames beside {relative(one.truth, folder)}"
+        return dataset(self.layout, folder, found, skipped, name=name, judge=judge, saw=saw, notes=notes)
+
+
+def _clips(
+    place: Path, root: Path, skipped: list[Skipped], *, depth: int = 3, most: int | None = None
+) -> Iterator[Clip]:
+    """The videos in a folder or below it.
+
+    Args:
+        root: what their ids are named from.
+        most: folders that are looked into at each depth; None: all.
+    """
+    called = relative(place, root) if place != root else root.resolve().name
+    if truths := _truths(place):
+        frames = _frames(place)
+        if frames is None:
+            skipped += leave_out(
+                [called], "has an annotation and no frames, or several folders of images of which none is called img"
+            )
+        elif len({truth.name.lower().split(".")[0] for truth in truths}) > 1:
+            skipped += leave_out(
+                [called], f"has {' and '.join(truth.name for truth in truths)}, and nothing says which counts"
+            )
+        else:
+            for truth in truths:
+                number = _TRUTH.fullmatch(truth.name)[2] or ""  # type: ignore[index]
+                yield Clip(called + number, frames, truth)
+        return
+    if (anno := named(place, "anno")) and (below := _beside(place, anno)):
+        for frames in (below / name for name in inside(below)[:most]):
+            prefix = "" if place == root else f"{called}/"
+            if (anno / f"{frames.name}.txt").is_file():
+                yield Clip(prefix + frames.name, frames, anno / f"{frames.name}.txt")
+            else:
+                skipped += leave_out([prefix + frames.name], "has no file in anno/")
+        return
+    children = inside(place)[:most]
+    found = 0
+    for name in children if depth > 0 else ():
+        for clip in _clips(place / name, root, skipped, depth=depth - 1, most=most):
+            found += 1
+            yield clip
+    if place != root and not found and has_image(place) and not any(s.item.startswith(called) for s in skipped):
+        skipped += leave_out([called], "has images and no groundtruth.txt")
+
+
+def _truths(place: Path) -> list[Path]:
+    """The annotation files of a video in its folder; an empty one is none, as OTB's Human4 has it."""
+    names = [name for name in file_names(place, ".txt") if _TRUTH.fullmatch(name)]
+    if len(names) > 1:
+        names = [name for name in names if (place / name).stat().st_size > 0] or names[:1]
+    return [place / name for name in names]
+
+
+def _frames(place: Path) -> Path | None:
+    """Where the frames of a video are: in a folder that is called so, in the folder itself, or in the only one with images."""
+    for name in IMAGE_FOLDERS:
+        if (below := named(place, name)) and has_image(below):
+            return below
+    if has_image(place):
+        return place
+    others = [place / name for name in inside(place) if has_image(place / name)]
+    return others[0] if len(others) == 1 else None
+
+
+def _beside(place: Path, anno: Path) -> Path | None:
+    """The folder of the folders of frames, beside anno/ with its files."""
+    if not file_names(anno, ".txt"):
+        return None
+    return next((below for name in IMAGE_FOLDERS if (below := named(place, name)) and inside(below)), None)
+
+
+def _origin(folder: Path, clips: list[Clip], notes: list[str]) -> int | None:
+    """What the boxes of all call the first pixel, as origin.txt says; None: each by its file's name."""
+    if (folder / _ORIGIN).is_file():
+        text = lines(folder / _ORIGIN)
+        if text not in (["0"], ["1"]):
+            raise UserError(
+                f"{folder / _ORIGIN} says neither 0 nor 1; write the number that the boxes give the first pixel."
+            )
+        notes.append(f"boxes count pixels from {text[0]} ({_ORIGIN})")
+        return int(text[0])
+    ones = sum(map(_from_one, clips))
+    if ones:
+        notes.append(
+            f"boxes of {ones} of {len(clips)} videos count pixels from 1 (groundtruth_rect.txt, as in OTB); write 0 into {_ORIGIN} in the folder if "
+            "they count from 0"
+        )
+    return None
+
+
+def _from_one(clip: Clip) -> bool:
+    return clip.truth.name.lower().startswith("groundtruth_rect")
+
+
+def _video(clip: Clip, origin: int | None) -> Video:
+    source = Source(clip.id, clip.frames, clip.truth, hidden=True)
+    return video_of(source, clip.id, origin=int(_from_one(clip)) if origin is None else origin)

@@ -1,0 +1,62 @@
+"""Folders of videos by name, without looking into them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rice_core.images import is_image_name
+from rice_core.record import Skipped
+
+_EACH = 10
+"""Things with one reason that are named one by one; of more the first is named and all are counted."""
+_NOBODYS = frozenset({"__MACOSX", "System Volume Information"})
+IMAGE_FOLDERS = ("img", "imgs", "images", "frames", "frame", "color", "rgb")
+
+
+def inside(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, hidden ones left out; none where it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if e.name[0] != "." and e.name not in _NOBODYS and e.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def has_image(folder: Path) -> bool:
+    """Whether there is an image in the folder itself; looks no further than the first."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(is_image_name(e.name) and e.name[0] != "." and e.is_file() for e in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def named(folder: Path, name: str) -> Path | None:
+    """A folder in a folder by its name in any case: `Test` is `TEST`."""
+    if (folder / name).is_dir():
+        return folder / name
+    return next((folder / each for each in inside(folder) if each.lower() == name.lower()), None)
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a list of names, without empty ones; none where there is no such file."""
+    try:
+        return [
+            line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()
+        ]
+    except OSError:
+        return []
+
+
+def labelled(folder: Path, **files: str) -> dict[str, Path]:
+    """Those of some label files that are there."""
+    return {name: folder / file for name, file in files.items() if (folder / file).is_file()}
+
+
+def leave_out(names: Sequence[str], reason: str) -> list[Skipped]:
+    """Each with the reason, where they are few; of many the first, and how many they are."""
+    if len(names) <= _EACH:
+        return [Skipped(item=name, reason=reason) for name in names]
+    return [Skipped(item=f"{names[0]} and {len(names) - 1} more videos", reason=reason, times=len(names))]

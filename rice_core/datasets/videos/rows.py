@@ -1,0 +1,76 @@
+"""The one parser of annotation rows: x, y, width and height a line, parted by commas, tabs, spaces or semicolons."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from rice_core.datasets.tracks import Floats
+from rice_core.errors import UserError
+
+_PARTED = re.compile(r"\s*[,;]\s*|\s+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.ASCII)
+_FORMS = {
+    8: "8 numbers, a polygon as VOT has them; write the upright box around each, x,y,w,h",
+    1: "1 number, as a file of flags has; give the file of the boxes, x,y,w,h a line",
+}
+
+
+def read_rows(path: Path) -> Floats:
+    """The boxes of a file, [rows, 4], one row as [1, 4]; NaN stays NaN. Nothing is mended.
+
+    Raises:
+        UserError: it cannot be read, or a row is no 4 numbers; the sentence names file and row (from 1).
+    """
+    lines = _lines(path)
+    rows = _quickly(lines) or [_numbers(path, row, line) for row, line in enumerate(lines, start=1)]
+    for row, numbers in enumerate(rows, start=1):
+        if len(numbers) != 4:
+            form = _FORMS.get(len(numbers), f"{len(numbers)} numbers; write x,y,w,h a line, with a decimal point")
+            raise UserError(f"{_called(path)} has in row {row} {form}.")
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def read_flags(path: Path) -> Floats:
+    """The numbers of a file, a line each or all on one line, as LaSOT has them; [numbers].
+
+    Raises:
+        UserError: it cannot be read, or holds something else than numbers.
+    """
+    rows = [_numbers(path, row, line) for row, line in enumerate(_lines(path), start=1) if line.strip()]
+    return np.array([value for row in rows for value in row], np.float64)
+
+
+def _lines(path: Path) -> list[str]:
+    """All lines to the last one that is not empty. An empty one between others is a row: without it all later ones would move up."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{_called(path)} cannot be read ({str(error)[:80]}); check it.") from None
+    return text.rstrip().splitlines()
+
+
+def _quickly(lines: list[str]) -> list[list[float]] | None:
+    """The numbers of each line; None where one of them needs a closer look. A training reads a file for each pair that it draws."""
+    if not all(line.isascii() and "_" not in line for line in lines):  # float() takes 1_0, and digits of other scripts
+        return None
+    try:
+        return [[float(value) for value in _PARTED.split(line.strip())] for line in lines]
+    except ValueError:
+        return None
+
+
+def _numbers(path: Path, row: int, line: str) -> list[float]:
+    values = _PARTED.split(re.sub(r"[,;]$", "", line.strip()))
+    if wrong := next((value for value in values if not _NUMBER.fullmatch(value)), None):
+        raise UserError(f"{_called(path)} has {wrong!r:.40} in row {row}, which is no number; write x,y,w,h a line.")
+    if "" in values:
+        raise UserError(f"{_called(path)} lacks a number in row {row} ({line.strip()!r:.40}); write x,y,w,h a line.")
+    return [float(value) for value in values]
+
+
+def _called(path: Path) -> str:
+    """Enough of a path to find it, and nothing of the machine: `airplane-1/groundtruth.txt`."""
+    return "/".join(path.parts[-2:])
