@@ -45,7 +45,7 @@ class Board:
         """Data set, recipe and limit in one line."""
         limit = f", first {self.limit} images of each split" if self.limit else ""
         version = f" (data {self.version})" if self.version else ""
-        return f"{self.dataset.name}{version}, recipe {self.recipe}{limit}"
+        return f"{self.dataset.title}{version}, recipe {self.recipe}{limit}"
 
     @property
     def miniature(self) -> bool:
@@ -66,7 +66,7 @@ def boards(found: Iterable[Group]) -> list[Board]:
     made = [
         replace(board, version=board.dataset.fingerprint[:6]) if shared[board.title] > 1 else board for board in made
     ]
-    return sorted(made, key=lambda board: (board.dataset.name, board.recipe, board.limit or 0, board.key))
+    return sorted(made, key=lambda board: (board.dataset.title, board.recipe, board.limit or 0, board.key))
 
 
 def overview_table(board: Board, judges: Mapping[str, Judge]) -> Table:
@@ -133,7 +133,7 @@ def probe_names(some: Sequence[Group]) -> dict[str, str]:
         [f"{group.probe.shorthand} v{group.probe.version}" for group in some],
         [f"{group.probe.shorthand} v{group.probe.version} data {group.data[:6]}" for group in some],
     ]
-    place = [(group.dataset.name, group.dataset.fingerprint, group.probe.recipe, group.limit) for group in some]
+    place = [(group.dataset.title, group.dataset.fingerprint, group.probe.recipe, group.limit) for group in some]
     counts = [Counter(zip(place, form, strict=True)) for form in forms]
     return {
         group.key: next((f[i] for f, n in zip(forms, counts, strict=True) if n[place[i], f[i]] == 1), forms[-1][i])
@@ -236,7 +236,7 @@ def _notes(some: Sequence[Group], rows: Sequence[Row]) -> list[str]:
         notes.append(_LEGEND[TAINTED] + "; ".join(sorted(taints)) + ".")
     notes += [_LEGEND[PARTIAL]] if any(PARTIAL in value.mark for value in values) else []
     done = [record for entry in entries for record in entry.done]
-    shared = {f"{r.cell.dataset.name}: {note}." for r in done for note in r.notes if note.endswith(TOO_HIGH)}
+    shared = {f"{r.cell.dataset.title}: {note}." for r in done for note in r.notes if note.endswith(TOO_HIGH)}
     notes += sorted(shared)
     for group in some:
         made = [record for entry in group.entries for record in entry.done]

@@ -92,7 +92,7 @@ class Comparison:
         """Plain lines: one sentence a metric, then what was refused."""
         lines = [f"{self.a} against {self.b}"]
         lines += [
-            f"  {name} on {found.group.dataset.name}, {found.column.label}: {found.sentence}"
+            f"  {name} on {found.group.dataset.title}, {found.column.label}: {found.sentence}"
             for found, name in zip(self.differences, self._names(), strict=True)
         ]
         lines += [f"  beware: {said}" for said in self.unlike]
@@ -257,7 +257,7 @@ def unlike(one: Group, other: Group) -> str:
         "recipe": (one.probe.recipe, other.probe.recipe),
         "version of the probe": (one.probe.version, other.probe.version),
         "settings": (one.settings, other.settings),
-        "data set": (one.dataset.name, other.dataset.name),
+        "data set": (one.dataset.title, other.dataset.title),
         "limit": (one.limit or "none", other.limit or "none"),
     }
     parts = [f"other {name} ({left} against {right})" for name, (left, right) in said.items() if left != right]
@@ -287,4 +287,4 @@ def _row(found: Difference, label: str) -> Row:
         number(pair.mde if pair else None),
         Value(text="decisive" if found.decisive else "not decisive", hint=found.sentence),
     )
-    return Row(label=label, values=values, section=found.group.dataset.name)
+    return Row(label=label, values=values, section=found.group.dataset.title)

@@ -94,7 +94,7 @@ def _number(record: Record, metric: Metric) -> Number:
         probe=cell.probe.name,
         parameters=parameters_of(cell),
         recipe=cell.probe.recipe,
-        dataset=cell.dataset.name,
+        dataset=cell.dataset.title,
         seed=cell.seed,
         metric=metric.name,
         value=metric.value,

@@ -44,12 +44,12 @@ def gaps(groups: Sequence[Group]) -> list[Gap]:
 
 
 def commands(found: Iterable[Gap]) -> list[str]:
-    """One command for each encoder, kind, data set and set of seeds: it fills every gap that has one."""
+    """One command for each encoder, kind, data set (with what is learnt from) and set of seeds: it fills every gap that has one."""
     together: dict[tuple[object, ...], list[Gap]] = {}
     for gap in found:
         if gap.kind != "not applicable":
             cell = gap.group
-            key = gap.label, gap.kind, gap.seeds, cell.dataset.name, cell.dataset.fingerprint, cell.limit
+            key = gap.label, gap.kind, gap.seeds, cell.dataset, cell.limit
             together.setdefault(key, []).append(gap)
     return [command(some) for some in together.values()]
 
@@ -59,7 +59,8 @@ def command(some: Sequence[Gap]) -> str:
     first = some[0]
     words = ["ricebench", "run", "--encoders", typed(first.encoder)]
     words += ["--probes", ",".join(dict.fromkeys(gap.group.probe.shorthand for gap in some))]
-    words += ["--data", "mini" if first.group.miniature else first.group.dataset.name]
+    data = [first.group.dataset.name, *(f"train={each.name}" for each in first.group.dataset.learnt_from)]
+    words += [word for each in data for word in ("--data", each)]
     words += ["--seeds", ",".join(map(str, first.seeds))] if first.seeds != (0,) else []
     words += ["--limit", str(first.group.limit)] if first.group.limit else []
     return shlex.join([*words, "--only", first.kind])

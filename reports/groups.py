@@ -114,7 +114,7 @@ class Group:
     def title(self) -> str:
         """Probe, data set, recipe and limit in one line; `settings` has the rest."""
         limit = f", first {self.limit} images of each split" if self.limit else ""
-        return f"{self.probe.name} on {self.dataset.name}, recipe {self.probe.recipe}@{self.probe.version}{limit}"
+        return f"{self.probe.name} on {self.dataset.title}, recipe {self.probe.recipe}@{self.probe.version}{limit}"
 
     @property
     def settings(self) -> str:
@@ -146,13 +146,13 @@ def groups(records: Iterable[Record]) -> list[Group]:
         for (comparable, data), by_encoder in shelves.items()
     ]
     return sorted(
-        made, key=lambda group: (group.dataset.name, group.probe.name, group.title, group.settings, group.key)
+        made, key=lambda group: (group.dataset.title, group.probe.name, group.title, group.settings, group.key)
     )
 
 
 def is_miniature(dataset: DatasetSpec) -> bool:
-    """Whether the data set is drawn by `rice_core.world`: its name is "mini" or begins with "mini-"."""
-    return re.match(r"mini(?![a-z])", dataset.name) is not None
+    """Whether the data set, or what was learnt from, is drawn by `rice_core.world`: its name is "mini" or begins with "mini-"."""
+    return any(re.match(r"mini(?![a-z])", each.name) for each in (dataset, *dataset.learnt_from))
 
 
 def column_of(metric: Metric) -> Column:

@@ -68,6 +68,9 @@ def _unfit(record: Record, mapping: Mapping) -> str:
         reasons.append(f"recipe {probe.recipe}")
     if is_miniature(cell.dataset):
         reasons.append(f"miniature data set {cell.dataset.name}")
+    if not any(role.taught_as(cell.dataset) for role in mapping.roles(probe.name)):
+        names = " + ".join(each.name for each in cell.dataset.learnt_from) or "its own train split"
+        reasons.append(f"learnt from {names}")
     if taints := record.taints or ((f"limit {cell.limit}",) if cell.limit else ()):
         reasons.append(f"tainted: {', '.join(taints)}")
     if changed:

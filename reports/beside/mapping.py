@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from reports.reference.paper import PaperRow, PrintedTable, printed_tables
 from rice_core.catalogue import entries
 from rice_core.errors import UserError
-from rice_core.spec import EncoderSpec, Frozen, ProbeSpec
+from rice_core.spec import DatasetSpec, EncoderSpec, Frozen, ProbeSpec
 
 
 class Role(Frozen):
@@ -24,6 +24,13 @@ class Role(Frozen):
     """What a metric's `n` counts: "images"."""
     names: tuple[str, ...] = ()
     """Names of the data sets that may play this role; none: any."""
+    learnt_from: tuple[str, ...] = ()
+    """Layouts of what the paper's probe learnt from; none: its own train split."""
+
+    def taught_as(self, dataset: DatasetSpec) -> bool:
+        """Whether what was learnt from is what the paper's probe learnt from."""
+        layouts = {each.layout for each in dataset.learnt_from} or {dataset.layout}
+        return layouts == ({*self.learnt_from} or {dataset.layout})
 
 
 class Filling(Frozen):
@@ -86,6 +93,10 @@ class Mapping(Frozen):
         """What a probe asks for; None where that is no reading of the paper."""
         found = [reading for reading in self.readings if reading.is_of(probe)]
         return max(found, key=lambda reading: len(reading.settings), default=None)
+
+    def roles(self, probe: str) -> list[Role]:
+        """What a probe's columns are measured on."""
+        return [self.data[filling.data] for filling in self.columns.values() if filling.probe == probe]
 
     @property
     def probes(self) -> tuple[str, ...]:

@@ -164,7 +164,7 @@ def _data(mapping: Mapping, parts: Sequence[Part]) -> Iterator[str]:
     for source in (source for part in parts for source in part.filled):
         if source.judge:
             group, role = source.judge.group, mapping.data[source.filling.data]
-            where = f"data set {group.dataset.name} (listing {group.dataset.fingerprint[:8]}, bytes {group.data[:8]})"
+            where = f"data set {group.dataset.title} (listing {group.dataset.fingerprint[:8]}, bytes {group.data[:8]})"
             said[f"{role.title}: the numbers come from {where}."] = None
     yield from said
     if said:

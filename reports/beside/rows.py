@@ -75,7 +75,7 @@ def _numbers(made: Beside, line: BesideRow, source: ColumnSource) -> Iterator[Pa
             probe=cell.probe.name,
             parameters=parameters_of(cell),
             recipe=cell.probe.recipe,
-            dataset=cell.dataset.name,
+            dataset=cell.dataset.title,
             metric=source.filling.metric,
             taints=source.lacking(entry),
         )

@@ -170,7 +170,7 @@ def _apart(group: Group) -> str:
     settings = f", {group.settings}" if group.settings else ""
     cells = sum(len(entry.records) for entry in group.entries)
     return (
-        f"{group.dataset.name} (listing {group.dataset.fingerprint[:8]}, bytes {group.data[:8]}), "
+        f"{group.dataset.title} (listing {group.dataset.fingerprint[:8]}, bytes {group.data[:8]}), "
         f"{group.probe.recipe}{settings}: {cells} record{'s' * (cells != 1)}"
     )
 

@@ -54,7 +54,7 @@ def _cell(name: str, group: Group, entry: Entry, record: Record) -> tuple[Value,
     )
     return _entries(
         name,
-        group.dataset.name + (f", limit {group.limit}" if group.limit else ""),
+        group.dataset.title + (f", limit {group.limit}" if group.limit else ""),
         record.cell.seed,
         Value(text=record.status.replace("_", " "), href=page_of(entry.cell_id(record)), hint=record.error or ""),
         column.label if metric else "–",
@@ -163,7 +163,7 @@ def _encoder(entry: Entry) -> tuple[Value, ...]:
 
 def _data(found: Sequence[Group]) -> Table:
     sets = Counter(
-        (g.dataset.name, g.dataset.layout, g.dataset.fingerprint, g.data) for g in found for _ in _records(g)
+        (g.dataset.title, g.dataset.layout, g.dataset.fingerprint, g.data) for g in found for _ in _records(g)
     )
     return Table(
         key="data-sets",

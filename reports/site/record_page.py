@@ -59,6 +59,10 @@ def _facts(record: Record) -> list[tuple[str, str, bool]]:
         *(("not used as asked", said, False) for said in replaced(record)),
         ("data set", f"{record.cell.dataset.name} ({record.cell.dataset.layout})", False),
         ("listing", record.cell.dataset.fingerprint, True),
+        *(
+            (f"learnt from {each.name} ({each.layout})", f"listing {each.fingerprint}", True)
+            for each in record.cell.dataset.learnt_from
+        ),
         *(("of the data", note, False) for note in record.notes),
     ]
     if record.evidence:

@@ -66,7 +66,7 @@ def view_board(
     views, sections = [], []
     found: list[tuple[str, Check]] = []
     names = probe_names(board.groups)
-    for group in track(board.groups, f"tables of {board.dataset.name}"):
+    for group in track(board.groups, f"tables of {board.dataset.title}"):
         judge = judges[group.key] = Judge(group, store)
         table = group_table(judge)
         name = names[group.key]

@@ -183,13 +183,13 @@ def _place(arm: Arm) -> tuple[int, float, str]:
 def _names(found: Sequence[Group]) -> list[str]:
     """The probes' short names, with the data set, recipe and limit where there are several of these."""
     names = list(probe_names(found).values())
-    if len({(g.dataset.name, g.dataset.fingerprint, g.probe.recipe, g.limit) for g in found}) <= 1:
+    if len({(g.dataset.title, g.dataset.fingerprint, g.probe.recipe, g.limit) for g in found}) <= 1:
         return names
     several = len({(g.dataset.fingerprint, g.probe.recipe, g.limit) for g in found}) > len(
-        {g.dataset.name for g in found}
+        {g.dataset.title for g in found}
     )
     return [
-        f"{name} on {g.dataset.name}"
+        f"{name} on {g.dataset.title}"
         + (f" ({g.probe.recipe}, limit {g.limit or 'none'}, {g.key[:4]})" if several else "")
         for g, name in zip(found, names, strict=True)
     ]

@@ -125,7 +125,7 @@ def _show_kind(title: str, kind: type) -> None:
 
 def _show_record(record: Record) -> None:
     cell = record.cell
-    echo(f"{cell.encoder.title} / {cell.probe.shorthand} / {cell.dataset.name} / seed {cell.seed}: {record.status}")
+    echo(f"{cell.encoder.title} / {cell.probe.shorthand} / {cell.dataset.title} / seed {cell.seed}: {record.status}")
     if record.error:
         echo(record.error)
     for m in record.metrics:
@@ -176,11 +176,11 @@ def status(store: StoreOption = DEFAULT_STORE) -> None:
         echo(f"{store} holds no records; `ricebench demo` or `ricebench run` makes some.")
         raise typer.Exit(1)
     for r in sorted(
-        records, key=lambda r: (r.cell.dataset.name, r.cell.probe.shorthand, r.cell.encoder.title, r.cell.seed)
+        records, key=lambda r: (r.cell.dataset.title, r.cell.probe.shorthand, r.cell.encoder.title, r.cell.seed)
     ):
         marks = f"  [{', '.join(r.taints)}]" if r.taints else ""
         echo(
-            f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.name} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {r.first or r.error or ''}{marks}"
+            f"{r.cell.id}  {r.status:<14}  {r.cell.dataset.title} / {r.cell.probe.shorthand} / {r.cell.encoder.title} / seed {r.cell.seed}  {r.first or r.error or ''}{marks}"
         )
     for trained in stages:
         needed = sum(trained.request.id in {used.id for used in r.evidence.stages} for r in records if r.evidence)

@@ -195,7 +195,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What has to be known to read a number over it: sentences that go into its records."""
     learnt_from: tuple[Dataset, ...] = ()
-    """What a probe that is judged on it learns from (`spec.learnt_from`), each as it was opened; none: its own train split."""
+    """What a probe that is judged on it learns from (`spec.learnt_from`), by name and each as it was opened; none: its own train split."""
 
     @property
     def alone(self) -> Dataset:

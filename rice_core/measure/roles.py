@@ -6,7 +6,7 @@
     train=FOLDER     not to be judged on: for the probes that may learn from it (rice_core.probe.Learns)
 
 What is more particular wins: a probe has the folders given to its name, else those given to its role, else those for all.
-Of the folders given to `train` a probe learns from those that it takes, in their order; without any from its own train split.
+Of the folders given to `train` a probe learns from those that it takes, whatever their order; without any from its own train split.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def taught(
 def _taught(probe: Probe, judged: Dataset, others: Sequence[Dataset]) -> Dataset:
     if not isinstance(probe, Learns):
         return judged
-    mine = tuple(each for each in others if probe.learns_from(each))
+    # The order of the words is no part of what is learnt.
+    mine = tuple(sorted(filter(probe.learns_from, others), key=lambda each: (each.spec.name, each.spec.fingerprint)))
     if not mine or (mine == (judged,) and TRAIN in judged.splits):  # the latter is what it does without being told
         return with_train(judged)
     spec = judged.spec.model_copy(update={"learnt_from": tuple(each.spec for each in mine)})

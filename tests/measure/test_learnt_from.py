@@ -178,10 +178,10 @@ def test_one_training_serves_all_that_are_judged(folder: Callable[..., Path], tm
     store = tmp_path / "store"
     summary = measure(store, "train=b,train=a,judged,other")
     assert summary.counts == {"done": 2}
-    assert [r.cell.dataset.title for r in summary.records] == ["judged, learnt from b + a", "other, learnt from b + a"]
-    assert TRAININGS == [["b: train 6", "a: train 6"]]
+    assert [r.cell.dataset.title for r in summary.records] == ["judged, learnt from a + b", "other, learnt from a + b"]
+    assert TRAININGS == [["a: train 6", "b: train 6"]]
     assert len({r.cell.comparable for r in summary.records}) == 2
-    assert measure(store, "train=b,train=a,judged,other").counts == {"reused": 2}
+    assert measure(store, "other,train=a,judged,train=b").counts == {"reused": 2}
     # Learnt elsewhere it is another measurement, and without train= it is the own train split.
     alone = measure(store, "judged")
     assert alone.counts == {"done": 1}
@@ -214,13 +214,13 @@ def test_a_protocol_takes_what_it_allows(folder: Callable[..., Path], tmp_path: 
     probes = ("taught", "strict")
     plan = asked(tmp_path / "store", "train=own,train=a,judged,strict=own", probes=probes)
     # What strict does not take is no part of it; its own set is what it would learn from without being told.
-    assert told(plan) == [("taught", "judged, learnt from own + a"), ("strict", "own")]
+    assert told(plan) == [("taught", "judged, learnt from a + own"), ("strict", "own")]
     assert told(asked(tmp_path / "store", "train=own,train=a,judged", probes=probes)) == [
-        ("taught", "judged, learnt from own + a"),
+        ("taught", "judged, learnt from a + own"),
         ("strict", "judged, learnt from own"),
     ]
     lines = [*plan.described()]
-    assert "  taught learns from own + a" in lines
+    assert "  taught learns from a + own" in lines
     assert "  strict learns from its own train split" in lines
     assert sum(line.startswith("data set a (") for line in lines) == 1
     assert sum(line.startswith("data set own (") for line in lines) == 1
@@ -384,4 +384,4 @@ def test_a_configuration_has_the_same_words(folder: Callable[..., Path], tmp_pat
         path = tmp_path / "run.yaml"
         path.write_text(f"encoders: [random-weights]\nprobes: [taught]\ndata: {data}\n")
         titles.append(told(plan_of(load_config(path), Store(tmp_path / "store"))))
-    assert titles == [[("taught", "judged, learnt from b + a")]] * 2
+    assert titles == [[("taught", "judged, learnt from a + b")]] * 2

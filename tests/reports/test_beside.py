@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from reports import cli
-from reports.beside import mapping_of, mappings, paper_numbers, read_beside, table_of
+from reports.beside import mapping_of, paper_numbers, read_beside, table_of
 from reports.beside.mapping import parse
 from reports.beside.source import agreement
 from reports.site import build_site
@@ -378,7 +378,7 @@ def test_mappings_name_what_the_probes_measure() -> None:
     from probes.detection.recipe import RECIPES
     from rice_core.datasets.suites import rf100_domains
 
-    (mapping,) = mappings()
+    mapping = mapping_of("3")
     assert set(mapping.probes) == {probe.CocoDetection.name, probe.LvisDetection.name, suite.Rf100Detection.name}
     assert set(mapping.columns) == {column.key for column in mapping.printed.columns}
     ap = dict.fromkeys(rf100_domains(), 10.0)
