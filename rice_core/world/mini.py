@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rice_core.progress import Progress
@@ -23,8 +23,8 @@ class World:
     """Side of an image in pixels; of a video's frames the height, and their width is 4/3 of it."""
     level: Literal["easy", "hard"] = "easy"
     annotate: Literal["objects", "syllables"] = "objects"
-    layout: Literal["coco", "lvis", "rf100", "got10k"] = "coco"
-    """rf100 is a suite: seven data sets, each of as many scenes. got10k holds videos: train, val and test count clips."""
+    layout: Literal["coco", "lvis", "rf100", "got10k", "lasot", "trackingnet", "tnl2k"] = "coco"
+    """rf100 is a suite: seven data sets, each of as many scenes. The last four hold videos: train, val and test count clips."""
     test: int = 0
     """Of a suite and of videos alone."""
 
@@ -41,6 +41,9 @@ WORLDS = {
         World(name="mini-lvis", seed=0, train=600, val=300, layout="lvis"),
         World(name="mini-rf100", seed=0, train=60, val=30, test=30, layout="rf100"),
         World(name="mini-videos", seed=0, train=60, val=48, test=6, size=144, layout="got10k"),
+        World(name="mini-lasot", seed=0, train=16, val=0, test=24, size=144, layout="lasot"),
+        World(name="mini-trackingnet", seed=0, train=16, val=0, test=12, size=144, layout="trackingnet"),
+        World(name="mini-tnl2k", seed=0, train=16, val=0, test=16, size=144, layout="tnl2k"),
     )
 }
 """What --data takes beside folders."""
@@ -70,35 +73,29 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
     """
     from rice_core.world.layouts.coco import write_coco
     from rice_core.world.layouts.got10k import write_got10k
+    from rice_core.world.layouts.lasot import write_lasot
     from rice_core.world.layouts.lvis import write_lvis
     from rice_core.world.layouts.rf100 import write_rf100
+    from rice_core.world.layouts.tnl2k import write_tnl2k
+    from rice_core.world.layouts.trackingnet import write_trackingnet
 
-    target = folder / folder_name(world)
-    seed, train, val, size, level = world.seed, world.train, world.val, world.size, world.level
-    if world.layout == "rf100":
-        return write_rf100(
-            target, seed=seed, train=train, valid=val, test=world.test, size=size, workers=workers, progress=progress
-        )
-    if world.layout == "got10k":
-        return write_got10k(
-            target, seed=seed, train=train, val=val, test=world.test, size=size, workers=workers, progress=progress
-        )
-    if world.layout == "lvis":
-        return write_lvis(
-            target, seed=seed, train=train, val=val, size=size, level=level, workers=workers, progress=progress
-        )
-    annotate = world.annotate
-    return write_coco(
-        target,
-        seed=seed,
-        train=train,
-        val=val,
-        size=size,
-        level=level,
-        annotate=annotate,
-        workers=workers,
-        progress=progress,
-    )
+    target, train, val, test = folder / folder_name(world), world.train, world.val, world.test
+    asked: dict[str, Any] = {"seed": world.seed, "size": world.size, "workers": workers, "progress": progress}
+    match world.layout:
+        case "coco":
+            return write_coco(target, train=train, val=val, level=world.level, annotate=world.annotate, **asked)
+        case "lvis":
+            return write_lvis(target, train=train, val=val, level=world.level, **asked)
+        case "rf100":
+            return write_rf100(target, train=train, valid=val, test=test, **asked)
+        case "got10k":
+            return write_got10k(target, train=train, val=val, test=test, **asked)
+        case "lasot":
+            return write_lasot(target, train=train, test=test, **asked)
+        case "trackingnet":
+            return write_trackingnet(target, train=train, test=test, **asked)
+        case "tnl2k":
+            return write_tnl2k(target, train=train, test=test, **asked)
 
 
 def folder_name(world: World) -> str:

@@ -48,8 +48,10 @@ class Look:
         """Of the easy level's scenes."""
         return SHAPES.index(self.shape) * len(TEXTURES) + TEXTURES.index(self.texture)
 
-    def __str__(self) -> str:
-        return f"{self.hue} {self.shape}, {self.texture}"
+    @property
+    def sentence(self) -> str:
+        """As a data set with language names its target."""
+        return f"the {self.hue} {self.shape}" + ("" if self.texture == "solid" else f" with {self.texture}")
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,8 @@ def draw_clip(seed: int, index: int, *, size: int = 144) -> Clip:
 
     In the first frame the target is whole and nothing is before it.
     """
-    rng = np.random.Generator(np.random.PCG64([seed, index, _SALT]))
+    rng, frames, target = _begin(seed, index)
     height, width, scale = size, size * 4 // 3, size / 144
-    frames = int(rng.integers(24, 41))
-    target = Look(*(str(rng.choice(kinds)) for kinds in (SHAPES, TEXTURES, tuple(HUES))))
     others = _others(rng, target)
     pan_T2 = pan(rng, frames, scale)
     walks = _walks(rng, pan_T2, len(others), np.array([width, height]), scale)
@@ -97,6 +97,17 @@ def draw_clip(seed: int, index: int, *, size: int = 144) -> Clip:
     owner_THW = np.stack(owners)
     truth = clip_truth(owner_THW == _TARGET, placed)
     return Clip(np.stack(pictures), owner_THW, target, others, truth)
+
+
+def target_of(seed: int, index: int) -> Look:
+    """What clip `index` of the world `seed` follows, without drawing it."""
+    return _begin(seed, index)[2]
+
+
+def _begin(seed: int, index: int) -> tuple[np.random.Generator, int, Look]:
+    rng = np.random.Generator(np.random.PCG64([seed, index, _SALT]))
+    frames = int(rng.integers(24, 41))
+    return rng, frames, Look(*(str(rng.choice(kinds)) for kinds in (SHAPES, TEXTURES, tuple(HUES))))
 
 
 def _others(rng: np.random.Generator, target: Look) -> tuple[Look, ...]:

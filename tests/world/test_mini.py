@@ -14,7 +14,10 @@ from rice_core.world.mini import WORLDS, World, draw, folder_name, training_worl
 
 
 def test_the_presets() -> None:
-    assert list(WORLDS) == ["mini", "mini-words", "mini-hard", "mini-lvis", "mini-rf100", "mini-videos"]
+    assert list(WORLDS) == [
+        *("mini", "mini-words", "mini-hard", "mini-lvis", "mini-rf100"),
+        *("mini-videos", "mini-lasot", "mini-trackingnet", "mini-tnl2k"),
+    ]
     scenes = [world for world in WORLDS.values() if world.layout in ("coco", "lvis")]
     assert {(world.train, world.val) for world in scenes} == {(600, 300)}
     suite = WORLDS["mini-rf100"]
@@ -63,6 +66,7 @@ def test_killed_drawings_leave_nothing_to_the_next(tmp_path: Path) -> None:
         ("mini-seed3-1-2-64", World(name="mini", seed=3, train=1, val=2, size=64)),
         ("mini-hard-seed0-600-300-96", WORLDS["mini-hard"]),
         ("mini-videos-seed0-60-48-144", WORLDS["mini-videos"]),
+        ("mini-tnl2k-seed0-16-0-144", WORLDS["mini-tnl2k"]),
         ("mini-train-hard-seed1002-9-0-96", training_world(2, scenes=9, level="hard")),
         ("mine-seed0-1-1-96", None),
         ("mini", None),

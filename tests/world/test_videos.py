@@ -10,7 +10,7 @@ import pytest
 from rice_core.world.clip_truth import Placed, clip_truth
 from rice_core.world.mini import WORLDS, training_world
 from rice_core.world.motion import FASTEST
-from rice_core.world.videos import Clip, draw_clip
+from rice_core.world.videos import Clip, Look, draw_clip, target_of
 
 INDICES = (*range(10), *range(1_000_000, 1_000_010))
 
@@ -34,6 +34,12 @@ def test_a_clip_is_what_it_was() -> None:
     clip = draw_clip(0, 0)
     assert clip.frames_THW3.shape[1:] == (144, 192, 3)
     assert hashlib.sha256(clip.owner_THW.tobytes()).hexdigest()[:16] == "79818886d7bf419b"
+
+
+def test_the_target_is_known_before_it_is_drawn(clips: list[Clip]) -> None:
+    assert [target_of(0, index) for index in INDICES] == [clip.target for clip in clips]
+    assert Look("star", "dots", "red").sentence == "the red star with dots"
+    assert Look("disk", "solid", "blue").sentence == "the blue disk"
 
 
 def test_the_length_and_size_are_as_said(clips: list[Clip]) -> None:
@@ -151,5 +157,5 @@ def test_light_and_size_change_and_the_camera_moves(clips: list[Clip]) -> None:
 
 
 def test_no_clip_shares_a_generator_with_what_an_encoder_saw() -> None:
-    seeds = {world.seed for world in WORLDS.values() if world.layout == "got10k"}
+    seeds = {world.seed for world in WORLDS.values() if world.layout in ("got10k", "lasot", "trackingnet", "tnl2k")}
     assert seeds.isdisjoint({training_world(number).seed for number in range(1000)})

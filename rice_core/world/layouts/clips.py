@@ -25,6 +25,8 @@ class ClipJob:
     index: int
     size: int
     """Height of a frame; its width is 4/3 of it."""
+    name: str
+    """What the sequence is called."""
     first: int = 1
     """Number of the first frame."""
     names: tuple[str, ...] = ("{:08d}.jpg",)
@@ -40,13 +42,14 @@ class ClipJob:
             (folder / name).write_bytes(data)
             files[name] = bytes_digest(data)
         _, height, width, _ = clip.frames_THW3.shape
-        return DrawnClip(self.place, files, _pixels_digest(clip), (width, height), clip.target, clip.truth)
+        return DrawnClip(self.name, self.place, files, _pixels_digest(clip), (width, height), clip.target, clip.truth)
 
 
 @dataclass(frozen=True)
 class DrawnClip:
     """A clip whose frames are written: what the annotations need of it, and digests. It travels between processes."""
 
+    name: str
     place: str
     files: Mapping[str, str]
     pixels: str
@@ -63,6 +66,24 @@ def lines(rows: Iterable[Sequence[float]], *, between: str = ",", digits: int = 
 def column(values: Iterable[bool | int | np.integer | np.bool_]) -> str:
     """Whole numbers as text, a line each."""
     return "".join(f"{int(value)}\n" for value in values)
+
+
+def attributes(truth: ClipTruth) -> frozenset[str]:
+    """What makes a clip hard, by the short names and definitions of Fan et al. 2019 (LaSOT) that TNL2K has too.
+
+    IV, CM, ROT, BC: in every clip the light and the camera change, the target turns and others look like it.
+    """
+    boxes_T4 = truth.boxes_T4[~truth.absent_T]
+    area_T, aspect_T = boxes_T4[:, 2] * boxes_T4[:, 3], boxes_T4[:, 2] / boxes_T4[:, 3]
+    there = {
+        "POC": (truth.seen_T < truth.in_view_T) & ~truth.absent_T,
+        "FOC": truth.full_occlusion_T,
+        "OV": truth.out_of_view_T,
+        "SV": np.abs(np.log2(area_T / area_T[0])) > 1,
+        "ARC": np.abs(np.log2(aspect_T / aspect_T[0])) > 1,
+        "LR": area_T < 1000,
+    }
+    return frozenset({"IV", "CM", "ROT", "BC"} | {name for name, at in there.items() if at.any()})
 
 
 def _pixels_digest(clip: Clip) -> str:

@@ -63,7 +63,7 @@ def write_got10k(
     request = Got10kRequest(seed=seed, train=train, val=val, test=test, size=size)
     counts = {"train": train, "val": val, "test": test}
     jobs = [
-        ClipJob(f"{split}/{_name(split, k)}", seed, _STARTS[split] + k, size)
+        ClipJob(f"{split}/{_name(split, k)}", seed, _STARTS[split] + k, size, _name(split, k))
         for split, count in counts.items()
         for k in range(count)
     ]
