@@ -40,7 +40,10 @@ class ClassFolders:
     def recognises(self, folder: Path) -> Sighting | None:
         if annotation_files(folder):  # they say what the images are, wherever these lie
             return None
-        roots = find_roots(folder)
+        try:
+            roots = find_roots(folder)
+        except UserError as error:  # TrackingNet's TRAIN_0, TRAIN_1, ... are another reader's affair
+            return Sighting("doubtful", str(error).removeprefix(f"{folder} ").rstrip("."))
         if roots is None:
             return None
         found = {split: class_folders(root) for split, root in roots.of.items()}
