@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("page", ["architecture.md", "adding.md"])
 def test_the_files_and_folders_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    named = re.findall(r"`((?:rice_core|probes|reports|tests)/[\w/.]*)`", text)
+    named = re.findall(r"`((?:rice_core|probes|tracking|reports|tests)/[\w/.]*)`", text)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
 

@@ -215,7 +215,7 @@ def test_a_probe_names_every_library_that_its_own_package_computes_with(point):
     known = packages_distributions()
     used = set()
     for name, path in closure([point.module]).items():
-        if name.startswith("probes") and path.suffix == ".py":
+        if name.split(".")[0] == point.module.split(".")[0] and path.suffix == ".py":
             source = closures._read(path, name, *closures._stamp(path))
             used |= {each.split(".")[0] for each in (*source.outer, *source.inner)}
     foreign = {known[top][0].lower() for top in used if top in known and top not in closures.OURS}
@@ -227,6 +227,20 @@ def test_a_training_names_the_library_whose_loop_it_runs_on():
     from probes.detection.training import DetectorTraining
 
     assert "mmengine" in libraries(DetectorTraining)
+
+
+def test_a_tracker_is_made_of_what_trains_it_and_not_of_what_judges_it():
+    from tracking.training import TrackerTraining
+
+    files = closure(number_modules(TrackerTraining, training=True))
+    assert {
+        "tracking.training",
+        "tracking.learner",
+        "tracking.pairs",
+        "tracking.center",
+        "tracking.losses",
+    } <= files.keys()
+    assert not {"tracking.track", "tracking.tracker", "tracking.curves", "tracking.dialects"} & files.keys()
 
 
 def test_a_number_is_tainted_by_the_files_that_it_is_made_of_alone(tmp_path, monkeypatch):
