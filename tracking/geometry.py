@@ -90,25 +90,13 @@ def _clipped(start: float, length: float, size: int, margin: int) -> tuple[float
     return left, max(margin, right - left)
 
 
-def iou_N(a_N4: torch.Tensor, b_N4: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of pairs of boxes, left, top, right, bottom each, in [0, 1]; 0 where both are empty."""
-    return _overlap(a_N4, b_N4)[0]
-
-
 def giou_N(a_N4: torch.Tensor, b_N4: torch.Tensor) -> torch.Tensor:
     """Generalized IoU (Rezatofighi et al. 2019) of pairs of boxes, left, top, right, bottom each, in [-1, 1]."""
-    iou, union_N = _overlap(a_N4, b_N4)
-    wh_N2 = a_N4[:, 2:].maximum(b_N4[:, 2:]) - a_N4[:, :2].minimum(b_N4[:, :2])
-    hull_N = wh_N2.prod(1).clamp(min=_TINY)
-    return iou - (hull_N - union_N) / hull_N
-
-
-def _overlap(a_N4: torch.Tensor, b_N4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(iou_N, union_N)."""
-    shared_N2 = (a_N4[:, 2:].minimum(b_N4[:, 2:]) - a_N4[:, :2].maximum(b_N4[:, :2])).clamp(min=0)
-    shared_N = shared_N2.prod(1)
+    shared_N2 = a_N4[:, 2:].minimum(b_N4[:, 2:]) - a_N4[:, :2].maximum(b_N4[:, :2])
+    shared_N = shared_N2.clamp(min=0).prod(1)
     union_N = (a_N4[:, 2:] - a_N4[:, :2]).prod(1) + (b_N4[:, 2:] - b_N4[:, :2]).prod(1) - shared_N
-    return shared_N / union_N.clamp(min=_TINY), union_N
+    hull_N = (a_N4[:, 2:].maximum(b_N4[:, 2:]) - a_N4[:, :2].minimum(b_N4[:, :2])).prod(1).clamp(min=_TINY)
+    return shared_N / union_N.clamp(min=_TINY) - (hull_N - union_N) / hull_N
 
 
 def corners(boxes_N4: torch.Tensor) -> torch.Tensor:

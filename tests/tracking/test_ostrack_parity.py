@@ -1,4 +1,4 @@
-"""OSTrack's own code gives the same: recorded by oracles/record_ostrack.py."""
+"""OSTrack's own code gives the same: recorded by oracles/record_ostrack_model.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracking.geometry import Crop, clip
 from tracking.losses import heat_map, tracking_losses
 from tracking.recipe import LearningConfig
 
-RECORDED = load_file(Path(__file__).parent / "oracles" / "ostrack.safetensors")
+RECORDED = load_file(Path(__file__).parent / "oracles" / "ostrack-model.safetensors")
 FACTORS = {32: 2.0, 24: 4.0, 20: 5.0}
 
 

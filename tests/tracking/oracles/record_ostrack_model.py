@@ -1,7 +1,7 @@
-"""Writes ostrack.safetensors: what OSTrack's own code gives for small seeded inputs, for test_ostrack_parity.py.
+"""Writes ostrack-model.safetensors: what OSTrack's own code gives for small seeded inputs, for test_ostrack_parity.py.
 
 Of botaoye/OSTrack at 33b5e12. Run with the folder of a checkout, where opencv and timm import:
-    python tests/tracking/oracles/record_ostrack.py /path/to/OSTrack
+    python tests/tracking/oracles/record_ostrack_model.py /path/to/OSTrack
 """
 
 import sys
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-OUT = Path(__file__).with_name("ostrack.safetensors")
+OUT = Path(__file__).with_name("ostrack-model.safetensors")
 FACTORS = ((2.0, 32), (4.0, 24), (5.0, 20))
 COMMIT = "33b5e12586216b7fd0e95d255bd01ba44cbec759"
 
