@@ -24,12 +24,22 @@ def read_rows(path: Path) -> Floats:
     Raises:
         UserError: it cannot be read, or a row is no 4 numbers; the sentence names file and row (from 1).
     """
-    lines = _lines(path)
-    rows = _quickly(lines) or [_numbers(path, row, line) for row, line in enumerate(lines, start=1)]
+    return parsed_rows(_text(path), _called(path))
+
+
+def parsed_rows(text: str, called: str) -> Floats:
+    """As `read_rows`, of text that is at hand; `called` is the file's name in a sentence.
+
+    Raises:
+        UserError: a row is no 4 numbers.
+    """
+    # An empty line between others is a row: without it all later ones would move up.
+    lines = text.rstrip().splitlines()
+    rows = _quickly(lines) or [_numbers(called, row, line) for row, line in enumerate(lines, start=1)]
     for row, numbers in enumerate(rows, start=1):
         if len(numbers) != 4:
             form = _FORMS.get(len(numbers), f"{len(numbers)} numbers; write x,y,w,h a line, with a decimal point")
-            raise UserError(f"{_called(path)} has in row {row} {form}.")
+            raise UserError(f"{called} has in row {row} {form}.")
     return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
 
@@ -39,17 +49,16 @@ def read_flags(path: Path) -> Floats:
     Raises:
         UserError: it cannot be read, or holds something else than numbers.
     """
-    rows = [_numbers(path, row, line) for row, line in enumerate(_lines(path), start=1) if line.strip()]
+    lines = _text(path).splitlines()
+    rows = [_numbers(_called(path), row, line) for row, line in enumerate(lines, start=1) if line.strip()]
     return np.array([value for row in rows for value in row], np.float64)
 
 
-def _lines(path: Path) -> list[str]:
-    """All lines to the last one that is not empty. An empty one between others is a row: without it all later ones would move up."""
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise UserError(f"{_called(path)} cannot be read ({str(error)[:80]}); check it.") from None
-    return text.rstrip().splitlines()
 
 
 def _quickly(lines: list[str]) -> list[list[float]] | None:
@@ -62,12 +71,12 @@ def _quickly(lines: list[str]) -> list[list[float]] | None:
         return None
 
 
-def _numbers(path: Path, row: int, line: str) -> list[float]:
+def _numbers(called: str, row: int, line: str) -> list[float]:
     values = _PARTED.split(re.sub(r"[,;]$", "", line.strip()))
     if wrong := next((value for value in values if not _NUMBER.fullmatch(value)), None):
-        raise UserError(f"{_called(path)} has {wrong!r:.40} in row {row}, which is no number; write x,y,w,h a line.")
+        raise UserError(f"{called} has {wrong!r:.40} in row {row}, which is no number; write x,y,w,h a line.")
     if "" in values:
-        raise UserError(f"{_called(path)} lacks a number in row {row} ({line.strip()!r:.40}); write x,y,w,h a line.")
+        raise UserError(f"{called} lacks a number in row {row} ({line.strip()!r:.40}); write x,y,w,h a line.")
     return [float(value) for value in values]
 
 

@@ -1,0 +1,190 @@
+"""`ricebench evaluate tracking`: anyone's result files, in any toolkit's dialect. Numbers in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from rice_core.errors import UserError, did_you_mean
+from rice_core.record import Skipped
+from rice_core.scorer import Checked, Rated, Scorecard
+
+if TYPE_CHECKING:
+    from rice_core.datasets import Dataset, Video
+    from tracking.overall import Followed, Judgement
+    from tracking.results import ResultFiles
+
+
+@dataclass(frozen=True)
+class TrackingScorer:
+    """A text file a video against the data set's own folder; its fields are its settings."""
+
+    dialect: str = "official"
+    """official (of the data set's own toolkit), all, or one by name: lasot, pytracking, ostrack, got10k, trackingnet, visible ..."""
+    split: str = ""
+    """Which split the results are for; empty: the one whose videos they are called after."""
+    server: Literal["", "got10k", "trackingnet", "toolkit"] = ""
+    """With --check: whether an archive is what this server takes, row by row."""
+    partial: bool = False
+    """Judge the videos that have results, where some have none."""
+
+    summary: ClassVar[str] = (
+        "boxes of a single-object tracker, a text file a video, in any toolkit's dialect (success, precision, AO)"
+    )
+
+    def score(self, results: Path, data: Path) -> Scorecard:
+        """See `rice_core.scorer.Scorer`."""
+        from tracking.overall import judge
+
+        dataset = _opened(data)
+        dialects = self._dialects(dataset)
+        split, found = self._found(results, dataset)
+        videos = {video.id: video for video in _videos(dataset, split)}
+        followed, skipped, notes = _followed(found, videos)
+        if (lost := len(videos) - len(followed)) and not self.partial:
+            first = skipped[0]
+            raise UserError(
+                f"{lost} of the {len(videos)} videos of {dataset.spec.name} {split} have no results that can be judged ({first.item} "
+                f"{first.reason}), and a mean over the others is another number; add them, or write partial=yes."
+            )
+        if not followed:
+            return Scorecard(_checked(results, dataset, split, 0, skipped, notes), ())
+        judged = judge(followed, dialects)
+        notes += [f"{name}: {said}" for name, said in judged.items() if isinstance(said, UserError)]
+        sound = {name: said for name, said in judged.items() if not isinstance(said, UserError)}
+        if not sound:
+            raise UserError(notes[-1])
+        checked = _checked(results, dataset, split, len(followed), skipped, notes)
+        return Scorecard(checked, tuple(_rows(sound)), across="dialect")
+
+    def validate(self, results: Path, data: Path) -> Checked:
+        """See `rice_core.scorer.Scorer`; with `server`, by that server's rules."""
+        from tracking.submissions import faults_of
+
+        dataset = _opened(data)
+        if self.server:
+            split = self.split or ("test" if "test" in dataset.splits else next(iter(dataset.splits)))
+            videos = {video.id: video for video in _videos(dataset, split)}
+            faults = faults_of(self.server, results, videos)
+            bad = {fault.item for fault in faults}
+            return _checked(results, dataset, split, len(videos) - len(bad), list(faults), [])
+        split, found = self._found(results, dataset)
+        followed, skipped, notes = _followed(found, {video.id: video for video in _videos(dataset, split)})
+        return _checked(results, dataset, split, len(followed), skipped, notes)
+
+    def _dialects(self, dataset: Dataset) -> tuple[str, ...]:
+        from tracking.dialects import DIALECTS, OFFICIAL
+
+        official = OFFICIAL.get(dataset.spec.layout, "visible")
+        if self.dialect in ("official", "all"):
+            rest = [name for name in DIALECTS if name != official] if self.dialect == "all" else []
+            return official, *rest
+        if self.dialect not in DIALECTS:
+            known = ("official", "all", *DIALECTS)
+            raise UserError(
+                f"There is no dialect {self.dialect!r}; {did_you_mean(self.dialect, known)}write one of {', '.join(known)}."
+            )
+        return (self.dialect,)
+
+    def _found(self, results: Path, dataset: Dataset) -> tuple[str, ResultFiles]:
+        """The split that the results are for, and what of them can be read."""
+        from tracking.results import read_results
+
+        if self.split and self.split not in dataset.splits:
+            raise UserError(
+                f"{dataset.spec.name} has no split {self.split!r}; {did_you_mean(self.split, dataset.splits)}it has {', '.join(dataset.splits)}."
+            )
+        names = [self.split] if self.split else [split for split in dataset.splits if _videos(dataset, split)]
+        found: dict[str, ResultFiles] = {}
+        refused: UserError | None = None
+        for name in names:
+            try:
+                found[name] = read_results(results, _videos(dataset, name))
+            except UserError as error:
+                refused = error
+        if not found:
+            raise refused or UserError(
+                f"{dataset.spec.name} has no videos to hold results against; give a data set of videos."
+            )
+        best = max(found, key=lambda name: len(found[name].results))
+        return best, found[best]
+
+
+def _opened(data: Path) -> Dataset:
+    from rice_core.datasets import layouts, open_dataset
+
+    folder, at, layout = str(data).rpartition("@")
+    if not data.is_dir() and at and Path(folder).is_dir():
+        if layout not in layouts():
+            raise UserError(
+                f"{layout!r} is no layout; {did_you_mean(layout, layouts())}write one of {', '.join(layouts())} after the @."
+            )
+        return open_dataset(Path(folder), layout=layout)
+    if not data.is_dir():
+        raise UserError(f"{data} is no folder; give the data set's own, which holds the videos and their annotations.")
+    return open_dataset(data)
+
+
+def _videos(dataset: Dataset, split: str) -> list[Video]:
+    from rice_core.datasets import Video
+
+    return [item for item in dataset.splits[split] if isinstance(item, Video)]
+
+
+def _followed(found: ResultFiles, videos: dict[str, Video]) -> tuple[list[Followed], list[Skipped], list[str]]:
+    """Videos with results that can be judged; the others with the reasons; and what was decided."""
+    from tracking.overall import Followed
+    from tracking.results import length_of, size_of
+
+    followed, skipped, long = [], list(found.skipped), 0
+    again = [result for result in found.results if result.repetition > 1]
+    for result in found.results:
+        if result.repetition > 1:
+            continue
+        video = videos[result.video]
+        track, rows, wanted = video.track(), len(result.boxes_T4), length_of(video)
+        if len(track.boxes_T4) < wanted:
+            skipped.append(Skipped(item=video.id, reason="is of hidden truth, which its server alone can judge"))
+        elif rows < wanted:
+            skipped.append(Skipped(item=result.file, reason=f"has {rows} rows for {wanted} frames"))
+        else:
+            long += rows > wanted
+            followed.append(Followed(video.id, result.boxes_T4, track, size_of(video)))
+    notes = [f"{long} files have more rows than their videos have frames; what is over is not judged."] if long else []
+    if again:
+        notes.append(f"{len(again)} files are of repeated runs and not judged: the first run of each video is.")
+    return followed, skipped, notes
+
+
+def _checked(
+    results: Path, dataset: Dataset, split: str, usable: int, skipped: list[Skipped], notes: list[str]
+) -> Checked:
+    from tracking.dialects import of_published
+
+    facts = {
+        "results": results.name,
+        "data": f"{dataset.spec.name} ({dataset.spec.layout}), {split}",
+        "videos": of_published(usable, dataset.spec.layout, split),
+    }
+    return Checked(facts, usable, tuple(skipped), tuple(notes))
+
+
+def _rows(judged: dict[str, Judgement]) -> Iterator[Rated]:
+    """Each dialect's numbers, what a perfect tracker and one that stands still would have, and, as details, each video's."""
+    for dialect, said in judged.items():
+        for name, value in said.overall.values.items():
+            labels = {"metric": name, "video": None, "dialect": dialect}
+            yield Rated(labels, value, said.overall.counted[name], "%", said.overall.estimate(name))
+    for words, which in (("perfect tracker", "ceiling"), ("standing still", "still")):
+        for dialect, said in judged.items():
+            part = getattr(said, which)
+            for name, value in part.values.items():
+                labels = {"metric": f"{name}, {words}", "video": None, "dialect": dialect}
+                yield Rated(labels, value, part.counted[name], "%")
+    for dialect, said in judged.items():
+        for name, each in said.overall.each.items():
+            for video, value in zip(said.overall.videos, each.tolist(), strict=True):
+                labels = {"metric": name, "video": video, "dialect": dialect}
+                yield Rated(labels, None if value != value else value, 1, "%", detail=True)
