@@ -47,11 +47,11 @@ def _first(pieces: list[str]) -> int:
     """How many of the pieces between commas are the first word."""
     asking = next((k for k, piece in enumerate(pieces) if _GROUPS in piece), len(pieces))
     folders = [piece.partition(_GROUPS)[0] for piece in pieces[: asking + 1]]
-    n = next((n for n in range(len(folders), 0, -1) if _is_there(",".join(folders[:n]))), 1)
+    n = next((n for n in range(len(folders), 0, -1) if _is_there(",".join(folders[:n]).strip())), 1)
     if n <= asking:
         return n
     asked = [",".join(pieces[asking:end]).partition(_GROUPS)[2] for end in range(n, len(pieces) + 1)]
-    whole = (k for k, groups in enumerate(asked) if not groups.startswith("/") or re.fullmatch("/.+/", groups))
+    whole = (k for k, groups in enumerate(asked) if not groups.startswith("/") or re.fullmatch(r"/.+/\s*", groups))
     return n + next(whole, len(asked) - 1)
 
 

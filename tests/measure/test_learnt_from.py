@@ -356,6 +356,7 @@ def test_commas_part_words_and_no_names(folder: Callable[..., Path], tmp_path: P
     cases = {
         "train=a,train=b,a": ["train=a", "train=b", "a"],
         "a, b": ["a", "b"],
+        "a, my,photos , b?groups=/(x,y)/ , a": ["a", "my,photos", "b?groups=/(x,y)/", "a"],
         "my,photos": ["my,photos"],
         "train=my,photos,b": ["train=my,photos", "b"],
         "b,c": ["b,c"],
