@@ -38,7 +38,7 @@ class Crop:
             ValueError: the box is not finite, or has a negative size.
         """
         x, y, w, h = map(float, box)
-        if not (all(map(math.isfinite, (x, y, w, h))) and w >= 0 and h >= 0):
+        if not (all(map(math.isfinite, (x, y, w * h))) and w >= 0 and h >= 0):
             raise ValueError(f"no crop is around the box {x}, {y}, {w}, {h}")
         return cls(x + w / 2, y + h / 2, max(1, math.ceil(math.sqrt(w * h) * factor)), size, style)
 

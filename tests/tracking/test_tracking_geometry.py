@@ -45,7 +45,7 @@ def test_rounding_is_half_to_even_as_pythons() -> None:
 
 def test_a_crop_is_a_pixel_at_least_and_of_a_box() -> None:
     assert Crop.around((5, 5, 0, 0), 4, 64).side == 1
-    for box in ((0, 0, float("nan"), 1), (0, 0, -1, 1), (float("inf"), 0, 1, 1)):
+    for box in ((0, 0, float("nan"), 1), (0, 0, -1, 1), (float("inf"), 0, 1, 1), (0, 0, 1e200, 1e200)):
         with pytest.raises(ValueError, match="no crop is around the box"):
             Crop.around(box, 2, 64)
 
