@@ -5,6 +5,8 @@
     class-folders  <class>/*.jpg, or train/<class>/*.jpg and val/<class>/*.jpg
     ade20k, voc, cityscapes
                    a label map beside each picture (segmentation)
+    got10k, lasot, trackingnet, tnl2k, videos
+                   videos with one object's box a frame (rice_core.datasets.videos); `videos` are anybody's own
     photos         images in the folder or below it, without labels and so without splits
 
 Each layout has a reader (layout.Reader), installed by an entry point of the group `ricebench.layouts` as those of other

@@ -9,6 +9,7 @@ from pathlib import Path
 from rice_core.datasets.coco_files import annotation_files
 from rice_core.datasets.digests import fingerprint
 from rice_core.datasets.doubts import doubt_about_classes, doubt_about_splits
+from rice_core.datasets.foreign import tracking_truth
 from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, Sample
 from rice_core.datasets.splits import Judge, by_id, judged, no_test, role
@@ -40,9 +41,11 @@ class ClassFolders:
     def recognises(self, folder: Path) -> Sighting | None:
         if annotation_files(folder):  # they say what the images are, wherever these lie
             return None
+        if tracking_truth(folder):  # folders of videos, by the thousand, are not looked through for classes
+            return None
         try:
             roots = find_roots(folder)
-        except UserError as error:  # TrackingNet's TRAIN_0, TRAIN_1, ... are another reader's affair
+        except UserError as error:  # two folders claim one split: another reader may know them
             return Sighting("doubtful", str(error).removeprefix(f"{folder} ").rstrip("."))
         if roots is None:
             return None

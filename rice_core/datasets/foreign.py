@@ -11,10 +11,14 @@ _HEAD = 4096
 
 
 def tracking_truth(folder: Path) -> str | None:
-    """A file that says where something is in each frame of a video: GOT-10k's, LaSOT's and OTB's `groundtruth*.txt`, MOT's `gt/gt.txt`."""
-    for place in first_folders(folder, depth=3):
+    """A file that says where something is in each frame of a video: GOT-10k's, LaSOT's and OTB's `groundtruth*.txt`, MOT's `gt/gt.txt`,
+    and of TrackingNet those in `anno/` beside `frames/`."""
+    places = first_folders(folder, depth=3)
+    framed = {place.parent for place in places if place.name.lower() == "frames"}
+    for place in places:
+        annotates = place.name.lower() == "anno" and place.parent in framed
         for name in file_names(place, ".txt"):
-            if name.lower().startswith("groundtruth") or (place.name == "gt" and name == "gt.txt"):
+            if annotates or name.lower().startswith("groundtruth") or name.lower() == "gt.txt":
                 return relative(place / name, folder)
     return None
 

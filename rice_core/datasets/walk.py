@@ -12,7 +12,8 @@ from rice_core.record import Skipped
 
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    with os.scandir(folder) as entries:
+        return [folder / name for name in sorted(e.name for e in entries if e.name[0] != "." and e.is_dir())]
 
 
 def image_names(folder: Path) -> list[str]:

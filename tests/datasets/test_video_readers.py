@@ -13,7 +13,7 @@ import pytest
 from rice_core.datasets import Dataset, Video, data_digest, file_digests, limit, open_dataset
 from rice_core.datasets.describe import describe
 from rice_core.datasets.layout import Reader
-from rice_core.datasets.reading import choose
+from rice_core.datasets.reading import _installed, choose
 from rice_core.datasets.videos.got10k import Got10k, selected
 from rice_core.datasets.videos.lasot import Lasot, _test_numbers
 from rice_core.datasets.videos.own import Videos
@@ -49,7 +49,7 @@ def opened(folder: Path, layout: str, judge: str = "val") -> Dataset:
 
 def seen(folder: Path) -> str:
     """The layout that a folder is read as."""
-    return choose(folder, READERS.values()).layout
+    return choose(folder, _installed([])).layout
 
 
 def ids(data: Dataset) -> dict[str, list[str]]:
@@ -301,6 +301,12 @@ def test_chunks_of_trackingnet_in_any_case_and_alone(tmp_path: Path, chunk: str)
     for folder in (tmp_path, tmp_path / chunk):
         assert seen(folder) == "trackingnet"
         assert ids(opened(folder, "trackingnet")) == {split: [f"{chunk.upper()}/a"]}
+
+
+def test_chunks_of_trackingnet_are_no_splits_of_class_folders(tmp_path: Path) -> None:
+    for chunk in ("TRAIN_0", "TRAIN_1", "TEST"):
+        trackingnet(tmp_path, chunk, ["a", "b"])
+    assert open_dataset(tmp_path).spec.layout == "trackingnet"
 
 
 def test_trackingnet_that_is_not_extracted_is_counted(tmp_path: Path) -> None:

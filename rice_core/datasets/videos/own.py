@@ -55,9 +55,7 @@ class Videos:
 
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
         skipped: list[Skipped] = []
-        called = {split: folder / child for child in inside(folder) if (split := role(child))}
-        own = [child for child in inside(folder) if not role(child) and next(_clips(folder / child, folder, []), None)]
-        roots = called if called and not own and not _truths(folder) else {"all": folder}
+        roots = _roots(folder)
         clips = {split: list(_clips(root, root, skipped)) for split, root in roots.items()}
         if not any(clips.values()):
             first = f" ({skipped[0].item} {skipped[0].reason})" if skipped else ""
@@ -71,6 +69,16 @@ class Videos:
         one = next(clip for of_split in clips.values() for clip in of_split)
         saw = f"frames beside {relative(one.truth, folder)}"
         return dataset(self.layout, folder, found, skipped, name=name, judge=judge, saw=saw, notes=notes)
+
+
+def _roots(folder: Path) -> dict[str, Path]:
+    """Split -> its folder, where nothing beside them is a video; else the folder as `all`."""
+    children = inside(folder)
+    called = {split: folder / child for child in children if (split := role(child))}
+    if not called or _truths(folder):
+        return {"all": folder}
+    beside = (clip for child in children if not role(child) for clip in _clips(folder / child, folder, []))
+    return called if next(beside, None) is None else {"all": folder}
 
 
 def _clips(
@@ -126,12 +134,11 @@ def _truths(place: Path) -> list[Path]:
 
 def _frames(place: Path) -> Path | None:
     """Where the frames of a video are: in a folder that is called so, in the folder itself, or in the only one with images."""
-    for name in IMAGE_FOLDERS:
-        if (below := named(place, name)) and has_image(below):
-            return below
-    if has_image(place):
-        return place
-    others = [place / name for name in inside(place) if has_image(place / name)]
+    children = {name.lower(): place / name for name in inside(place)}
+    called = (children[name] for name in IMAGE_FOLDERS if name in children)
+    if (found := next((below for below in called if has_image(below)), None)) or has_image(place):
+        return found or place
+    others = [below for below in children.values() if has_image(below)]
     return others[0] if len(others) == 1 else None
 
 
