@@ -155,6 +155,8 @@ def test_got10k_counts_by_cover_from_the_second_frame() -> None:
     )  # The absence label is not read.
     bare = truth(rows, absent=(3,))
     assert three("got10k", box_rows(4, {3: far}), bare) == pytest.approx((100, 100, 100))
+    unknown = truth(box_rows(4, {3: BAD[0]}))
+    assert three("got10k", box_rows(4, {3: far}), unknown) == pytest.approx((100, 100, 100))
 
 
 def test_got10k_refuses_what_has_no_overlap_and_frames_of_unknown_size() -> None:
@@ -214,6 +216,20 @@ def test_matlab_leaves_a_video_out_of_a_mean_where_its_whole_curve_is_nothing() 
     assert ostrack.values["success"] == pytest.approx(95.2381 / 2, abs=5e-5)
 
 
+def test_visible_looks_at_nothing_that_cannot_be_seen() -> None:
+    rows = box_rows(4, {1: NOTHING, 2: BAD[0], 3: (5.0, 5.0, 4.0, 0.0)})
+    gone = truth(box_rows(4), absent=(0, 1, 2, 3))
+    videos = [Followed("seen", box_rows(4), truth(rows), SIZE), Followed("gone", box_rows(4), gone, SIZE)]
+    found = numbers(videos, "visible").overall
+    assert list(found.values.values()) == pytest.approx((95.2381, 100, 100), abs=5e-5)
+    assert (found.curves.frames, found.counted["success"]) == (1, 1)
+
+
+def test_a_miss_adds_no_overlap() -> None:
+    rows = box_rows(changed=EXAMPLE)
+    assert DIALECTS["lasot"].judge(rows, truth(rows, (3, 4))).overlap == pytest.approx(0.7)
+
+
 def test_where_all_videos_have_nothing_their_mean_is_nothing() -> None:
     lost = truth(box_rows(3, {0: NOTHING}), absent=(0,))
     far = np.tile((90.0, 90.0, 5.0, 5.0), (3, 1))
@@ -231,7 +247,7 @@ def test_a_video_of_one_frame_is_right_for_whoever_looks_at_its_first() -> None:
 
 
 def test_one_dialect_refusing_takes_no_number_from_another() -> None:
-    videos = [Followed("a", box_rows(changed={4: BAD[0]}), truth(box_rows()), SIZE)]
+    videos = [Followed(name, box_rows(changed={4: BAD[0]}), truth(box_rows()), SIZE) for name in "ab"]
     found = judge(videos, ALL)
     assert {name for name, each in found.items() if isinstance(each, UserError)} == {"pytracking", "ostrack", "got10k"}
     assert str(found["ostrack"]).startswith("a: Row 5 is")

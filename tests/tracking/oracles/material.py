@@ -49,7 +49,16 @@ def ordinary(rng: np.random.Generator) -> list[dict[str, Any]]:
     moved = truth.copy()
     moved[:21, 2] = np.arange(21).clip(1)
     moved[21:, 0] += np.arange(20)
-    return [*made, {"id": "ties", "truth": truth.tolist(), "boxes": moved.tolist()}]
+    made.append({"id": "ties", "truth": truth.tolist(), "boxes": moved.tolist()})
+    # Centres at 0, so that a distance in sides is a hundredth to the last bit.
+    truth = np.tile([-49.5, -49.5, 100, 100], (52, 1))
+    moved = truth + np.arange(52)[:, None] * np.array([1, 0, 0, 0])
+    made.append({"id": "hundredths", "truth": truth.tolist(), "boxes": moved.tolist()})
+    truth = np.round(2 * (walk(rng, 24) + rng.uniform(0, 1, (24, 4)))) / 2
+    made.append(
+        {"id": "fractions", "truth": truth.tolist(), "boxes": (truth + rng.normal(0, 2, truth.shape)).round(2).tolist()}
+    )
+    return made
 
 
 def odd(rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -77,8 +86,12 @@ def odd(rng: np.random.Generator) -> list[dict[str, Any]]:
     video("edge", truth={2: [0.0, 5, 30, 20], 5: [7.0, 0, 30, 20], 8: [-6.0, -3, 30, 20]})
     video("edge-hit", truth={2: [0.0, 5, 30, 20]}, boxes={2: [0.0, 5, 30, 20]})
     video("flat", truth={2: [10.0, 5, 0, 20], 5: [7.0, 9, 30, 0], 8: [613.0, 731, 247, -11]})
-    video("nan", boxes={5: NAN, 6: NAN, 11: [10.0, float("nan"), 30, 20]})
-    video("nan-first", boxes={0: NAN, 1: nothing, 7: [10.0, 12, float("nan"), 20]})
+    nan = float("nan")
+    near = {"truth": dict.fromkeys((1, 11), (10.0, 12, 30, 20))}
+    video("nan", boxes={5: NAN, 6: NAN, 11: [nan, 12.0, 30, 20]}, **near)
+    video(
+        "nan-first", boxes={0: [nan, 12.0, 30, 20], 1: nothing, 7: [10.0, 12, nan, 20], 11: [10.0, nan, 30, 20]}, **near
+    )
     video("negative", boxes={5: [10.0, 20, -4, 30], 9: [10.0, 20, 40, -0.5], 10: nothing})
     video("zeros", boxes={0: nothing, 1: nothing, 5: nothing, 6: [40.0, 30, 0, 12], 7: [40.0, 30, 12, 0]})
     video("small", boxes={5: [30.0, 20, 0.4, 0.4], 6: [30.0, 20, 0.5, 0.5]})
