@@ -69,16 +69,22 @@ def centres(boxes_T4: Floats) -> Floats:
 
 def lengths(vectors_T2: Floats) -> Floats:
     """Of vectors in the plane."""
-    return np.asarray(np.sqrt((vectors_T2**2).sum(1)), dtype=np.float64)
+    x_T, y_T = vectors_T2.T
+    return np.asarray(np.sqrt(x_T * x_T + y_T * y_T), dtype=np.float64)
+
+
+def area(sides_T2: Floats) -> Floats:
+    """Width times height: numpy multiplies two columns ten times as fast as along a row of two."""
+    return sides_T2[:, 0] * sides_T2[:, 1]
 
 
 def overlaps(boxes_T4: Floats, truth_T4: Floats) -> Floats:
     """IoU of whole pixels; NaN where there is none. MATLAB's and pandas's least and greatest pass over NaN."""
     low_T2 = np.fmax(boxes_T4[:, :2], truth_T4[:, :2])
     high_T2 = np.fmin(boxes_T4[:, :2] + boxes_T4[:, 2:] - 1, truth_T4[:, :2] + truth_T4[:, 2:] - 1)
-    shared_T = np.fmax(0, high_T2 - low_T2 + 1).prod(1)
+    shared_T = area(np.fmax(0, high_T2 - low_T2 + 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(shared_T / (boxes_T4[:, 2:].prod(1) + truth_T4[:, 2:].prod(1) - shared_T), dtype=np.float64)
+        return np.asarray(shared_T / (area(boxes_T4[:, 2:]) + area(truth_T4[:, 2:]) - shared_T), dtype=np.float64)
 
 
 def errors_of(boxes_T4: Floats, truth_T4: Floats) -> Errors:

@@ -3,12 +3,12 @@
     judge(videos: Iterable[Followed], dialects: Sequence[str]) -> dict[dialect, Judgement | UserError]
     overall(judged: Mapping[id, Curves], dialect: str) -> Overall
 
-`judge` is all that most need; `overall` is for whoever has curves already (a part of the videos: an attribute, say).
+`judge` is all that most need.
 
     Judgement.overall | .ceiling | .still : Overall
     Judgement.metrics() -> record.Metric with error, chance (standing still) and ceiling
     Overall.values[metric], .columns[metric] (a row a video, whose plain mean is the value), .each[metric] (the video's own number),
-    .counted[metric], .curves, .scores() -> record.Scores, .estimate(metric) -> stats.Estimate
+    .counted[metric], .curves, .part(ids) -> Overall, .scores() -> record.Scores, .estimate(metric) -> stats.Estimate
 
 All in percent but curves, which are in [0, 1].
 """
@@ -49,7 +49,8 @@ class Overall:
     """What one dialect says of a data set, in percent."""
 
     dialect: str
-    videos: tuple[str, ...]
+    judged: Mapping[str, Curves]
+    """id -> the video's curves."""
     values: Mapping[str, float]
     """Metric -> value; the first is the headline."""
     columns: Mapping[str, Floats]
@@ -61,6 +62,19 @@ class Overall:
     """Metric -> how many videos count."""
     curves: Curves
     """The data set's."""
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """In the order of the columns."""
+        return tuple(self.judged)
+
+    def part(self, videos: Iterable[str]) -> Overall:
+        """Of some of the videos, as if they were all.
+
+        Raises:
+            UserError: none of them counts.
+        """
+        return overall({name: self.judged[name] for name in videos}, self.dialect)
 
     def scores(self) -> Scores:
         """A row a video, which is its own cluster."""
@@ -149,13 +163,26 @@ def overall(judged: Mapping[str, Curves], dialect: str) -> Overall:
     columns = {name: _column(own_V[name], weight_V[name]) for name in rules.of}
     return Overall(
         dialect=dialect,
-        videos=tuple(judged),
+        judged=judged,
         values={name: float(column_V.mean()) for name, column_V in columns.items()},
         columns=columns,
         each={name: np.where(weight_V[name] > 0, own_V[name], np.nan) for name in rules.of},
         counted={name: int((weight_V[name] > 0).sum()) for name in rules.of},
         curves=_mean(all_curves, weights_3V),
     )
+
+
+def subsets_of(attributes: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Attribute -> the videos that have it, where two do, as LaSOT's and TNL2K's toolkits draw them.
+
+    Args:
+        attributes: id -> `Video.attributes`, whose "subsets" names them with commas between.
+    """
+    found: dict[str, list[str]] = {}
+    for video, told in attributes.items():
+        for name in filter(None, told.get("subsets", "").split(",")):
+            found.setdefault(name, []).append(video)
+    return {name: videos for name, videos in sorted(found.items()) if len(videos) > 1}
 
 
 def perfect(track: Track) -> Floats:

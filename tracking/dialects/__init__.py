@@ -49,6 +49,9 @@ PUBLISHED: dict[tuple[str, str], int] = {
 
 
 def of_published(videos: int, layout: str, split: str) -> str:
-    """How many videos a number is over, for people: "279 of LaSOT's 280"; a count alone where nothing is published."""
-    there = PUBLISHED.get((layout, split))
-    return f"{videos} videos" if there is None else f"{videos} of the {there} videos of {layout} {split}"
+    """How many videos a number is over, for people: "250 of the 511 videos of trackingnet test"; a count alone where nothing is published."""
+    there, more = PUBLISHED.get((layout, split)), PUBLISHED.get((layout, "extension"))
+    if there is None:
+        return f"{videos} videos"
+    aside = f" (its extension set has {more})" if more is not None and split == "test" else ""
+    return f"{videos} of the {there} videos of {layout} {split}{aside}"

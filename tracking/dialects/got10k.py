@@ -9,7 +9,7 @@ import numpy as np
 
 from rice_core.datasets.tracks import Track
 from rice_core.errors import UserError
-from tracking.curves import Curves, Errors, Floats, Size, centres, curves_of, fitted, lengths
+from tracking.curves import Curves, Errors, Floats, Size, area, centres, curves_of, fitted, lengths
 from tracking.dialects.base import PIXELS, CurveName, Dialect, Weights
 
 _NONE = np.empty(0)
@@ -105,7 +105,7 @@ def _overlaps(boxes_T4: Floats, truth_T4: Floats) -> Floats:
     """`rect_iou`: of continuous boxes, 0 where both are empty."""
     low_T2 = np.maximum(boxes_T4[:, :2], truth_T4[:, :2])
     high_T2 = np.minimum(boxes_T4[:, :2] + boxes_T4[:, 2:], truth_T4[:, :2] + truth_T4[:, 2:])
-    shared_T = np.maximum(high_T2 - low_T2, 0).prod(1)
-    union_T = boxes_T4[:, 2:].prod(1) + truth_T4[:, 2:].prod(1) - shared_T
+    shared_T = area(np.maximum(high_T2 - low_T2, 0))
+    union_T = area(boxes_T4[:, 2:]) + area(truth_T4[:, 2:]) - shared_T
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.clip(shared_T / (union_T + np.finfo(float).eps), 0, 1), dtype=np.float64)

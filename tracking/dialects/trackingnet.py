@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from rice_core.datasets.tracks import Track
-from tracking.curves import Curves, Errors, Floats, Size, curves_of, fitted, overlaps
+from tracking.curves import Curves, Errors, Floats, Size, curves_of, fitted, lengths, overlaps
 from tracking.dialects.base import Dialect
 
 _BINS = np.linspace(0, 1, 21)
@@ -40,8 +40,8 @@ class TrackingNetDialect(Dialect):
         with np.errstate(invalid="ignore", divide="ignore"):
             errors = Errors(
                 overlap_T=overlaps(boxes_T4, truth_T4),
-                distance_T=np.sqrt((apart_T2 * apart_T2).sum(1)),
-                normalised_T=np.sqrt((apart_T2 / side_T2 * apart_T2 / side_T2).sum(1)),
+                distance_T=lengths(apart_T2),
+                normalised_T=lengths(apart_T2 / side_T2),
             )
         return curves_of(errors, self.thresholds, len(truth_T4), strict=False)
 

@@ -42,18 +42,19 @@ DRAWS = (
 def main() -> None:
     checkout = Path(sys.argv[1])
     name = next(name for name, script in SCRIPTS.items() if (checkout / script).is_file())
-    found: dict[str, Any] = {"all": [], "videos": {video["id"]: [] for video in load()}}
+    found: dict[str, Any] = {"all": [], "IV": [], "POC": [], "videos": {video["id"]: [] for video in load()}}
     for metric in SETTINGS:
         with tempfile.TemporaryDirectory() as folder:
-            legend, shares = ran(checkout, name, metric, Path(folder))
-        found["all"].append(legend)
+            values, shares = ran(checkout, name, metric, Path(folder))
+        for of, value in zip(("all", "IV", "POC"), values, strict=True):
+            found[of].append(value)
         for video, curve in shares.items():
             found["videos"][video].append(curve)
     (HERE / f"{name}-matlab.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
-def ran(checkout: Path, name: str, metric: str, folder: Path) -> tuple[float, dict[str, list[float]]]:
-    """The metric of all videos in percent, and each video's curve."""
+def ran(checkout: Path, name: str, metric: str, folder: Path) -> tuple[list[float], dict[str, list[float]]]:
+    """The metric in percent of all videos and of those with each attribute, and each video's curve."""
     videos = load()
     written(videos, name, folder)
     shutil.copytree(checkout / "utils", folder / "utils")
@@ -82,15 +83,15 @@ def ran(checkout: Path, name: str, metric: str, folder: Path) -> tuple[float, di
             ["octave-cli", "-qf", f"{script}.m"], cwd=folder, capture_output=True, text=True, check=False
         )
         assert run.returncode == 0, run.stderr
-    # The first curve is of all videos; success is drawn behind the error's where the script draws both.
+    # The first is of all videos, then one an attribute that two have; success is drawn behind the error's where both are.
     drawn = [[float(share) for share in line.split()] for line in (folder / "drawn.txt").read_text().splitlines()]
-    curve = next(curve for curve in drawn if len(curve) == (21 if metric == "success" else 51))
+    curves = [curve for curve in drawn if len(curve) == (21 if metric == "success" else 51)]
     shares = [
         [round(float(share), 12) for share in line.split(",")]
         for line in (folder / "shares.txt").read_text().splitlines()
     ]
-    value = sum(curve) / 21 if metric == "success" else curve[20]
-    return 100 * value, {video["id"]: row for video, row in zip(videos, shares, strict=True)}
+    values = [100 * (sum(curve) / 21 if metric == "success" else curve[20]) for curve in curves]
+    return values, {video["id"]: row for video, row in zip(videos, shares, strict=True)}
 
 
 def written(videos: list[dict[str, Any]], name: str, folder: Path) -> None:
@@ -103,11 +104,13 @@ def written(videos: list[dict[str, Any]], name: str, folder: Path) -> None:
     for each in (truth, *others):
         each.mkdir(parents=True, exist_ok=True)
     absent, attributes, results, config = others
-    for video in videos:
+    for number, video in enumerate(videos):
         (truth / f"{video['id']}.txt").write_text(table(video["truth"]))
         (absent / f"{video['id']}.txt").write_text(table([[flag] for flag in video["absent"]]))
         (results / f"{video['id']}.txt").write_text(table(video["boxes"]))
-        (attributes / f"{video['id']}{'_attribute' if name == 'tnl2k' else ''}.txt").write_text("0,0,0\n")
+        (attributes / f"{video['id']}{'_attribute' if name == 'tnl2k' else ''}.txt").write_text(
+            f"{number % 2},{int(number % 3 == 0)},{int(number == 5)}\n"
+        )
     listed = "\n".join(video["id"] for video in videos)
     (config / ("TNL2K_testing_set.txt" if name == "tnl2k" else "all_dataset.txt")).write_text(listed)
 
