@@ -1,0 +1,137 @@
+"""Tracking: `python -m benchmarks tracking`.
+
+Frames a second end to end (decoding, crops, encoder, tracker, boxes) of many videos in lock step, against the same videos one at a
+time (goal: 2 times as fast on a CPU, 10 on a GPU), against the encoder's bare forward over as many search crops, and of two encoders
+on frames that are decoded once against two runs. The videos are JPEG files of 640 x 360 pixels, of other lengths; the trackers are
+untrained, which costs what trained ones do. On a CPU recipe mini (96 pixels) runs on a small ViT, on a GPU `paper@1` on B/16 in bfloat16.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.measuring import Lap, alternate, keep, machine, median, ratio
+from rice_core.datasets import KnownTrack, Track, Video
+from rice_core.encoders.base import TorchEncoder
+from rice_core.encoders.preprocess import Preprocess
+from rice_core.encoders.rice import native_trunk
+from rice_core.model.vit import PRESETS, ViT, ViTConfig
+from rice_core.spec import EncoderSpec
+from tracking.follow import SLOTS
+from tracking.model import TrackerHead
+from tracking.recipe import RECIPES
+from tracking.track import TrackResults, track
+from tracking.tracker import ObjectTracker
+
+WIDTH, HEIGHT, ROUNDS = 640, 360, 5
+
+
+def main() -> None:
+    """Measure at the size that the machine can take."""
+    before, cuda = machine(), torch.cuda.is_available()
+    device = "cuda" if cuda else "cpu"
+    torch.set_num_threads(torch.get_num_threads() if cuda else 1)
+    with tempfile.TemporaryDirectory() as name:
+        body = _measured(Path(name), device, workers=12 if cuda else 0)
+    slots = body["slots"]
+    claims = [
+        f"{slots} videos at a time on one {device}: {body['frames_per_second']} frames/s end to end, "
+        f"{body['sequential_over_batched']['wall']:.2f}x one at a time (goal {10 if cuda else 2}; best laps "
+        f"{body['sequential_over_batched']['best']:.2f}x); slots were busy {body['occupancy']:.0%} of the time",
+        f"end to end it takes {body['batched_over_forward']['wall']:.2f}x the encoder's bare forward over as many search crops, "
+        f"{body['decoding']:.0%} of it waiting for frames",
+        f"two encoders on frames decoded once take {body['two_over_runs']['wall']:.2f}x two runs",
+    ]
+    keep("tracking" if not cuda else "tracking_gpu", claims, {"device": device, "rounds": ROUNDS, **body}, before)
+
+
+def _measured(folder: Path, device: str, workers: int) -> dict[str, Any]:
+    slots = SLOTS[device]
+    lengths = np.random.default_rng(0).integers(20, 60, 2 * slots) if device == "cuda" else [*range(4, 36)]
+    videos = _written(folder, [int(length) for length in lengths])
+    one, other = (_tracker(device, seed) for seed in (0, 1))
+    frames = sum(len(video.frames) for video in videos)
+    found: list[TrackResults] = []
+
+    def followed(trackers: list[ObjectTracker], slots: int) -> None:
+        found.append(track(trackers, videos, slots=slots, workers=workers))
+
+    calls: dict[str, Callable[[], object]] = {
+        "batched": partial(followed, [one], slots),
+        "sequential": partial(followed, [one], 1),
+        "two": partial(followed, [one, other], slots),
+        "forward": partial(_forward, one, frames - len(videos), slots),
+    }
+    for call in calls.values():
+        call()
+    apart = max(
+        float(np.abs(found[0].tracked[0][v.id].boxes_T4 - found[1].tracked[0][v.id].boxes_T4).max()) for v in videos
+    )
+    laps: dict[str, list[Lap]] = dict(zip(calls, alternate(list(calls.values()), ROUNDS), strict=True))
+    twice = [Lap(2 * lap.wall, 2 * lap.cpu) for lap in laps["batched"]]
+    speed = found[0].speed
+    return {
+        "slots": slots,
+        "videos": len(videos),
+        "frames": frames,
+        "workers": workers,
+        "frames_per_second": round(frames / median(laps["batched"]), 1),
+        "occupancy": round(speed.occupancy, 3),
+        "decoding": round(speed.waited / speed.seconds, 3),
+        "sequential_over_batched": ratio(laps["sequential"], laps["batched"]),
+        "batched_over_forward": ratio(laps["batched"], laps["forward"]),
+        "two_over_runs": ratio(laps["two"], twice),
+        "pixels_apart": apart,
+    }
+
+
+def _tracker(device: str, seed: int) -> ObjectTracker:
+    """Untrained."""
+    small = ViTConfig(width=96, depth=4, heads=3, patch=8, resolution=96)
+    config, recipe = (PRESETS["B/16"], RECIPES["paper@1"]) if device == "cuda" else (small, RECIPES["mini"])
+    torch.manual_seed(seed)
+    preprocess = Preprocess(resolution=(config.resolution, config.resolution))
+    spec = EncoderSpec.parse("synthetic:random-weights")
+    encoder = TorchEncoder(spec, native_trunk(ViT(config), preprocess, {})).to(device)
+    head = TrackerHead(recipe.tracker, encoder.dim).to(device).eval()
+    return ObjectTracker(encoder, head, recipe.tracker, recipe.learning.precision)
+
+
+def _forward(tracker: ObjectTracker, crops: int, batch: int) -> None:
+    """The encoder alone, over as many crops as are searched."""
+    encoder, size = tracker.encoder, tracker.search_size
+    pixels_B3SS = torch.rand(batch, 3, size, size, device=encoder.device)
+    with (
+        torch.inference_mode(),
+        torch.autocast(encoder.device.type, torch.bfloat16, enabled=tracker.precision == "bf16"),
+    ):
+        for _ in range(0, crops, batch):
+            encoder.encode(pixels_B3SS)
+    if encoder.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _written(folder: Path, lengths: list[int]) -> list[Video]:
+    """A textured square over a textured background, in JPEG as data sets have it."""
+    rng, videos = np.random.default_rng(0), []
+    for k, length in enumerate(lengths):
+        back = Image.fromarray(rng.integers(0, 255, (24, 40, 3), np.uint8)).resize((WIDTH, HEIGHT))
+        thing = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8)).resize((60, 60))
+        place = folder / f"{k}"
+        place.mkdir()
+        paths = [place / f"{frame}.jpg" for frame in range(length)]
+        for frame, path in enumerate(paths):
+            shown = back.copy()
+            shown.paste(thing, (100 + 3 * frame, 120 + frame))
+            shown.save(path, quality=90)
+        boxes_T4 = np.tile([100.0, 120.0, 60.0, 60.0], (length, 1))
+        videos.append(Video(f"{k}", paths, KnownTrack(Track(boxes_T4, np.zeros(length, bool)))))
+    return videos

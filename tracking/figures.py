@@ -1,0 +1,164 @@
+"""What a report draws of one tracker: its numbers in every dialect, curves, attributes, each video, its training and its speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rice_core.errors import UserError
+from rice_core.record import Artifact
+from tracking.curves import Curves
+from tracking.dialects import DIALECTS
+from tracking.overall import Judgement, overall
+from tracking.split import FollowedSplit
+from tracking.track import Speed
+
+if TYPE_CHECKING:
+    from rice_core.probe import Work
+    from rice_core.stage import Ready
+
+
+def figures(
+    work: Work, split: FollowedSplit, judged: Mapping[str, Judgement | UserError], official: Judgement, ready: Ready
+) -> Iterator[Artifact]:
+    """All of them.
+
+    Args:
+        judged: by dialect. official: that of the data set's own.
+    """
+    yield _dialects(work, split.name, judged)
+    yield from _curves(work, split.name, official)
+    yield from _subsets(work, split)
+    yield _each(work, split, official)
+    yield _training(work, split.name, ready)
+    yield _speed(work, split.name, split.results.speed)
+
+
+def _dialects(work: Work, name: str, judged: Mapping[str, Judgement | UserError]) -> Artifact:
+    rows: list[tuple[Any, ...]] = []
+    for dialect, found in judged.items():
+        if isinstance(found, UserError):
+            rows.append((dialect, "-", None, None, None, None, 0, str(found)[:300]))
+            continue
+        for metric in found.metrics():
+            known = found.overall.counted[metric.name]
+            rows.append(
+                (
+                    dialect,
+                    metric.name,
+                    *map(_hundredths, (metric.value, metric.stderr, metric.chance, metric.ceiling)),
+                    known,
+                    DIALECTS[dialect].says,
+                )
+            )
+    units = {"value": "%", "standard error": "%", "standing still": "%", "perfect": "%"}
+    labels = ("dialect", "metric", *units, "videos", "what sets it apart")
+    body = {"columns": [{"label": each, "unit": units.get(each, "")} for each in labels], "rows": rows}
+    caption = "The same boxes by each toolkit's arithmetic. Perfect: the truth itself as a result; standing still: the first box for ever."
+    return work.artifact_json(f"{name}-dialects.json", body, figure="table", title="In every dialect", caption=caption)
+
+
+def _curves(work: Work, name: str, official: Judgement) -> Iterator[Artifact]:
+    """Success over IoU, and where the dialect has them precision over distances."""
+    dialect, curves = DIALECTS[official.overall.dialect], official.overall.curves
+    kinds = (
+        ("success", "IoU threshold", "", curves.success_S, "Share of frames whose IoU is above the threshold"),
+        ("precision", "distance of centres", "pixels", curves.precision_P, "Share of frames within the distance"),
+        (
+            "normalised-precision",
+            "distance of centres",
+            "sides of the object",
+            curves.normalised_N,
+            "Share of frames within the distance",
+        ),
+    )
+    for (kind, label, unit, shares, words), thresholds in zip(kinds, dialect.thresholds, strict=True):
+        if len(shares):
+            body = {
+                "x": {"label": label, "unit": unit},
+                "y": {"label": "frames", "unit": "%"},
+                "series": [{"x": thresholds.tolist(), "y": [_hundredths(100 * share) for share in shares]}],
+            }
+            title, caption = kind.replace("-", " ").capitalize(), f"{words}, mean over videos; dialect {dialect.name}."
+            yield work.artifact_json(f"{name}-{kind}.json", body, figure="lines", title=title, caption=caption)
+
+
+def _subsets(work: Work, split: FollowedSplit) -> Iterator[Artifact]:
+    """The headline of the videos of each attribute, where the data set says which these are."""
+    rules, attributes = DIALECTS[split.dialect], {video.id: video.attributes for video in split.videos}
+    headline = next(iter(rules.of))
+    curves: dict[str, dict[str, Curves]] = {}
+    for one in split.followed:
+        for subset in filter(None, attributes[one.id].get("subsets", "").split(",")):
+            curves.setdefault(subset, {})[one.id] = rules.judge(one.boxes_T4, one.track, one.size)
+    if not curves:
+        return
+    found = {
+        f"{subset} ({len(of)})": overall(of, split.dialect).estimate(headline) for subset, of in sorted(curves.items())
+    }
+    body = {
+        "x": {"label": "attribute (videos)"},
+        "y": {"label": headline, "unit": "%"},
+        "categories": list(found),
+        "series": [
+            {
+                "values": [_hundredths(each.value) for each in found.values()],
+                "errors": [_hundredths(each.stderr) for each in found.values()],
+            }
+        ],
+    }
+    caption = f"{headline} in dialect {split.dialect} over the videos with each attribute; a video may have several."
+    yield work.artifact_json(
+        f"{split.name}-attributes.json", body, figure="bars", title="By attribute", caption=caption
+    )
+
+
+def _each(work: Work, split: FollowedSplit, official: Judgement) -> Artifact:
+    """A line a video, for other programs."""
+    each, rows = official.overall.each, []
+    for k, name in enumerate(official.overall.videos):
+        one = split.tracked[name]
+        numbers = {metric: _hundredths(float(of_V[k])) for metric, of_V in each.items()}
+        times = {"seconds": round(one.seconds, 3), "waited": round(one.waited, 3)}
+        rows.append({"video": name, "frames": len(one.boxes_T4), **numbers, **times, "broken": len(one.broken)})
+    return work.artifact_jsonl(f"{split.name}-videos.jsonl", rows, title="Each video, in percent")
+
+
+def _training(work: Work, name: str, ready: Ready) -> Artifact:
+    curve = ready.trained.curve
+    losses = [key for key in (curve[0] if curve else {}) if key not in ("step", "rate", "redrawn")]
+    body = {
+        "x": {"label": "step"},
+        "y": {"label": "loss"},
+        "series": [
+            {"label": key, "x": [point["step"] for point in curve], "y": [point[key] for point in curve]}
+            for key in losses
+        ],
+    }
+    return work.artifact_json(f"{name}-training.json", body, figure="lines", title="Training of the tracker")
+
+
+def _speed(work: Work, name: str, speed: Speed) -> Artifact:
+    """Of what was followed since the run was begun or gone on with."""
+    body = {
+        "columns": [
+            {"label": "frames"},
+            {"label": "frames/s"},
+            {"label": "busy slots", "unit": "%"},
+            {"label": "time waited for frames", "unit": "%"},
+        ],
+        "rows": [
+            (
+                speed.frames,
+                round(speed.frames_per_second, 1),
+                round(100 * speed.occupancy, 1),
+                round(100 * speed.waited / max(speed.seconds, 1e-9), 1),
+            )
+        ],
+    }
+    caption = "Decoding, crops, encoder, tracker and boxes; of the last session, where a run was interrupted."
+    return work.artifact_json(f"{name}-speed.json", body, figure="table", title="How fast it followed", caption=caption)
+
+
+def _hundredths(value: float | None) -> float | None:
+    return None if value is None or value != value else round(float(value), 4)

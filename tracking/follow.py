@@ -1,0 +1,102 @@
+"""Following in the videos of a split with a tracker that has been trained, over all ranks together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rice_core.datasets import Video
+from rice_core.errors import UserError, room_for
+from rice_core.features import Encoder
+from rice_core.ranks import Ranks
+from rice_core.record import Skipped
+from tracking.kept import Tracked
+from tracking.recipe import TrackerConfig
+from tracking.schedule import longest_first
+from tracking.track import Speed, TrackResults, track
+from tracking.tracker import ObjectTracker
+from tracking.training import load_tracker
+
+SLOTS = {"cpu": 16, "cuda": 64}
+"""Videos at a time: more give a CPU nothing (docs/benchmarks.md)."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """A `rice_core.probe.Errand`. Each rank follows in every so many-th video, the longest first."""
+
+    tracker: TrackerConfig
+    precision: str
+    folder: Path
+    """Of the weights."""
+    videos: tuple[Video, ...]
+    keep: Path
+    """For what is followed, until the cell is measured."""
+    what: str
+    """It is called in a bar."""
+    workers: int
+
+    def run(
+        self, encoder: Encoder, ranks: Ranks, progress: Callable[[Sequence[Any], str], Iterator[Any]]
+    ) -> TrackResults:
+        """On the first rank all of it, in the order of the videos.
+
+        Raises:
+            UserError: as `track.track`, or memory is full.
+        """
+        found, failed = None, ""
+        try:
+            with room_for(self.what, "use another device, or an encoder that takes less"):
+                found = self._followed(encoder, ranks, progress)
+        except UserError as error:
+            failed = str(error)
+        told: list[tuple[TrackResults | None, str]] = ranks.collect((found, failed))
+        for _, said in told:
+            if said:
+                raise UserError(said)
+        return _joined([part for part, _ in told if part is not None], [video.id for video in self.videos])
+
+    def _followed(
+        self, encoder: Encoder, ranks: Ranks, progress: Callable[[Sequence[Any], str], Iterator[Any]]
+    ) -> TrackResults:
+        order = longest_first([1 + len(video.frames) for video in self.videos])
+        head = load_tracker(self.folder, self.tracker, channels=encoder.dim, device=encoder.device)
+        return track(
+            [ObjectTracker(encoder, head.eval(), self.tracker, self.precision)],
+            [self.videos[place] for place in order[ranks.rank :: ranks.size]],
+            slots=slots_of(encoder.device),
+            workers=decoders_of(encoder.device, self.workers),
+            keep=[self.keep],
+            progress=progress,
+            what=self.what,
+        )
+
+
+def slots_of(device: torch.device) -> int:
+    """Videos that are followed at a time."""
+    return SLOTS.get(device.type, SLOTS["cuda"])
+
+
+def decoders_of(device: torch.device, workers: int) -> int:
+    """On a CPU the tracker takes all cores, and processes that decode would only wait for them."""
+    return 0 if device.type == "cpu" else workers
+
+
+def _joined(parts: Sequence[TrackResults], names: Sequence[str]) -> TrackResults:
+    """What the ranks found, in the order of the videos."""
+    tracked: dict[str, Tracked] = {name: one for part in parts for name, one in part.tracked[0].items()}
+    left_out: dict[str, Skipped] = {skip.item: skip for part in parts for skip in part.left_out}
+    return TrackResults(
+        ({name: tracked[name] for name in names if name in tracked},),
+        tuple(left_out[name] for name in names if name in left_out),
+        Speed(
+            sum(part.speed.frames for part in parts),
+            max((part.speed.seconds for part in parts), default=0.0),
+            max((part.speed.waited for part in parts), default=0.0),
+            sum(part.speed.slots for part in parts),
+        ),
+    )

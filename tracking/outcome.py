@@ -1,0 +1,73 @@
+"""Followed boxes -> what the record keeps: the official dialect's metrics with errors, all dialects, curves, and what was assumed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rice_core.errors import NotApplicable, UserError
+from rice_core.record import Outcome
+from tracking.assumed import assumptions
+from tracking.dialects import DIALECTS
+from tracking.figures import figures
+from tracking.overall import judge
+from tracking.recipe import TrackingRecipe
+from tracking.split import FollowedSplit
+from tracking.submissions import Server, write_submission
+
+if TYPE_CHECKING:
+    from rice_core.features import Encoder
+    from rice_core.probe import Work
+    from rice_core.stage import Ready
+    from tracking.training import TrackerTraining
+
+_SERVERS: dict[str, Server] = {"got10k": "got10k", "trackingnet": "trackingnet"}
+"""Layout -> who takes its results; of the others MATLAB's toolkits read a folder."""
+
+
+def outcome_of(
+    work: Work, encoder: Encoder, split: FollowedSplit, recipe: TrackingRecipe, stage: TrackerTraining, ready: Ready
+) -> Outcome:
+    """Write the results as servers take them, and judge them.
+
+    Raises:
+        NotApplicable: the truth is hidden, or no video could be begun with.
+        UserError: the official dialect refuses the truth.
+    """
+    for skip in split.results.left_out:
+        work.skip(skip.item, skip.reason)
+    for one in split.tracked.values():
+        for frame, reason in one.broken:
+            work.skip(f"{one.id}/{frame}", f"{reason}; the box before it is repeated")
+    if not split.tracked:
+        first = split.results.left_out[0]
+        raise NotApplicable(f"no video of {split.split} can be followed; the first, {first.item}: {first.reason}")
+    written = _exported(work, split)
+    if not split.followed:
+        raise NotApplicable(
+            f"the truth of {split.split} is hidden: its {len(split.tracked)} videos were followed, and {written} is what the server takes"
+        )
+    judged = judge(split.followed, tuple(DIALECTS))
+    official = judged[split.dialect]
+    if isinstance(official, UserError):
+        raise official
+    # Pictures of frames, and a short animation, go here (tracking.pictures).
+    return Outcome(
+        metrics=official.metrics(),
+        scores=official.overall.scores(),
+        artifacts=tuple(figures(work, split, judged, official, ready)),
+        assumptions=assumptions(encoder, split, recipe, stage.datasets),
+    )
+
+
+def _exported(work: Work, split: FollowedSplit) -> str:
+    """Where the results are, from the store on."""
+    place = write_submission(
+        _SERVERS.get(split.layout, "toolkit"),
+        work.exports / split.name,
+        {video.id: video for video in split.videos if video.id in split.tracked},
+        {name: one.boxes_T4 for name, one in split.tracked.items()},
+        {name: np.full(len(one.boxes_T4), one.seconds / len(one.boxes_T4)) for name, one in split.tracked.items()},
+    )
+    return place.relative_to(work.exports.parent.parent).as_posix()
