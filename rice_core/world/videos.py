@@ -55,7 +55,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Clip:
+class WorldClip:
     """Frames and their truth."""
 
     frames_THW3: npt.NDArray[np.uint8]
@@ -66,7 +66,7 @@ class Clip:
     truth: ClipTruth
 
 
-def draw_clip(seed: int, index: int, *, size: int = 144) -> Clip:
+def draw_clip(seed: int, index: int, *, size: int = 144) -> WorldClip:
     """Draw clip `index` of the world `seed`: 24 to 40 frames of `size` pixels' height and 4/3 of its width.
 
     In the first frame the target is whole and nothing is before it.
@@ -96,7 +96,7 @@ def draw_clip(seed: int, index: int, *, size: int = 144) -> Clip:
         owners.append(owner_HW)
     owner_THW = np.stack(owners)
     truth = clip_truth(owner_THW == _TARGET, placed)
-    return Clip(np.stack(pictures), owner_THW, target, others, truth)
+    return WorldClip(np.stack(pictures), owner_THW, target, others, truth)
 
 
 def target_of(seed: int, index: int) -> Look:

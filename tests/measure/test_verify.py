@@ -1,5 +1,6 @@
 """verify: everything that a number rests on is read; what is damaged, another's, foreign or wrong is named with its step."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from rice_core.record import Cell, Evidence, Metric, Record, Scores
 from rice_core.spec import DatasetSpec, EncoderSpec, ProbeSpec
 from rice_core.store import Store
 from rice_core.train.checkpoint import Checkpoints, State
-from rice_core.world.mini import World, draw
+from rice_core.world.mini import WORLDS, World, draw
 
 KEY = "ab" * 32
 TINY = World(name="mini", seed=0, train=1, val=1, size=64)
@@ -189,6 +190,20 @@ def test_a_world_of_the_same_numbers_and_another_name_is_named(
         f"worlds/{name}-seed0-1-1-96: it holds another world than its name says; "
         "the next command that uses it draws it again."
     ]
+
+
+def test_miniature_videos_are_held_to_what_was_drawn(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    videos = dataclasses.replace(WORLDS["mini-videos"], train=1, val=1, size=48)
+    folder = draw(videos, store.place("worlds"))
+    assert not check(store).problems
+    label = folder / "val/GOT-10k_Val_000001/cover.label"
+    label.write_text(label.read_text().replace("8", "7", 1))
+    (problem,) = check(store).problems
+    assert problem.reason == "val/GOT-10k_Val_000001/cover.label does not match its digest"
+    draw(videos, store.place("worlds")).rename(folder.with_name("mini-lasot-seed0-1-1-48"))
+    (problem,) = check(store).problems
+    assert problem.reason == "it holds another world than its name says"
 
 
 def test_a_world_that_was_changed_is_named(store: Store) -> None:

@@ -10,21 +10,21 @@ import pytest
 from rice_core.world.clip_truth import Placed, clip_truth
 from rice_core.world.mini import WORLDS, training_world
 from rice_core.world.motion import FASTEST
-from rice_core.world.videos import Clip, Look, draw_clip, target_of
+from rice_core.world.videos import Look, WorldClip, draw_clip, target_of
 
 INDICES = (*range(10), *range(1_000_000, 1_000_010))
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[Clip]:
+def clips() -> list[WorldClip]:
     return [draw_clip(0, index) for index in INDICES]
 
 
-def digest(clip: Clip) -> str:
+def digest(clip: WorldClip) -> str:
     return hashlib.sha256(clip.frames_THW3.tobytes() + clip.owner_THW.tobytes()).hexdigest()
 
 
-def test_the_same_numbers_give_the_same_arrays_and_others_do_not(clips: list[Clip]) -> None:
+def test_the_same_numbers_give_the_same_arrays_and_others_do_not(clips: list[WorldClip]) -> None:
     assert digest(draw_clip(0, 3)) == digest(clips[3])
     assert len({digest(clip) for clip in [*clips, draw_clip(1, 0)]}) == len(clips) + 1
 
@@ -36,13 +36,13 @@ def test_a_clip_is_what_it_was() -> None:
     assert hashlib.sha256(clip.owner_THW.tobytes()).hexdigest()[:16] == "79818886d7bf419b"
 
 
-def test_the_target_is_known_before_it_is_drawn(clips: list[Clip]) -> None:
+def test_the_target_is_known_before_it_is_drawn(clips: list[WorldClip]) -> None:
     assert [target_of(0, index) for index in INDICES] == [clip.target for clip in clips]
     assert Look("star", "dots", "red").sentence == "the red star with dots"
     assert Look("disk", "solid", "blue").sentence == "the blue disk"
 
 
-def test_the_length_and_size_are_as_said(clips: list[Clip]) -> None:
+def test_the_length_and_size_are_as_said(clips: list[WorldClip]) -> None:
     assert {24 <= len(clip.frames_THW3) <= 40 for clip in clips} == {True}
     small = draw_clip(0, 3, size=72)
     assert small.frames_THW3.shape[1:] == (72, 96, 3)
@@ -52,7 +52,7 @@ def test_the_length_and_size_are_as_said(clips: list[Clip]) -> None:
     np.testing.assert_allclose(first, whole, atol=1.5)
 
 
-def test_boxes_are_tight_around_what_is_seen(clips: list[Clip]) -> None:
+def test_boxes_are_tight_around_what_is_seen(clips: list[WorldClip]) -> None:
     for clip in clips:
         for owner_HW, (x, y, w, h), seen in zip(
             clip.owner_THW, clip.truth.boxes_T4.tolist(), clip.truth.seen_T, strict=True
@@ -68,7 +68,7 @@ def test_boxes_are_tight_around_what_is_seen(clips: list[Clip]) -> None:
                 assert (x, y, w, h) == (0, 0, 0, 0)
 
 
-def test_flags_agree_with_the_pixels(clips: list[Clip]) -> None:
+def test_flags_agree_with_the_pixels(clips: list[WorldClip]) -> None:
     for clip in clips:
         truth = clip.truth
         seen_T = (clip.owner_THW == 1).any(axis=(1, 2))
@@ -111,11 +111,11 @@ def test_what_lies_beyond_an_edge_is_cut_or_out_of_view() -> None:
     assert truth.cover_T.tolist() == [8, 3, 0, 0]
 
 
-def test_the_first_frame_shows_the_whole_target(clips: list[Clip]) -> None:
+def test_the_first_frame_shows_the_whole_target(clips: list[WorldClip]) -> None:
     assert {int(clip.truth.cover_T[0]) for clip in clips} == {8}
 
 
-def test_there_are_hard_others_and_things_happen(clips: list[Clip]) -> None:
+def test_there_are_hard_others_and_things_happen(clips: list[WorldClip]) -> None:
     for clip in clips:
         assert 2 <= len(clip.others) <= 3
         for other in clip.others:
@@ -132,7 +132,7 @@ def test_there_are_hard_others_and_things_happen(clips: list[Clip]) -> None:
     assert sum(not truth.absent_T[-1] for truth in truths) >= 14
 
 
-def test_the_target_moves_smoothly_and_never_too_fast(clips: list[Clip]) -> None:
+def test_the_target_moves_smoothly_and_never_too_fast(clips: list[WorldClip]) -> None:
     for clip in clips:
         truth = clip.truth
         whole_T = truth.cover_T == 8
@@ -144,7 +144,7 @@ def test_the_target_moves_smoothly_and_never_too_fast(clips: list[Clip]) -> None
         assert (moved_T <= FASTEST * side_T[:-1][both]).all()
 
 
-def test_light_and_size_change_and_the_camera_moves(clips: list[Clip]) -> None:
+def test_light_and_size_change_and_the_camera_moves(clips: list[WorldClip]) -> None:
     for clip in clips:
         ground_T = [frame[owner == 0].mean() for frame, owner in zip(clip.frames_THW3, clip.owner_THW, strict=True)]
         assert np.ptp(ground_T) > 2

@@ -14,7 +14,7 @@ from rice_core.world.layouts import clips
 from rice_core.world.layouts.folder import read_manifest
 from rice_core.world.layouts.got10k import write_got10k
 from rice_core.world.mini import World, draw
-from rice_core.world.videos import Clip, draw_clip
+from rice_core.world.videos import WorldClip, draw_clip
 
 COUNTS = {"train": 2, "val": 12, "test": 1}
 
@@ -24,7 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_got10k(tmp_path_factory.mktemp("worlds") / "got10k", seed=0, **COUNTS, size=72)
 
 
-def drawn(split: str, k: int) -> Clip:
+def drawn(split: str, k: int) -> WorldClip:
     return draw_clip(0, {"train": 0, "val": 1_000_000, "test": 2_000_000}[split] + k, size=72)
 
 

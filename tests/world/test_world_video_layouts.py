@@ -14,7 +14,7 @@ from rice_core.world.layouts import clips
 from rice_core.world.layouts.clips import attributes
 from rice_core.world.layouts.folder import read_manifest
 from rice_core.world.mini import World, draw
-from rice_core.world.videos import Clip, draw_clip, target_of
+from rice_core.world.videos import WorldClip, draw_clip, target_of
 
 TRAIN, TEST, SIZE = 4, 12, 72
 STARTS = {"lasot": 10_000_000, "trackingnet": 20_000_000, "tnl2k": 30_000_000}
@@ -34,7 +34,7 @@ def index_of(layout: str, split: str, k: int) -> int:
     return STARTS[layout] + (1_000_000 if split == "test" else 0) + k
 
 
-def drawn(layout: str, split: str, k: int) -> Clip:
+def drawn(layout: str, split: str, k: int) -> WorldClip:
     return draw_clip(0, index_of(layout, split, k), size=SIZE)
 
 

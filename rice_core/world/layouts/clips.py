@@ -12,7 +12,7 @@ import numpy as np
 from rice_core.digest import bytes_digest
 from rice_core.world.clip_truth import ClipTruth
 from rice_core.world.layouts.folder import encode
-from rice_core.world.videos import Clip, Look, draw_clip
+from rice_core.world.videos import Look, WorldClip, draw_clip
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def attributes(truth: ClipTruth) -> frozenset[str]:
     return frozenset({"IV", "CM", "ROT", "BC"} | {name for name, at in there.items() if at.any()})
 
 
-def _pixels_digest(clip: Clip) -> str:
+def _pixels_digest(clip: WorldClip) -> str:
     digest = hashlib.sha256(clip.frames_THW3.tobytes())
     digest.update(clip.owner_THW.tobytes())
     return digest.hexdigest()

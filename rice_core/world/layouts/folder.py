@@ -37,7 +37,7 @@ MANIFEST = "manifest.json"
 Annotate = Literal["objects", "syllables"]
 
 
-class Drawn(Protocol):
+class DrawnImages(Protocol):
     """What a drawing is, once its images are written. It travels between processes."""
 
     @property
@@ -49,13 +49,13 @@ class Drawn(Protocol):
         """Digest of the arrays."""
 
 
-DrawnT = TypeVar("DrawnT", bound=Drawn)
-DrawnT_co = TypeVar("DrawnT_co", bound=Drawn, covariant=True)
+DrawnT = TypeVar("DrawnT", bound=DrawnImages)
+DrawnT_co = TypeVar("DrawnT_co", bound=DrawnImages, covariant=True)
 Annotations = Callable[[Sequence[DrawnT]], Mapping[str, Any]]
 """What was drawn, in order -> the annotation files: name relative to the folder -> text as it stands, or what its JSON says."""
 
 
-class Drawing(Protocol[DrawnT_co]):
+class DrawJob(Protocol[DrawnT_co]):
     """One scene, or one clip, to draw."""
 
     def write(self, folder: Path) -> DrawnT_co:
@@ -92,7 +92,7 @@ class Manifest(Frozen):
 def write_world(
     folder: Path,
     request: Frozen,
-    jobs: Sequence[Drawing[DrawnT]],
+    jobs: Sequence[DrawJob[DrawnT]],
     annotations: Annotations[DrawnT],
     *,
     places: Iterable[str] = (),
@@ -149,7 +149,7 @@ def _holds(folder: Path, request: Frozen) -> bool:
 def _draw(
     folder: Path,
     request: Frozen,
-    jobs: Sequence[Drawing[DrawnT]],
+    jobs: Sequence[DrawJob[DrawnT]],
     annotations: Annotations[DrawnT],
     workers: int,
     progress: Progress,
@@ -171,7 +171,7 @@ def _draw(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
 
 
-def _write(folder: Path, job: Drawing[DrawnT]) -> DrawnT:
+def _write(folder: Path, job: DrawJob[DrawnT]) -> DrawnT:
     """Runs in a worker."""
     return job.write(folder)
 

@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 
+from rice_core.datasets.videos.subsets import LASOT
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
 from rice_core.world.layouts.clips import ClipJob, DrawnClip, attributes, lines
@@ -29,10 +30,6 @@ from rice_core.world.videos import VIDEO_VERSION, target_of
 
 _STARTS = {"train": 10_000_000, "test": 11_000_000}
 """Index of each split's first clip: no clip is in two splits, nor in another layout."""
-
-
-ATTRIBUTES = ("IV", "POC", "DEF", "MB", "CM", "ROT", "BC", "VC", "SV", "FOC", "FM", "OV", "LR", "ARC")
-"""In the toolkit's order."""
 
 
 class LasotRequest(Frozen):
@@ -72,7 +69,7 @@ def write_lasot(
         lists = {"testing_set.txt": drawn[:test], "training_set.txt": drawn[test:]}
         bodies = {file: "".join(f"{clip.name}\n" for clip in clips) for file, clips in lists.items()}
         bodies |= {
-            f"annos/att/{clip.name}.txt": lines([[name in attributes(clip.truth) for name in ATTRIBUTES]])
+            f"annos/att/{clip.name}.txt": lines([[name in attributes(clip.truth) for name in LASOT]])
             for clip in drawn[:test]
         }
         return bodies | {name: body for clip in drawn for name, body in _files(clip).items()}

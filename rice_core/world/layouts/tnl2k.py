@@ -15,14 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from rice_core.datasets.videos.subsets import TNL2K
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
 from rice_core.world.layouts.clips import ClipJob, DrawnClip, attributes, column, lines
 from rice_core.world.layouts.folder import write_world
 from rice_core.world.videos import VIDEO_VERSION, target_of
-
-ATTRIBUTES = ("CM", "ROT", "DEF", "FOC", "IV", "OV", "POC", "VC", "SV", "BC", "MB", "ARC", "LR", "FM", "AS", "TC", "MS")
-"""In the toolkit's order."""
 
 _STARTS = {"train": 30_000_000, "test": 31_000_000}
 """Index of each split's first clip: no clip is in two splits, nor in another layout."""
@@ -80,7 +78,7 @@ def _files(clip: DrawnClip) -> dict[str, str]:
         f"{folder}/language.txt": clip.target.sentence,
     }
     if clip.place.startswith("TNL2K_test"):
-        flags = [name in attributes(clip.truth) for name in ATTRIBUTES]
+        flags = [name in attributes(clip.truth) for name in TNL2K]
         files[f"annos/absent/{clip.name}.txt"] = column(clip.truth.absent_T)
         files[f"annos/att/{clip.name}_attribute.txt"] = lines([flags])
     return files
