@@ -13,7 +13,7 @@ from rice_core.scorer import Checked, Rated, Scorecard
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Video
-    from tracking.overall import Followed, Judgement
+    from tracking.overall import Followed, Judgement, Overall
     from tracking.results import ResultFiles
 
 
@@ -36,7 +36,7 @@ class TrackingScorer:
 
     def score(self, results: Path, data: Path) -> Scorecard:
         """See `rice_core.scorer.Scorer`."""
-        from tracking.overall import judge
+        from tracking.overall import judge, subsets_of
 
         dataset = _opened(data)
         dialects = self._dialects(dataset)
@@ -57,7 +57,8 @@ class TrackingScorer:
         if not sound:
             raise UserError(notes[-1])
         checked = _checked(results, dataset, split, len(followed), skipped, notes)
-        return Scorecard(checked, tuple(_rows(sound)), across="dialect")
+        subsets = subsets_of({video.id: videos[video.id].attributes for video in followed})
+        return Scorecard(checked, tuple(_rows(sound, subsets)), across="dialect")
 
     def validate(self, results: Path, data: Path) -> Checked:
         """See `rice_core.scorer.Scorer`; with `server`, by that server's rules."""
@@ -171,8 +172,8 @@ def _checked(
     return Checked(facts, usable, tuple(skipped), tuple(notes))
 
 
-def _rows(judged: dict[str, Judgement]) -> Iterator[Rated]:
-    """Each dialect's numbers, what a perfect tracker and one that stands still would have, and, as details, each video's."""
+def _rows(judged: dict[str, Judgement], subsets: dict[str, list[str]]) -> Iterator[Rated]:
+    """Each dialect's numbers, what a perfect tracker and one that stands still would have, and, as details, each attribute's and video's."""
     for dialect, said in judged.items():
         for name, value in said.overall.values.items():
             labels = {"metric": name, "video": None, "dialect": dialect}
@@ -183,8 +184,24 @@ def _rows(judged: dict[str, Judgement]) -> Iterator[Rated]:
             for name, value in part.values.items():
                 labels = {"metric": f"{name}, {words}", "video": None, "dialect": dialect}
                 yield Rated(labels, value, part.counted[name], "%")
+    for subset, videos in subsets.items():
+        for said in judged.values():
+            yield from _of_subset(said.overall, subset, videos)
     for dialect, said in judged.items():
         for name, each in said.overall.each.items():
             for video, value in zip(said.overall.videos, each.tolist(), strict=True):
                 labels = {"metric": name, "video": video, "dialect": dialect}
                 yield Rated(labels, None if value != value else value, 1, "%", detail=True)
+
+
+def _of_subset(whole: Overall, subset: str, videos: list[str]) -> Iterator[Rated]:
+    try:
+        part = whole.part(videos)
+    except UserError:  # None of these videos counts in this dialect.
+        part = None
+    for name in whole.values:
+        labels = {"metric": f"{name}, {subset}", "video": None, "dialect": whole.dialect}
+        if part is None:
+            yield Rated(labels, None, 0, "%", detail=True)
+        else:
+            yield Rated(labels, part.values[name], part.counted[name], "%", part.estimate(name), detail=True)

@@ -196,6 +196,25 @@ def test_anyones_files_are_judged_in_every_dialect(
     assert "2 of the 280 videos of lasot test" in evaluated(capsys, *where)[1]
 
 
+def test_attributes_have_numbers_of_their_own_where_the_toolkits_files_are_there(
+    tmp_path: Path, lasot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "R").mkdir()
+    (lasot / "annos" / "att").mkdir(parents=True)
+    for key, attributes in {"airplane-1": "1,1", "airplane-9": "1,0"}.items():
+        source = (lasot / "airplane" / key / "groundtruth.txt").read_text()
+        (tmp_path / "R" / f"{key}.txt").write_text(source)
+        (lasot / "annos" / "att" / f"{key}.txt").write_text(f"{attributes},{','.join('0' * 12)}\n")
+    where = (f"--results={tmp_path / 'R'}", f"--data={lasot}")
+    code, out, err = evaluated(capsys, *where, "-f", "json")
+    numbers = {each["metric"]: each["value"] for each in json.loads(out)["numbers"] if each["video"] is None}
+    assert code == 0, err
+    assert numbers["success, IV"] == numbers["success"]
+    assert "success, POC" not in numbers  # One video is no attribute of the data set.
+    assert "IV" not in evaluated(capsys, *where)[1]
+    assert "success, IV" in evaluated(capsys, *where, "--all")[1]
+
+
 def test_a_mean_over_fewer_videos_has_to_be_asked_for(
     tmp_path: Path, lasot: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
