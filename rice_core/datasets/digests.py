@@ -13,6 +13,7 @@ from rice_core.datasets.known_files import KnownFiles
 from rice_core.datasets.nouns import Conversation, Dataset, Expression, Item, Region, Sample, Video
 from rice_core.datasets.tracks import Track
 from rice_core.digest import canonical_json, file_digest, json_digest
+from rice_core.disk.paths import as_text
 
 UNREADABLE = "unreadable"
 
@@ -91,7 +92,7 @@ def _told(item: Item) -> list[Any]:
 
 def _names(video: Video) -> list[str]:
     try:
-        return [frame.name for frame in video.frames]
+        return [as_text(frame.name) for frame in video.frames]
     except OSError:
         return [UNREADABLE]
 

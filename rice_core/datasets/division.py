@@ -34,10 +34,12 @@ def divided(dataset: Dataset, groups: str, folder: str) -> Dataset:
         folder: as the user calls it.
 
     Raises:
-        UserError: all images are of one scene, or the groups cannot be read.
+        UserError: all images are of one scene, the groups cannot be read, or there are no images to group.
     """
     samples = [sample for split in dataset.splits for sample in dataset.samples(split)]
     if not samples:
+        if groups:
+            raise UserError(f"{folder} holds no images whose scenes could be told apart; leave out ?groups=.")
         return dataset
     whole = {*dataset.splits} == {ALL}
     twins = copies(samples) if len(samples) <= _MOST[whole] else []

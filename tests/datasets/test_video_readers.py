@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -515,6 +516,69 @@ def test_videos_of_another_kind_are_refused_with_what_to_write(tmp_path: Path, f
         opened(tmp_path, "videos")
 
 
+def test_vots_list_is_not_got10ks(tmp_path: Path) -> None:
+    """VOT has list.txt as well, frames in color/, and polygons, which are no boxes."""
+    write(tmp_path / "list.txt", "bolt1\n")
+    frames(tmp_path / "bolt1/color", [f"{k:08}" for k in range(1, 4)])
+    write(tmp_path / "bolt1/groundtruth.txt", "1,2,3,2,3,4,1,4\n" * 3)
+    with pytest.raises(
+        UserError, match=r"can be read as videos. The first reason: bolt1 .* in row 1 8 numbers, a polygon"
+    ):
+        open_dataset(tmp_path)
+    write(tmp_path / "bolt1/groundtruth.txt", rows(3))
+    assert seen(tmp_path) == "videos"
+
+
+def test_a_lasot_video_alone_counts_from_one(tmp_path: Path) -> None:
+    folder = lasot(tmp_path, "airplane-1")
+    assert seen(folder) == "lasot"
+    assert (ids(opened(folder, "lasot")), only(opened(folder, "lasot")).origin) == ({"test": ["airplane-1"]}, 1)
+
+
+@pytest.mark.parametrize("layout", ["lasot", "tnl2k"])
+def test_videos_without_their_folder_of_frames_are_counted(tmp_path: Path, layout: str) -> None:
+    write_one, names = (lasot, "airplane-{}") if layout == "lasot" else (tnl2k, "mine{}")
+    for k in range(1, 21):
+        folder = write_one(tmp_path, names.format(k))  # type: ignore[operator]
+        if k > 1:
+            images = folder / ("img" if layout == "lasot" else "imgs")
+            images.rename(images.with_name("zips"))
+    data = opened(tmp_path, layout)
+    assert only(data).id == names.format(1)
+    (line,) = [skip for skip in data.skipped if skip.times > 1]
+    assert (line.times, "not extracted" in line.reason) == (19, True)
+
+
+def test_frames_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "film/groundtruth.txt", rows(3))
+    write(tmp_path / "film/film.mp4", "")
+    with pytest.raises(UserError, match=r"holds film/groundtruth.txt and no images; extract the frames of each film"):
+        open_dataset(tmp_path)
+    frames(tmp_path / "net/TRAIN_0/frames/a", range(3))
+    with pytest.raises(UserError, match=r"holds TRAIN_0/ as TrackingNet has it and no anno/ in it"):
+        open_dataset(tmp_path / "net")
+
+
+def test_names_that_are_no_text_and_what_others_leave(tmp_path: Path) -> None:
+    for name in (b"walk", b"run\xff"):
+        folder = tmp_path / "set" / os.fsdecode(name)
+        frames(folder / "img", range(3))
+        frames(folder / "@eaDir", range(3))
+        write(folder / "groundtruth.txt", rows(4))
+    (tmp_path / "set/walk/img" / os.fsdecode(b"2\xff.jpg")).write_bytes(b"")
+    data = opened(tmp_path / "set", "videos")
+    assert ids(data) == {"all": ["walk"]}
+    assert [skip.item for skip in data.skipped] == [r"run\xff"]
+    assert data_digest(data)
+
+
+def test_groups_are_of_images(tmp_path: Path) -> None:
+    frames(tmp_path / "walk", range(3))
+    write(tmp_path / "walk/groundtruth.txt", rows(3))
+    with pytest.raises(UserError, match=r"holds no images whose scenes could be told apart; leave out \?groups="):
+        open_dataset(tmp_path, groups="/walk/")
+
+
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
@@ -576,9 +640,8 @@ def test_a_digest_of_videos_whose_frames_are_gone(tmp_path: Path, monkeypatch: p
     whole = data_digest(opened(folder, "lasot"))
     assert data_digest(opened(folder, "lasot")) == whole
     monkeypatch.setattr("rice_core.datasets.videos.opening.LOOKED_THROUGH", 0)
-    (folder / "airplane/airplane-1/img").rename(folder / "elsewhere")
     gone = opened(folder, "lasot")
-    assert "airplane-1" in ids(gone)["test"]
+    (folder / "airplane/airplane-1/img").rename(folder / "elsewhere")
     assert data_digest(gone) not in {whole, data_digest(dataclasses.replace(gone, splits={}))}
     assert "whose frames cannot be listed" in next(iter(describe(gone)))
     video = next(video for video in gone.splits["test"] if video.id == "airplane-1")

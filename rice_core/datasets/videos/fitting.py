@@ -14,6 +14,7 @@ from itertools import pairwise
 from math import gcd
 from pathlib import Path
 
+from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
 
 _PART = re.compile(r"(\D*)(\d+)(\D*)", re.ASCII)
@@ -56,7 +57,7 @@ def fit(video: str, names: Sequence[str], rows: int, *, first: int | None, hidde
         return Fit(0, len(names), 1)
     if not numbers:
         raise UserError(
-            f"{video} has {len(names)} frames for {rows} rows, and their names ({names[0]:.40}) do not say which is whose; number the frames."
+            f"{video} has {len(names)} frames for {rows} rows, and their names ({as_text(names[0])[:40]}) do not say which is whose; number the frames."
         )
     _check_gaps(video, numbers, numbers[-1] + 1 if told else rows, first)
     if told:

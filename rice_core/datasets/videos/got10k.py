@@ -14,7 +14,7 @@ from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge, role
 from rice_core.datasets.videos.opening import dataset
-from rice_core.datasets.videos.places import inside, labelled, leave_out, lines
+from rice_core.datasets.videos.places import has_image, inside, labelled, leave_out, lines
 from rice_core.datasets.videos.source import Source, Told, video_of
 from rice_core.record import Skipped
 
@@ -93,9 +93,10 @@ def _splits(folder: Path) -> dict[str, Path]:
 def _is_split(root: Path) -> bool:
     """Whether it has a list of its videos, or its first videos are called or labelled as GOT-10k's."""
     listed = [root / name for name in lines(root / _LIST)[:4]]
-    if any((video / _TRUTH).is_file() for video in listed):
+    some = [video for video in (root / name for name in _video_names(root)[:4]) if has_image(video)]
+    # VOT has a list.txt too, and its frames in folders of their own.
+    if any((video / _TRUTH).is_file() and has_image(video) for video in listed):
         return True
-    some = [root / name for name in _video_names(root)[:4]]
     return any(
         (video / _TRUTH).is_file() and (_NAME.fullmatch(video.name) or listed or labelled(video, **_LABELS))
         for video in some

@@ -13,7 +13,7 @@ from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge
 from rice_core.datasets.videos.opening import dataset
-from rice_core.datasets.videos.places import inside, labelled, leave_out, lines, named
+from rice_core.datasets.videos.places import inside, labelled, leave_out, lines, named, told_apart
 from rice_core.datasets.videos.source import Source, Told, video_of
 from rice_core.datasets.videos.subsets import LASOT, subsets
 from rice_core.record import Skipped
@@ -50,9 +50,9 @@ class Lasot:
             if there.setdefault(place.name, place) is not place:
                 twice.append(f"{place.parent.name}/{place.name}")
         skipped += leave_out(twice, "is there twice")
-        bare = [name for name, place in there.items() if not (place / _TRUTH).is_file()]
-        skipped += leave_out(bare, f"has no {_TRUTH}")
-        splits = _split(folder, [name for name in there if name not in {*bare}], skipped)
+        whole, bare = told_apart(there, _TRUTH, _IMAGES)
+        skipped += bare
+        splits = _split(folder, whole, skipped)
         found = {split: [_video(folder, there[name]) for name in names] for split, names in splits.items()}
         unflagged = [video.id for videos in found.values() for video in videos if len(video.truth.files) < 3]
         if unflagged:
@@ -70,6 +70,9 @@ def _video_folders(folder: Path, *, depth: int = 4, most: int | None = None) -> 
     Args:
         most: folders that are looked into at each depth; None: all.
     """
+    if _NAME.fullmatch(folder.resolve().name) and (folder / _TRUTH).is_file() and named(folder, _IMAGES):
+        yield folder.resolve()  # one video alone
+        return
     for name in inside(folder)[:most]:
         place = folder / name
         if _NAME.fullmatch(name) and ((place / _TRUTH).is_file() or (place / _IMAGES).is_dir()):

@@ -9,7 +9,9 @@ from pathlib import Path
 from rice_core.datasets.digests import fingerprint
 from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge, by_id, no_test
+from rice_core.datasets.videos.places import leave_out
 from rice_core.datasets.videos.source import over
+from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 from rice_core.spec import DatasetSpec
@@ -35,7 +37,10 @@ def dataset(
         UserError: no video is left, or the test split is to judge and there is none.
     """
     left_out, said = [*skipped], [*notes]
-    splits = _apart({split: videos for split, videos in found.items() if videos}, said)
+    nameless = [video.id for videos in found.values() for video in videos if as_text(video.id) != video.id]
+    left_out += leave_out(nameless, "has a name that is no valid Unicode")
+    told = {split: [video for video in videos if video.id not in {*nameless}] for split, videos in found.items()}
+    splits = _apart({split: videos for split, videos in told.items() if videos}, said)
     if sum(map(len, splits.values())) <= LOOKED_THROUGH:
         splits = {split: usable for split, videos in splits.items() if (usable := _usable(videos, left_out))}
     if not splits:

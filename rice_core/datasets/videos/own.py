@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rice_core.datasets.foreign import tracking_truth
 from rice_core.datasets.layout import Reader, Sighting
 from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge, role
@@ -18,7 +19,8 @@ from rice_core.datasets.videos.places import IMAGE_FOLDERS, has_image, inside, l
 from rice_core.datasets.videos.source import Source, video_of
 from rice_core.datasets.videos.tnl2k import Tnl2k
 from rice_core.datasets.videos.trackingnet import TrackingNet
-from rice_core.datasets.walk import file_names, relative
+from rice_core.datasets.walk import file_names, holds_images, relative
+from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 
@@ -50,7 +52,7 @@ class Videos:
         clip = next((clip for clip in _clips(folder, folder, [], most=4) if has_image(clip.frames)), None)
         if clip:
             return Sighting("sure", f"frames beside {relative(clip.truth, folder)}")
-        words = other_truth(folder)
+        words = other_truth(folder) or _unframed(folder)
         return Sighting("doubtful", words) if words else None
 
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
@@ -67,8 +69,15 @@ class Videos:
         origin = _origin(folder, [clip for found in clips.values() for clip in found], notes)
         found = {split: [_video(clip, origin) for clip in of_split] for split, of_split in clips.items()}
         one = next(clip for of_split in clips.values() for clip in of_split)
-        saw = f"frames beside {relative(one.truth, folder)}"
+        saw = f"frames beside {as_text(relative(one.truth, folder))}"
         return dataset(self.layout, folder, found, skipped, name=name, judge=judge, saw=saw, notes=notes)
+
+
+def _unframed(folder: Path) -> str | None:
+    truth = tracking_truth(folder)
+    if truth is None or holds_images(folder):
+        return None
+    return f"holds {truth} and no images; extract the frames of each film beside its annotation (ffmpeg -i FILM -start_number 0 img/%08d.jpg)"
 
 
 def _roots(folder: Path) -> dict[str, Path]:

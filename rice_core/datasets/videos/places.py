@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rice_core.disk.paths import as_text
 from rice_core.images import is_image_name
 from rice_core.record import Skipped
 
 _EACH = 10
 """Things with one reason that are named one by one; of more the first is named and all are counted."""
-_NOBODYS = frozenset({"__MACOSX", "System Volume Information"})
+_NOBODYS = frozenset({"__MACOSX", "@eaDir", "System Volume Information"})
+"""What archives and file servers leave."""
 IMAGE_FOLDERS = ("img", "imgs", "images", "frames", "frame", "color", "rgb")
 
 
@@ -57,6 +59,17 @@ def labelled(folder: Path, **files: str) -> dict[str, Path]:
 
 def leave_out(names: Sequence[str], reason: str) -> list[Skipped]:
     """Each with the reason, where they are few; of many the first, and how many they are."""
+    names = [as_text(name) for name in names]
     if len(names) <= _EACH:
         return [Skipped(item=name, reason=reason) for name in names]
     return [Skipped(item=f"{names[0]} and {len(names) - 1} more videos", reason=reason, times=len(names))]
+
+
+def told_apart(videos: Mapping[str, Path], truth: str, images: str) -> tuple[list[str], list[Skipped]]:
+    """The names of the videos that have both an annotation and a folder of frames; and the others, with what they lack."""
+    unannotated = [name for name, place in videos.items() if not (place / truth).is_file()]
+    lacking = {*unannotated}
+    unframed = [name for name, place in videos.items() if name not in lacking and not named(place, images)]
+    lacking |= {*unframed}
+    left_out = leave_out(unannotated, f"has no {truth}") + leave_out(unframed, f"has no {images}/: it is not extracted")
+    return [name for name in videos if name not in lacking], left_out

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rice_core.datasets.tracks import Floats
+from rice_core.disk.paths import as_text
 from rice_core.errors import UserError
 
 _PARTED = re.compile(r"\s*[,;]\s*|\s+")
@@ -82,4 +83,4 @@ def _numbers(called: str, row: int, line: str) -> list[float]:
 
 def _called(path: Path) -> str:
     """Enough of a path to find it, and nothing of the machine: `airplane-1/groundtruth.txt`."""
-    return "/".join(path.parts[-2:])
+    return as_text("/".join(path.parts[-2:]))

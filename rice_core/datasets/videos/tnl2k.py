@@ -12,7 +12,7 @@ from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge, role
 from rice_core.datasets.videos.opening import LOOKED_THROUGH, dataset
-from rice_core.datasets.videos.places import inside, leave_out, lines, named
+from rice_core.datasets.videos.places import inside, leave_out, lines, named, told_apart
 from rice_core.datasets.videos.source import Source, Told, in_text_order, video_of
 from rice_core.datasets.videos.subsets import TNL2K, subsets
 from rice_core.record import Skipped
@@ -37,9 +37,10 @@ class Tnl2k:
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
         skipped: list[Skipped] = []
         places = _video_folders(folder)
-        bare = [place.name for place in places if not (place / _TRUTH).is_file()]
-        skipped += leave_out(bare, f"has no {_TRUTH}")
-        splits = _split(folder, [place for place in places if (place / _TRUTH).is_file()])
+        there = {place.relative_to(folder).as_posix(): place for place in places}
+        whole, bare = told_apart(there, _TRUTH, _IMAGES)
+        skipped += bare
+        splits = _split(folder, [there[name] for name in whole])
         if len(splits) > 1 and (unknown := splits.pop("all", None)):
             skipped += leave_out(
                 [place.name for place in unknown], "is in no folder of a split and in neither list of TNL2K"

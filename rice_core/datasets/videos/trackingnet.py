@@ -27,10 +27,15 @@ class TrackingNet:
     layout: str = "trackingnet"
 
     def recognises(self, folder: Path) -> Sighting | None:
-        chunks = [
-            chunk for chunk in _chunks(folder) if named(chunk, _ANNO) and (named(chunk, _FRAMES) or named(chunk, _ZIPS))
-        ]
-        return Sighting("sure", ", ".join(f"{chunk.name}/{_ANNO}/" for chunk in chunks[:3])) if chunks else None
+        framed = [chunk for chunk in _chunks(folder) if named(chunk, _FRAMES) or named(chunk, _ZIPS)]
+        if chunks := [chunk for chunk in framed if named(chunk, _ANNO)]:
+            return Sighting("sure", ", ".join(f"{chunk.name}/{_ANNO}/" for chunk in chunks[:3]))
+        if framed:
+            return Sighting(
+                "doubtful",
+                f"holds {framed[0].name}/ as TrackingNet has it and no {_ANNO}/ in it, which says where the objects are; put the annotations there",
+            )
+        return None
 
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
         skipped: list[Skipped] = []
