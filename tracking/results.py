@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from rice_core.datasets.nouns import Video
-from rice_core.datasets.tracks import Floats
+from rice_core.datasets.tracks import Floats, Track
 from rice_core.datasets.videos.rows import parsed_rows
 from rice_core.errors import UserError
 from rice_core.record import Skipped
@@ -101,13 +101,10 @@ def read_results(place: Path, videos: Sequence[Video]) -> ResultFiles:
     return ResultFiles(tuple(results), tuple(skipped))
 
 
-def length_of(video: Video) -> int:
+def length_of(video: Video, track: Track) -> int:
     """Frames that are judged: rows of the truth, or, where that is of the first frame alone, the video's."""
-    return (
-        max(len(video.track().boxes_T4), len(video.frames))
-        if len(video.track().boxes_T4) == 1
-        else len(video.track().boxes_T4)
-    )
+    rows = len(track.boxes_T4)
+    return max(rows, len(video.frames)) if rows == 1 else rows
 
 
 def size_of(video: Video) -> tuple[int, int] | None:

@@ -145,7 +145,8 @@ def _followed(found: ResultFiles, videos: dict[str, Video]) -> tuple[list[Follow
         if result.repetition > 1:
             continue
         video = videos[result.video]
-        track, rows, wanted = video.track(), len(result.boxes_T4), length_of(video)
+        track, rows = video.track(), len(result.boxes_T4)
+        wanted = length_of(video, track)
         if len(track.boxes_T4) < wanted:
             skipped.append(Skipped(item=video.id, reason="is of hidden truth, which its server alone can judge"))
         elif rows < wanted:

@@ -51,7 +51,9 @@ def read_flags(path: Path) -> Floats:
         UserError: it cannot be read, or holds something else than numbers.
     """
     lines = _text(path).splitlines()
-    rows = [_numbers(_called(path), row, line) for row, line in enumerate(lines, start=1) if line.strip()]
+    rows = _quickly([line for line in lines if line.strip()])
+    if rows is None:
+        rows = [_numbers(_called(path), row, line) for row, line in enumerate(lines, start=1) if line.strip()]
     return np.array([value for row in rows for value in row], np.float64)
 
 
@@ -66,10 +68,12 @@ def _quickly(lines: list[str]) -> list[list[float]] | None:
     """The numbers of each line; None where one of them needs a closer look. A training reads a file for each pair that it draws."""
     if not all(line.isascii() and "_" not in line for line in lines):  # float() takes 1_0, and digits of other scripts
         return None
+    part = "," if lines and "," in lines[0] else None
     try:
-        return [[float(value) for value in _PARTED.split(line.strip())] for line in lines]
+        rows = [[*map(float, line.split(part))] for line in lines]
     except ValueError:
         return None
+    return rows if all(rows) else None
 
 
 def _numbers(called: str, row: int, line: str) -> list[float]:
