@@ -29,14 +29,15 @@ class Frames(Sequence[Path]):
 
     def __getitem__(self, place: int | slice) -> Path | Sequence[Path]:
         if isinstance(place, slice):
-            return [self.folder / name for name in self._names[place]]
-        return self.folder / self._names[place]
+            return [self.folder / name for name in self.names[place]]
+        return self.folder / self.names[place]
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     @cached_property
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Of the files: a path a frame costs more than all else that is done with a video's truth."""
         return sorted(image_names(self.folder), key=_in_order)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from math import gcd
+from os.path import splitext
 from pathlib import Path
 
 from rice_core.disk.paths import as_text
@@ -77,7 +78,7 @@ _LATE = {("david", 770, 471): 299}
 
 def _numbers(names: Sequence[str]) -> list[int]:
     """The numbers of names that are alike but for one; none where they are not."""
-    stems = [Path(name).stem for name in names]
+    stems = [splitext(name)[0] for name in names]
     if all(stem.isascii() and stem.isdigit() for stem in stems):
         found = [int(stem) for stem in stems]
     else:

@@ -60,7 +60,7 @@ class Source:
             UserError: it cannot be known.
         """
         try:
-            names = [path.name for path in Frames(self.folder)]
+            names = Frames(self.folder).names
         except OSError:
             names = []
         return fit(self.name, names, rows, first=self.first, hidden=self.hidden)
@@ -119,7 +119,7 @@ class Shown(Sequence[Path]):
 
     @cached_property
     def _names(self) -> list[str]:
-        names = [path.name for path in Frames(self.source.folder)]
+        names = Frames(self.source.folder).names
         try:
             found = self.source.fit(len(read_rows(self.source.boxes)))
         except UserError:
