@@ -59,7 +59,7 @@ def _usable(videos: Sequence[Video], left_out: list[Skipped]) -> list[Video]:
         try:
             left_out += over(video)
         except UserError as error:
-            left_out.append(Skipped(item=video.id, reason=str(error)))
+            left_out.append(Skipped(item=video.id, reason=str(error).removeprefix(f"{video.id} ").rstrip(".")))
         else:
             usable.append(video)
     return usable
