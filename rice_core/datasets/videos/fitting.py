@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from math import gcd
-from os.path import splitext
 from pathlib import Path
 
 from rice_core.disk.paths import as_text
@@ -78,7 +77,7 @@ _LATE = {("david", 770, 471): 299}
 
 def _numbers(names: Sequence[str]) -> list[int]:
     """The numbers of names that are alike but for one; none where they are not."""
-    stems = [splitext(name)[0] for name in names]
+    stems = [name.rpartition(".")[0] or name for name in names]
     if all(stem.isascii() and stem.isdigit() for stem in stems):
         found = [int(stem) for stem in stems]
     else:
