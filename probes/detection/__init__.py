@@ -7,6 +7,7 @@ Its files:
     loader        training views in an order that a seed fixes; whole images
     pyramid       tokens -> five levels without a parameter
     cascade       the detector (rpn, stages, masks, boxes, federated); parameter names are detectron2's
+    lessons       what each part of a step in parts learns from
     backend       the same detector from this package or from detectron2, where that imports
     train         frozen encoder + detector -> a trained head; stops and resumes
     detect        a trained head over images -> results in COCO's own format

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from probes.detection.federated import drawn_categories, federated_loss
+from probes.detection.federated import drawn_categories, federated_loss, learnt_categories
 from probes.detection.layers import NormedConv, start_for_relu
 from probes.detection.recipe import HeadConfig
 
@@ -35,11 +35,18 @@ class BoxPredictor(nn.Module):
         """(R, J) and (R, 4), float32."""
         return self.cls_score(x_RC).float(), self.bbox_pred(x_RC).float()
 
+    def categories(self, label_R: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor | None:
+        """What boxes of these labels learn of; None is all, where the loss is not federated."""
+        if self.fed_loss_cls_weights is None:
+            return None
+        return learnt_categories(label_R, self.fed_loss_cls_weights, self._drawn, generator)
+
     def class_loss(
-        self, logits_RJ: torch.Tensor, label_R: torch.Tensor, generator: torch.Generator | None
+        self, logits_RJ: torch.Tensor, label_R: torch.Tensor, categories: torch.Tensor | None
     ) -> torch.Tensor:
-        if self.fed_loss_cls_weights is not None:
-            return federated_loss(logits_RJ, label_R, self.fed_loss_cls_weights, self._drawn, generator)
+        """A mean over the boxes; categories as `categories` gives them."""
+        if categories is not None:
+            return federated_loss(logits_RJ, label_R, categories)
         return F.cross_entropy(logits_RJ, label_R) if len(label_R) else logits_RJ.sum() * 0
 
 

@@ -71,7 +71,7 @@ class Detecting:
         parts: list[SplitResults] = []
         failed = ""
         try:
-            with room_for(self.what, more_room(self.training, masks=self.masks, world=None)):
+            with room_for(self.what, more_room(self.training, masks=self.masks, world=None, backend=self.backend)):
                 parts += self._detected(encoder, detector, ranks, progress)
         except UserError as error:
             failed = str(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -17,9 +17,9 @@ from probes.detection.boxes import has_area
 from probes.detection.cascade import on_canvas
 from probes.detection.federated import category_weights, drawn_categories
 from probes.detection.masks import SIDE
-from probes.detection.nouns import LOSSES, Detections, Target
+from probes.detection.nouns import LOSSES, Detections, StepPart, Target
 from probes.detection.pyramid import STRIDES, Canvas, Pyramid
-from probes.detection.recipe import HeadConfig
+from probes.detection.recipe import WHOLE, HeadConfig
 from probes.detection.rpn import RATIOS
 from probes.detection.stages import OVERLAPS, POOLED, WEIGHTS
 from rice_core.errors import UserError
@@ -53,6 +53,7 @@ class Detectron2(nn.Module):
         sizes_hw: list[tuple[int, int]],
         targets: list[Target],
         generator: torch.Generator | None = None,
+        lesson: None = None,
     ) -> dict[str, torch.Tensor]:
         """See `Detector`."""
         from detectron2.structures import Boxes, Instances
@@ -77,6 +78,10 @@ class Detectron2(nn.Module):
                     "encoder's spec."
                 ) from None
         return {name: losses[name] for name in LOSSES if name in losses}
+
+    def lessons(self, parts: Sequence[StepPart], generator: torch.Generator) -> NoReturn:
+        """See `Detector`. detectron2 draws in the midst of its forward pass, and its losses are means over what that is given."""
+        raise UserError(WHOLE)
 
     @torch.no_grad()
     def detect(self, tokens_BCTU: torch.Tensor, sizes_hw: list[tuple[int, int]]) -> list[Detections]:

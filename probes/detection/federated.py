@@ -38,23 +38,17 @@ def drawn_categories(weight_K: torch.Tensor) -> int:
     return min(DRAWN, int((weight_K > 0).sum()))
 
 
-def federated_loss(
-    logits_RJ: torch.Tensor,
-    label_R: torch.Tensor,
-    weight_K: torch.Tensor,
-    drawn: int,
-    generator: torch.Generator | None,
+def learnt_categories(
+    label_R: torch.Tensor, weight_K: torch.Tensor, drawn: int, generator: torch.Generator | None
 ) -> torch.Tensor:
-    """Binary cross-entropy over the boxes' own and the drawn categories, summed over these, mean over boxes.
+    """What a step learns of: the boxes' own categories, and drawn ones where they are fewer than `drawn`.
 
     Args:
-        logits_RJ: of K categories and of background, which is not learnt.
         label_R: 0 to K - 1, or K for background.
         drawn: `drawn_categories(weight_K)`, which a GPU is not asked for in each step.
     """
     if not len(label_R):
-        return logits_RJ.sum() * 0
-    classes = len(weight_K)
+        return label_R
     learnt = label_R.unique()
     if len(learnt) < drawn:
         chance_J = F.pad(weight_K, (0, 1))
@@ -63,6 +57,20 @@ def federated_loss(
         device = generator.device if generator else chance_J.device
         others = torch.multinomial(chance_J.to(device), more, replacement=False, generator=generator)
         learnt = torch.cat([learnt, others.to(learnt.device)])
+    return learnt
+
+
+def federated_loss(logits_RJ: torch.Tensor, label_R: torch.Tensor, learnt: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy over the categories that are learnt, summed over these, mean over boxes.
+
+    Args:
+        logits_RJ: of K categories and of background, which is not learnt.
+        label_R: 0 to K - 1, or K for background.
+        learnt: `learnt_categories`.
+    """
+    if not len(label_R):
+        return logits_RJ.sum() * 0
+    classes = logits_RJ.shape[1] - 1
     learnt_J = torch.zeros_like(logits_RJ[0], dtype=torch.float32)
     learnt_J[learnt] = 1
     truth_RJ = F.one_hot(label_R, classes + 1).float()

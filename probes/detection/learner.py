@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from probes.detection.loader import ViewBatch
-from probes.detection.nouns import Detector
+from probes.detection.nouns import Detector, StepPart
 from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import Encoded
 from rice_core.disk.sealed import key_of
@@ -23,6 +24,7 @@ from rice_core.train.adam import Adam
 from rice_core.train.checkpoint import Checkpoints
 from rice_core.train.learner import StepOutcome, Trainee
 
+T = TypeVar("T")
 _LINES = 200
 """Points of the loss curve."""
 
@@ -40,7 +42,7 @@ class DetectorLearner:
         self, detector: Detector, config: TrainingConfig, *, seed: int, ranks: Ranks, scale: float = 1.0
     ) -> None:
         self._config, self._seed, self._ranks, self._scale = config, seed, ranks, scale
-        self._module = cast(nn.Module, detector)
+        self._detector, self._module = detector, cast(nn.Module, detector)
         self._adam = Adam(self._module, rate=config.rate, weight_decay=config.weight_decay, clip=config.clip)
         self._spread = spread(_Losses(detector), [], ranks, "ddp")
         self.curve: list[dict[str, float]] = []
@@ -53,12 +55,13 @@ class DetectorLearner:
         self._module.train()
         rate *= self._scale
         found: dict[str, torch.Tensor] = {}
-        for number, part in enumerate(parts):
+        lessons = [None] if len(parts) == 1 else self._agreed(partial(self._lessons, parts, step))
+        for number, (part, lesson) in enumerate(zip(parts, lessons, strict=True)):
             with reducing(self._spread, last=number == len(parts) - 1):
-                losses = self._losses(part, step, number)
-                (sum(losses.values()) / len(parts)).backward()
+                losses = self._agreed(partial(self._losses, part, step, lesson))
+                sum(losses.values()).backward()
             for name, loss in losses.items():
-                found[name] = found.get(name, 0.0) + loss.detach() / len(parts)
+                found[name] = found.get(name, 0.0) + loss.detach()
         norm = self._adam.gradient_norm()
         # All in one, for a GPU is waited for with each number that is asked of it.
         *numbers, length = torch.stack([each.double() for each in (*found.values(), norm)]).tolist()
@@ -71,17 +74,34 @@ class DetectorLearner:
             self.curve.append({"iteration": float(step), "rate": rate, **values, "loss": outcome.loss})
         return outcome
 
-    def _losses(self, part: Encoded, step: int, number: int) -> dict[str, torch.Tensor]:
+    def _lessons(self, parts: Sequence[Encoded], step: int) -> Sequence[Any]:
+        """What each part learns from, so that the step learns what it would in one part."""
+        # Masks are needed in none, and those of all parts at once may be what memory does not hold.
+        shown = [_shown(part.tokens_BCTU, part.batch, masks=False) for part in parts]
+        device = shown[0].tokens_BCTU.device
+        with self._cast(device):
+            return self._detector.lessons(shown, self._generator(device, step))
+
+    def _losses(self, part: Encoded, step: int, lesson: Any) -> dict[str, torch.Tensor]:
         self.skipped |= {skip.item: skip.reason for skip in part.skipped}
-        losses = dict[str, torch.Tensor]()
+        tokens_BCTU = part.tokens_BCTU
+        generator = self._generator(tokens_BCTU.device, step)
+        with self._cast(tokens_BCTU.device):
+            return self._spread(tokens_BCTU, part.batch, generator, lesson)
+
+    def _generator(self, device: torch.device, step: int) -> torch.Generator:
+        # What is drawn depends on the step and the rank alone, so nothing of a generator need be kept.
+        return torch.Generator(device).manual_seed(_seed(self._seed, step, 0, self._ranks.rank))
+
+    def _cast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16")
+
+    def _agreed(self, make: Callable[[], T]) -> T:
+        """What this makes on every rank; where it fails on one, an error on all."""
+        made: T | None = None
         error: Exception | None = None
         try:
-            tokens_BCTU = part.tokens_BCTU
-            device = tokens_BCTU.device
-            # What is drawn depends on the step and the rank alone, so nothing of a generator need be kept.
-            generator = torch.Generator(device).manual_seed(_seed(self._seed, step, number, self._ranks.rank))
-            with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
-                losses = self._spread(tokens_BCTU, part.batch, generator)
+            made = make()
         except UserError as refusal:
             error = refusal
         except (MemoryError, RuntimeError) as full:
@@ -91,7 +111,7 @@ class DetectorLearner:
             error = torch.OutOfMemoryError(str(full))
         if self._ranks.any(error is not None):
             raise error or UserError("the detector's training failed on another rank.")
-        return losses
+        return cast(T, made)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """See `rice_core.train.learner.Learner`."""
@@ -139,11 +159,16 @@ class _Losses(nn.Module):
         self.detector = detector
 
     def forward(
-        self, tokens_BCTU: torch.Tensor, batch: ViewBatch, generator: torch.Generator
+        self, tokens_BCTU: torch.Tensor, batch: ViewBatch, generator: torch.Generator, lesson: Any
     ) -> dict[str, torch.Tensor]:
-        device = tokens_BCTU.device
-        to = partial(torch.Tensor.to, device=device, non_blocking=True)
-        targets = [example.target.moved(to) for example in batch.examples]
-        # The padding of a training view counts as background to learn, as in detectron2.
-        sizes_hw = [(example.placing.side, example.placing.side) for example in batch.examples]
-        return self.detector.losses(tokens_BCTU, sizes_hw, targets, generator)
+        shown = _shown(tokens_BCTU, batch, masks=True)
+        return self.detector.losses(shown.tokens_BCTU, shown.sizes_hw, shown.targets, generator, lesson)
+
+
+def _shown(tokens_BCTU: torch.Tensor, batch: ViewBatch, *, masks: bool) -> StepPart:
+    """With the truth on the device of the tokens."""
+    to = partial(torch.Tensor.to, device=tokens_BCTU.device, non_blocking=True)
+    targets = [example.target if masks else replace(example.target, masks_NHW=None) for example in batch.examples]
+    # The padding of a training view counts as background to learn, as in detectron2.
+    sizes_hw = [(example.placing.side, example.placing.side) for example in batch.examples]
+    return StepPart(tokens_BCTU, sizes_hw, [target.moved(to) for target in targets])

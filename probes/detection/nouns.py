@@ -9,9 +9,9 @@ not of the original image. Labels count from 0 to K - 1; K is background.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -61,6 +61,17 @@ class Detections:
     """Probability in [0, 1] of each of M x M cells of the box (M = 28)."""
 
 
+@dataclass(frozen=True)
+class StepPart:
+    """A part of a step's images, and what is true of them."""
+
+    tokens_BCTU: torch.Tensor
+    """The frozen encoder's."""
+    sizes_hw: list[tuple[int, int]]
+    """Valid part of each image; the rest is padding."""
+    targets: list[Target]
+
+
 class Detector(Protocol):
     """A trainable head over the frozen encoder's patch grid, whichever backend built it."""
 
@@ -70,12 +81,26 @@ class Detector(Protocol):
         sizes_hw: list[tuple[int, int]],
         targets: list[Target],
         generator: torch.Generator | None = None,
+        lesson: Any = None,
     ) -> dict[str, torch.Tensor]:
         """Scalars by the names of LOSSES; their sum is what is minimised.
 
         Args:
             sizes_hw: valid part of each image; the rest is padding.
             generator: draws which anchors and regions are learnt from; None is torch's global one.
+            lesson: one of `lessons`, in place of the generator: the images are a part of a step's, and what they lose is their
+                share of what the step does.
+        """
+
+    def lessons(self, parts: Sequence[StepPart], generator: torch.Generator) -> Sequence[Any]:
+        """What each part of a step is to learn from: what `losses` would draw from this generator for all their images at once, and
+        the part's share in each loss. No gradient comes of it.
+
+        Args:
+            parts: their targets need no masks.
+
+        Raises:
+            UserError: it makes a step in one part alone, or what it finds is not finite.
         """
 
     def detect(self, tokens_BCTU: torch.Tensor, sizes_hw: list[tuple[int, int]]) -> list[Detections]:

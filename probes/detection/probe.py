@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from probes.detection.recipe import RATES, RECIPES, HeadConfig, Recipe, TrainingConfig, scheduled, side_of
+from probes.detection.recipe import RATES, RECIPES, WHOLE, HeadConfig, Recipe, TrainingConfig, scheduled, side_of
 from rice_core.budget import Budget, Passes
 from rice_core.errors import NotApplicable, UserError, did_you_mean
 from rice_core.record import Outcome
@@ -125,6 +125,8 @@ class CocoFormatDetection:
             )
         if self.backend not in ("auto", "ops", "detectron2") or self.masks not in ("auto", "on", "off"):
             raise UserError(f"{self.name}: write backend=auto, ops or detectron2, and masks=auto, on or off.")
+        if self.backend == "detectron2" and (self.accumulate or 1) > 1:
+            raise UserError(f"{self.name}: {WHOLE}")
         if self.epochs is not None and self.iterations is not None:
             raise UserError(f"{self.name}: epochs= and iterations= both say how long it is trained; give one of them.")
         base = RECIPES[self.recipe]

@@ -119,6 +119,7 @@ class RateSearch(Stage):
             what=f"{self._name(encoder)}: {len(trainees)} rates at once",
             workers=workers_of(encoder, work.workers),
             ranks=work.ranks,
+            backend=self.training.backend,
         )
 
     def _judged(

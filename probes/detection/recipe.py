@@ -21,6 +21,12 @@ _WIDEST = 2**14
 """Channels, and pixels of a side; with the other limits a slip of the finger is told at once, and not by the machine's memory."""
 
 
+WHOLE = (
+    "detectron2 draws and averages within each part of a step, so with accumulate= it would be another training; write backend=ops, or leave "
+    "out accumulate= and use more ranks."
+)
+"""Why detectron2's own modules make a step in one part alone."""
+
 Side = Annotated[float, Field(gt=0, le=_WIDEST)]
 
 
@@ -63,7 +69,8 @@ class TrainingConfig(Frozen):
     batch: int = Field(default=16, ge=1, le=10**5)
     """Images a step, over all ranks."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts that a rank's share of the batch is cut into, where it does not fit into memory at once."""
+    """Parts that a rank's share of the batch is cut into, where it does not fit into memory at once. The step learns what it would in one,
+    from the same draws and means over the whole share; for that all parts are seen once before, which makes it 1.2 times as long."""
     rate: float = Field(default=1e-4, gt=0, le=1e3)
     weight_decay: float = Field(default=0.1, ge=0)
     warm_up: int = Field(default=1000, ge=0)
@@ -125,14 +132,15 @@ def side_of(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
 
 
-def more_room(config: TrainingConfig, *, masks: bool, world: int | None) -> str:
+def more_room(config: TrainingConfig, *, masks: bool, world: int | None, backend: str) -> str:
     """What to do where a step does not fit into memory: first what changes no number, then what makes another recipe.
 
     Args:
         world: ranks that share a step; None where each has as many images at once, whatever their number.
     """
     own = config.batch // (world or 1)
-    parts = next((n for n in range(config.accumulate + 1, own + 1) if own % n == 0 and config.batch % n == 0), None)
+    finer = () if backend == "detectron2" else range(config.accumulate + 1, own + 1)
+    parts = next((n for n in finer if own % n == 0 and config.batch % n == 0), None)
     other = f"a smaller side= or {'masks=off' if masks else 'projection='}, which is another training"
     if world is None:
         return (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
@@ -36,6 +37,19 @@ _LOW, _HIGH = 0.3, 0.7
 _DRAWN, _SHARE = 256, 0.5
 _OVERLAP = 0.7
 """Suppression, of each level by itself."""
+Answer = tuple[list[torch.Tensor], list[torch.Tensor]]
+"""Of each level, logits and deltas."""
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """What is learnt from; rows of the anchors of all images in a row, ascending."""
+
+    positive_P: torch.Tensor
+    drawn_D: torch.Tensor
+    """The positives among them."""
+    goal_P4: torch.Tensor
+    """What the positives learn."""
 
 
 class ProposalNetwork(nn.Module):
@@ -47,58 +61,56 @@ class ProposalNetwork(nn.Module):
         self.rpn_head = RpnHead(channels, width=width or channels, convs=convs)
         self._proposals = proposals
 
-    def losses(
-        self,
-        levels: Sequence[torch.Tensor],
-        sizes_hw: Sequence[tuple[float, float]],
-        truths: Sequence[Target],
-        generator: torch.Generator | None,
-    ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-        """Proposals of each image, (R, 4), and both losses over the drawn anchors.
+    def drawn(
+        self, levels: Sequence[torch.Tensor], truths: Sequence[Target], generator: torch.Generator | None
+    ) -> Anchors:
+        return _learnt(torch.cat(anchors_of(levels, self._sizes)), truths, generator)
 
-        Raises:
-            UserError: a proposal is not finite.
+    def losses(self, answer: Answer, anchors: Anchors) -> dict[str, torch.Tensor]:
+        """Both over the drawn anchors.
+
+        Args:
+            answer: `rpn_head`'s.
         """
-        anchors = anchors_of(levels, self._sizes)
-        logits, deltas = self.rpn_head(levels)
-        anchors_A4, logits_BA, deltas_BA4 = torch.cat(anchors), torch.cat(logits, 1), torch.cat(deltas, 1)
-        positive_P, drawn_D, goal_P4 = _learnt(anchors_A4, truths, generator)
+        logits_BA, deltas_BA4 = (torch.cat(parts, 1) for parts in answer)
         objectness = F.binary_cross_entropy_with_logits(
-            logits_BA.flatten()[drawn_D],
-            torch.zeros_like(logits_BA).flatten().index_fill(0, positive_P, 1.0)[drawn_D],
+            logits_BA.flatten()[anchors.drawn_D],
+            torch.zeros_like(logits_BA).flatten().index_fill(0, anchors.positive_P, 1.0)[anchors.drawn_D],
             reduction="sum",
         )
-        shift = (deltas_BA4.flatten(0, 1)[positive_P] - goal_P4).abs().sum()
+        shift = (deltas_BA4.flatten(0, 1)[anchors.positive_P] - anchors.goal_P4).abs().sum()
         # By what is asked for, not by what was there to draw.
-        number = _DRAWN * len(truths)
-        losses = {"loss_rpn_cls": objectness / number, "loss_rpn_loc": shift / number}
-        return self._best(anchors, logits, deltas, sizes_hw, training=True), losses
-
-    def propose(self, levels: Sequence[torch.Tensor], sizes_hw: Sequence[tuple[float, float]]) -> list[torch.Tensor]:
-        """Proposals of each image, (R, 4) in canvas pixels, the best first; those that are not finite are dropped."""
-        logits, deltas = self.rpn_head(levels)
-        return self._best(anchors_of(levels, self._sizes), logits, deltas, sizes_hw, training=False)
+        number = _DRAWN * len(logits_BA)
+        return {"loss_rpn_cls": objectness / number, "loss_rpn_loc": shift / number}
 
     @torch.no_grad()
-    def _best(
+    def propose(
         self,
-        anchors: Sequence[torch.Tensor],
-        logits: Sequence[torch.Tensor],
-        deltas: Sequence[torch.Tensor],
+        levels: Sequence[torch.Tensor],
+        answer: Answer,
         sizes_hw: Sequence[tuple[float, float]],
         *,
         training: bool,
     ) -> list[torch.Tensor]:
+        """Proposals of each image, (R, 4) in canvas pixels, the best first; in test those that are not finite are dropped.
+
+        Args:
+            answer: `rpn_head`'s.
+
+        Raises:
+            UserError: one is not finite, in training.
+        """
         # As ViTDet and detectron2's FPN recipes: 2000 into suppression in training, 1000 in test.
         before = self._proposals * (2 if training else 1)
-        boxes, scores, levels = [], [], []
-        for level, (anchors_A4, logits_BA, deltas_BA4) in enumerate(zip(anchors, logits, deltas, strict=True)):
+        boxes, scores, numbers = [], [], []
+        of_levels = zip(anchors_of(levels, self._sizes), *answer, strict=True)
+        for level, (anchors_A4, logits_BA, deltas_BA4) in enumerate(of_levels):
             top_BR, row_BR = logits_BA.topk(min(before, logits_BA.shape[1]), dim=1)
             chosen_BR4 = deltas_BA4.gather(1, row_BR[..., None].expand(-1, -1, 4))
             boxes.append(decode(chosen_BR4, anchors_A4[row_BR], _WEIGHTS))
             scores.append(top_BR)
-            levels.append(torch.full_like(row_BR[0], level))
-        boxes_BR4, scores_BR, level_R = torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(levels)
+            numbers.append(torch.full_like(row_BR[0], level))
+        boxes_BR4, scores_BR, level_R = torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(numbers)
         if training:
             refuse_non_finite(boxes_BR4.unbind(), scores_BR.unbind())
         clipped_BR4 = torch.stack(
@@ -114,10 +126,7 @@ class ProposalNetwork(nn.Module):
         return kept
 
 
-def _learnt(
-    anchors_A4: torch.Tensor, truths: Sequence[Target], generator: torch.Generator | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rows of the anchors of all images in a row, ascending: the positives, all drawn ones; and what the positives learn, (P, 4)."""
+def _learnt(anchors_A4: torch.Tensor, truths: Sequence[Target], generator: torch.Generator | None) -> Anchors:
     matched = [
         match(anchors_A4, truth.boxes_N4, low=_LOW, high=_HIGH, best_of_each=True, ignored_M4=truth.ignored_M4)
         for truth in truths
@@ -132,7 +141,7 @@ def _learnt(
     object_L = torch.cat([object_A + start for (object_A, _), start in zip(matched, first, strict=False)])
     true_P4 = torch.cat([truth.boxes_N4 for truth in truths])[object_L[positive_P]]
     goal_P4 = encode(anchors_A4[positive_P % A], true_P4, _WEIGHTS)
-    return positive_P, torch.cat([positive_P, negative_Q]).sort().values, goal_P4
+    return Anchors(positive_P, torch.cat([positive_P, negative_Q]).sort().values, goal_P4)
 
 
 class RpnHead(nn.Module):
@@ -154,7 +163,7 @@ class RpnHead(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, levels: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def forward(self, levels: Sequence[torch.Tensor]) -> Answer:
         """Of each level: logits (B, A) and deltas (B, A, 4), float32, by row, column and ratio."""
         logits, deltas = [], []
         for x_BChw in levels:

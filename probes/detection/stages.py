@@ -85,38 +85,54 @@ class RegionHeads(nn.Module):
     def losses(
         self,
         levels: Sequence[torch.Tensor],
-        proposals: Sequence[torch.Tensor],
+        first: Regions,
         sizes_hw: Sequence[tuple[float, float]],
         truths: Sequence[Target],
         generator: torch.Generator | None,
         *,
         scale: float,
+        categories: Sequence[torch.Tensor | None] | None = None,
     ) -> dict[str, torch.Tensor]:
         """Class and box loss of each stage, and the masks' loss over the positives of the first.
 
         Args:
+            first: what the first stage learns from, as `drawn` gives it.
             truths: boxes in canvas pixels, masks in those of the encoder.
+            generator: draws what each stage learns of, where the loss is federated and `categories` does not say it.
             scale: canvas pixels of an encoder pixel.
 
         Raises:
             UserError: a refined box is not finite.
         """
-        first = regions = self._drawn(proposals, truths, generator)
+        regions = first
         true_N4 = torch.cat([truth.boxes_N4 for truth in truths])
         losses: dict[str, torch.Tensor] = {}
         for stage, weights in enumerate(WEIGHTS):
             logits_RJ, deltas_R4 = self._stage(stage, levels, regions.boxes, training=True)
-            losses[f"loss_cls_stage{stage}"] = self.box_predictor[stage].class_loss(
-                logits_RJ, regions.label_R, generator
-            )
+            predictor = self.box_predictor[stage]
+            learnt = categories[stage] if categories else predictor.categories(regions.label_R, generator)
+            losses[f"loss_cls_stage{stage}"] = predictor.class_loss(logits_RJ, regions.label_R, learnt)
             losses[f"loss_box_reg_stage{stage}"] = _box_loss(deltas_R4, regions, true_N4, weights)
             if stage + 1 < len(WEIGHTS):
-                refined = _refined(deltas_R4, regions.boxes, sizes_hw, weights)
-                refuse_non_finite(refined)
-                regions = self._labelled(with_area(refined), truths, OVERLAPS[stage + 1])
+                regions = self._next(stage, deltas_R4, regions, sizes_hw, truths)
         if self.mask_head is not None:
             losses["loss_mask"] = self._mask_loss(levels, first, truths, scale)
         return losses
+
+    @torch.no_grad()
+    def regions(
+        self,
+        levels: Sequence[torch.Tensor],
+        first: Regions,
+        sizes_hw: Sequence[tuple[float, float]],
+        truths: Sequence[Target],
+    ) -> list[Regions]:
+        """What each stage learns from, as in `losses`."""
+        every = [first]
+        for stage in range(len(OVERLAPS) - 1):
+            _, deltas_R4 = self._stage(stage, levels, every[-1].boxes, training=True)
+            every.append(self._next(stage, deltas_R4, every[-1], sizes_hw, truths))
+        return every
 
     def detect(
         self, levels: Sequence[torch.Tensor], proposals: Sequence[torch.Tensor], sizes_hw: Sequence[tuple[float, float]]
@@ -148,7 +164,7 @@ class RegionHeads(nn.Module):
         return self.box_predictor[stage](self.box_head[stage](pooled_RCSS))
 
     @torch.no_grad()
-    def _drawn(
+    def drawn(
         self, proposals: Sequence[torch.Tensor], truths: Sequence[Target], generator: torch.Generator | None
     ) -> Regions:
         """The objects are proposals too, so that there are positives before there are good proposals."""
@@ -159,6 +175,19 @@ class RegionHeads(nn.Module):
         rows = [torch.cat(pair) for pair in both]
         chosen = [[each[rows_R] for each in found_of] for found_of, rows_R in zip(found, rows, strict=True)]
         return self._regions([boxes_R4[rows_R] for boxes_R4, rows_R in zip(boxes, rows, strict=True)], chosen, truths)
+
+    def _next(
+        self,
+        stage: int,
+        deltas_R4: torch.Tensor,
+        regions: Regions,
+        sizes_hw: Sequence[tuple[float, float]],
+        truths: Sequence[Target],
+    ) -> Regions:
+        """What the stage after this one learns from."""
+        refined = _refined(deltas_R4, regions.boxes, sizes_hw, WEIGHTS[stage])
+        refuse_non_finite(refined)
+        return self._labelled(with_area(refined), truths, OVERLAPS[stage + 1])
 
     @torch.no_grad()
     def _labelled(self, boxes: list[torch.Tensor], truths: Sequence[Target], overlap: float) -> Regions:
@@ -195,11 +224,8 @@ class RegionHeads(nn.Module):
     def _mask_loss(
         self, levels: Sequence[torch.Tensor], regions: Regions, truths: Sequence[Target], scale: float
     ) -> torch.Tensor:
-        positive_P, object_P, positive_R = regions.positive_P, regions.object_P, regions.label_R < self._classes
-        if any(truth.masked_N is not None for truth in truths):
-            known_P = torch.cat([_masked(truth) for truth in truths])[object_P]
-            positive_P, object_P = positive_P[known_P], object_P[known_P]
-            positive_R = torch.zeros_like(positive_R).index_fill(0, positive_P, True)
+        positive_P, object_P = masked(regions, truths)
+        positive_R = torch.zeros_like(regions.label_R, dtype=torch.bool).index_fill(0, positive_P, True)
         counts = counted(positive_R.split([len(boxes_R4) for boxes_R4 in regions.boxes]))
         boxes = torch.cat(regions.boxes)[positive_P].split(counts)
         first = accumulate((len(truth.labels_N) for truth in truths), initial=0)
@@ -234,7 +260,15 @@ class RegionHeads(nn.Module):
         ]
 
 
-def _masked(truth: Target) -> torch.Tensor:
+def masked(regions: Regions, truths: Sequence[Target]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of the positives whose object has a mask, and of their objects."""
+    if all(truth.masked_N is None for truth in truths):
+        return regions.positive_P, regions.object_P
+    known_P = torch.cat([_has_mask(truth) for truth in truths])[regions.object_P]
+    return regions.positive_P[known_P], regions.object_P[known_P]
+
+
+def _has_mask(truth: Target) -> torch.Tensor:
     """Which objects have a mask, (N,)."""
     return torch.ones_like(truth.labels_N, dtype=torch.bool) if truth.masked_N is None else truth.masked_N
 

@@ -37,6 +37,7 @@ def train(
     kept: KeptViews | None = None,
     workers: int = 0,
     ranks: Ranks | None = None,
+    backend: str = "auto",
 ) -> None:
     """Train in place; one pass of the encoder serves all heads, as `rice_core.train.runner.Training` says.
 
@@ -46,6 +47,7 @@ def train(
         progress: as `Work.progress`. what: how it calls the training.
         kept: features of the views, where they are kept.
         ranks: the ranks of the training; None is this process alone.
+        backend: of the heads, as it was asked for.
 
     Raises:
         UserError: a loss is no number, the features are not finite, memory is full, no image can be read, or the batch
@@ -82,7 +84,7 @@ def train(
         open_loader=open_loader,
         accumulate=config.accumulate,
         advice="try a smaller rate=",
-        room=more_room(config, masks=masks, world=ranks.size),
+        room=more_room(config, masks=masks, world=ranks.size, backend=backend),
     )
     hooks = [BarHook(progress, what), CheckpointHook(max(1, config.iterations // _SAVES))]
     if not SafeRunner(training, hooks).train():

@@ -138,13 +138,13 @@ class DetectorTraining(Stage):
         )
 
     def backend_for(self, truth: GroundTruth) -> str:
-        """The backend, or our own where that is left to us and the other cannot learn from this truth.
+        """The backend, or our own where that is left to us and the other cannot learn from this truth, or not in parts.
 
         Raises:
             UserError: detectron2 is asked for, and cannot.
         """
         if not (beyond := truth.beyond_detectron2(masks=self.masks)):
-            return self.backend
+            return "ops" if self.backend == "auto" and self.training.accumulate > 1 else self.backend
         if self.backend == "detectron2":
             raise UserError(
                 f"{truth.name} has {beyond}, and detectron2 cannot leave them out of the loss; write backend=ops, or mend the file."
@@ -176,7 +176,7 @@ class DetectorTraining(Stage):
         if way == "kept":
             side = side_of(self.training.side, encoder.patch)
             workers = workers_of(encoder, work.workers)
-            advice = more_room(self.training, masks=self.masks, world=None)
+            advice = more_room(self.training, masks=self.masks, world=None, backend=self.backend)
             with room_for(f"keeping the features of {name}'s views", advice):
                 kept = keep_views(encoder, truth, self.training, side=side, what=name, work=work, workers=workers)
         for other in work.companions if way == "together" else ():
@@ -200,6 +200,7 @@ class DetectorTraining(Stage):
             kept=kept,
             workers=workers_of(encoder, work.workers),
             ranks=work.ranks,
+            backend=self.backend,
         )
 
     def _way(self, encoder: Encoder, truth: GroundTruth, work: StageWork) -> str:

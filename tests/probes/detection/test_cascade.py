@@ -14,7 +14,7 @@ from probes.detection import rpn, stages
 from probes.detection.backend import build_detector
 from probes.detection.boxes import POSITIVE, decode, draw, encode, match
 from probes.detection.cascade import CascadeMaskRCNN
-from probes.detection.federated import category_weights, drawn_categories, federated_loss
+from probes.detection.federated import category_weights, drawn_categories, federated_loss, learnt_categories
 from probes.detection.masks import Cutout, MaskHead, cutouts, mask_targets, rle_of
 from probes.detection.nouns import LOSSES, Target
 from probes.detection.recipe import RECIPES, HeadConfig
@@ -104,7 +104,7 @@ def test_masks_are_read_in_the_encoders_pixels(patch):
     with torch.no_grad():
         model.roi_heads.mask_head.predictor.bias.fill_(20.0)
     # The objects themselves as the only proposals.
-    regions = model.roi_heads._drawn([torch.zeros(0, 4)], [truth], None)
+    regions = model.roi_heads.drawn([torch.zeros(0, 4)], [truth], None)
     loss = model.roi_heads._mask_loss(model.pyramid(TOKENS[:1]), regions, [truth], 16 / patch)
     assert loss < 0.01
 
@@ -174,7 +174,8 @@ def test_federated_loss_learns_from_its_own_and_the_drawn():
     weight_K = category_weights([0.0] * 40 + [4.0] * 60, 100)
     logits_RJ = torch.zeros(4, 101, requires_grad=True)
     label_R = torch.tensor([3, 99, 100, 100])
-    federated_loss(logits_RJ, label_R, weight_K, 50, torch.Generator().manual_seed(0)).backward()
+    learnt = learnt_categories(label_R, weight_K, 50, torch.Generator().manual_seed(0))
+    federated_loss(logits_RJ, label_R, learnt).backward()
     learnt_J = logits_RJ.grad.abs().sum(0) > 0
     assert learnt_J[[3, 99]].all()
     assert int(learnt_J[:40].sum()) == 1, "a category without images is learnt from where it is true alone"

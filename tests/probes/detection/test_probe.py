@@ -485,6 +485,7 @@ def test_what_is_misspelt_is_told_before_anything_runs():
     for given, said in (
         ({"recipe": "paper"}, "there is no recipe 'paper'"),
         ({"backend": "mmdet"}, "backend=auto, ops or detectron2"),
+        ({"backend": "detectron2", "accumulate": 2}, "another training; write backend=ops, or leave out accumulate="),
         ({"unpool": "cubic"}, "unpool"),
         ({"iterations": 0}, "iterations"),
         ({"epochs": 0}, "^coco-det: epochs: .*greater than or equal to 1.$"),

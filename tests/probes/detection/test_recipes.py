@@ -60,7 +60,8 @@ def test_the_detector_is_built_with_the_recipes_anchors() -> None:
     network = CascadeMaskRCNN(head, channels=4, classes=2, patch=16, masks=False).proposal_generator
     for parameter in network.parameters():
         parameter.data.zero_()
-    found = network.propose([torch.zeros(1, 4, *x.shape[2:]) for x in levels_of(256)], [(256.0, 256.0)])[0]
+    levels = [torch.zeros(1, 4, *x.shape[2:]) for x in levels_of(256)]
+    found = network.propose(levels, network.rpn_head(levels), [(256.0, 256.0)], training=False)[0]
     inside_N4 = found[(found > 0).all(1) & (found < 256).all(1)]
     areas = (inside_N4[:, 2:] - inside_N4[:, :2]).prod(1).sqrt().round()
     assert set(areas.tolist()) == {10, 20, 40, 80, 160}
@@ -130,4 +131,5 @@ def test_a_recipe_of_another_name_is_told() -> None:
 )
 def test_where_memory_is_full_only_what_makes_room_is_advised(accumulate, world, said) -> None:
     config = TrainingConfig(batch=4, accumulate=accumulate)
-    assert more_room(config, masks=False, world=world) == f"{said}which is another training"
+    assert more_room(config, masks=False, world=world, backend="auto") == f"{said}which is another training"
+    assert "accumulate" not in more_room(config, masks=False, world=world, backend="detectron2")
