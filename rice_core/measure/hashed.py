@@ -89,7 +89,8 @@ def _taught(judged: Hashed, dataset: Dataset, others: tuple[Hashed, ...]) -> Has
     """The data set that is judged, with what is learnt from."""
     if not others:
         return judged
-    notes = [f"{each.dataset.spec.name}: {note}" for each in others for note in each.dataset.notes]
+    known = {*judged.dataset.notes}
+    notes = [f"{each.dataset.spec.name}: {note}" for each in others for note in each.dataset.notes if note not in known]
     told = replace(
         judged.dataset,
         spec=dataset.spec,

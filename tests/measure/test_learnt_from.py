@@ -313,6 +313,19 @@ def test_what_was_left_out_of_what_is_learnt_from_is_counted(folder: Callable[..
     assert [skip.item for skip in record.skipped] == ["train/loose.png", "a/train/loose.png"]
 
 
+def test_notes_of_what_is_learnt_from_are_in_the_record(
+    folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder("a"), folder("judged")
+
+    def noted(text: str, *given: Any, **more: Any) -> Dataset:
+        return replace(open_data(text, *given, **more), notes=("of every set", f"of {text}"))
+
+    monkeypatch.setattr(planning, "open_data", noted)
+    (record,) = measure(tmp_path / "store", "train=a,judged").records
+    assert record.notes == ("of every set", "of judged", "a: of a")
+
+
 def test_what_is_judged_and_learnt_from_too_is_said(folder: Callable[..., Path], tmp_path: Path) -> None:
     a, judged = folder("a"), folder("judged")
     shutil.copy(judged / "val" / "red" / "1.png", a / "train" / "red" / "copy.png")
