@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rice_core.digest import file_digest
+from rice_core.disk.exports import about_of
 from rice_core.disk.problems import printable
 from rice_core.disk.sealed import Damaged, Unsealed, key_of, read_arrays, unseal_json
 from rice_core.measure.trained import read_trained
 from rice_core.record import Record
 from rice_core.stage import STAGE_JSON
 
-ABOUT = ".about.json"
 _STEP = re.compile(r"step-\d{8}")
 """A checkpoint: its files are sealed together (rice_core.train.checkpoint)."""
 
@@ -79,15 +79,23 @@ def fault_of_world(folder: Path, files: set[Path]) -> str | None:
     return None
 
 
-def fault_of_export(path: Path, record: Record) -> str | None:
-    """What a file beside it says (NAME.about.json beside NAME.json): its digest, and of which cell and weights it is."""
+def faults_of_export(place: Path, files: set[Path], record: Record) -> Iterator[tuple[Path, str]]:
+    """What is wrong with an export, file by file, by what lies beside it (rice_core.disk.exports).
+
+    Args:
+        place: the file, or the folder of `files`.
+    """
     try:
-        about = json.loads(path.with_name(path.stem + ABOUT).read_bytes())
-        digest, weights, cell = about.get("results"), about.get("weights"), about.get("cell", record.cell.id)
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return "nothing beside it says what it was made from"
-    if digest != file_digest(path):
-        return "it does not match the digest beside it"
+        about = json.loads(about_of(place).read_bytes())
+        listed = about["files"] if place.is_dir() else {"": about.get("results")}
+        digests = {place / name: digest for name, digest in listed.items()}
+        weights, cell = about.get("weights"), about.get("cell", record.cell.id)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        yield place, "nothing beside it says what it was made from"
+        return
+    for path in sorted(files | digests.keys()):
+        if path not in files or file_digest(path) != digests.get(path):
+            yield path, "it does not match the digest beside it"
+            return
     if cell != record.cell.id or (record.evidence is not None and weights not in (None, record.evidence.weights)):
-        return "it holds the results of another cell"
-    return None
+        yield place, "it holds the results of another cell"

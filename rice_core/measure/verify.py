@@ -16,11 +16,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rice_core.datasets.known_files import read_known
+from rice_core.disk.exports import ABOUT
 from rice_core.disk.problems import Problem, damaged, fault, foreign, printable
 from rice_core.disk.sealed import Damaged, Unsealed
 from rice_core.disk.temporaries import is_temporary
 from rice_core.measure.cache import FeatureCache
-from rice_core.measure.faults import ABOUT, fault_of_export, fault_of_world, faults_of_stage, read_state
+from rice_core.measure.faults import fault_of_world, faults_of_export, faults_of_stage, read_state
 from rice_core.measure.known import read_identity
 from rice_core.progress import Progress
 from rice_core.record import Record, Scores
@@ -39,7 +40,7 @@ _NAMES = {
     "worlds": (r"[^/]+-seed\d+(-\d+){3}(/.+)?", r"[^/]+-seed\d+(-\d+){3}/.+"),
     "stages": (rf"{_CELL}(/.+)?", rf"{_CELL}/.+"),
     "unfinished": (rf"{_CELL}-[0-9a-f]{{10}}(/.+)?", rf"{_CELL}-[0-9a-f]{{10}}/.+"),
-    "exports": (_CELL, rf"{_CELL}/[^/]+\.json"),
+    "exports": (rf"{_CELL}(/[^/]+)*", rf"{_CELL}/.+\.(json|txt|zip)"),
 }
 """The folders and the files that the store has below each of its folders; everything else is foreign."""
 _KINDS = (
@@ -195,18 +196,19 @@ class _Reading:
 
     def _exports(self, paths: Sequence[Path], records: dict[str, Record]) -> None:
         root = self.store.root / "exports"
-        for path in self.progress.track(sorted(paths), "exports"):
-            cell = path.relative_to(root).parts[0]
-            if path.name.endswith(ABOUT):
-                continue
-            if cell not in records:
+        found: dict[Path, set[Path]] = {}
+        for path in paths:
+            cell, name, *_ = path.relative_to(root).parts
+            if not name.endswith(ABOUT):
+                found.setdefault(root / cell / name, set()).add(path)
+        for place, files in self.progress.track(sorted(found.items()), "exports"):
+            record = records.get(place.parent.name)
+            if record is None:
                 self.found.notes["exports of cells that have no record"] += 1
                 continue
-            reason = fault_of_export(path, records[cell])
-            if reason is None:
-                self.found.sound["exports"] += 1
-            else:
-                self.found.problems.append(damaged(self.store.root, path, reason))
+            faults = list(faults_of_export(place, files, record))
+            self.found.problems += [damaged(self.store.root, path, reason) for path, reason in faults]
+            self.found.sound["exports"] += not faults
 
 
 def _listed(folder: Path) -> list[os.DirEntry[str] | OSError]:

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from rice_core.bundle import Bundle
 from rice_core.cli import main
 from rice_core.digest import bytes_digest
+from rice_core.disk.exports import write_about
 from rice_core.disk.sealed import key_of, seal_arrays, seal_json
 from rice_core.disk.temporaries import beside
 from rice_core.measure.cache import FeatureCache
@@ -381,3 +382,28 @@ def test_verify_says_what_is_sound(store: Store, capsys: pytest.CaptureFixture[s
 def test_no_store_is_nothing_sound(tmp_path: Path) -> None:
     assert not any(check(Store(tmp_path / "none")).sound.values())
     assert not (tmp_path / "none").exists()
+
+
+def test_an_export_may_be_a_folder_or_an_archive(store: Store) -> None:
+    """Results of a tracker: a file a video, or what a server takes."""
+    cell = store.exports(record_of().cell.id)
+    for name in ("one.txt", "TEST/two.txt"):
+        (cell / "lasot" / name).parent.mkdir(parents=True, exist_ok=True)
+        (cell / "lasot" / name).write_text("1,2,3,4\n")
+    (cell / "got10k.zip").write_bytes(b"PK")
+    for place in (cell / "lasot", cell / "got10k.zip"):
+        write_about(place, {"cell": record_of().cell.id, "weights": "w"})
+    found = check(store)
+    assert found.problems == []
+    assert found.sound["exports"] == 3
+    (cell / "lasot" / "TEST" / "two.txt").write_text("1,2,3,5\n")
+    (cell / "got10k.zip").write_bytes(b"PX")
+    assert {problem.file: problem.reason for problem in check(store).problems} == {
+        f"exports/{cell.name}/lasot/TEST/two.txt": "it does not match the digest beside it",
+        f"exports/{cell.name}/got10k.zip": "it does not match the digest beside it",
+    }
+    # What was set aside is missed.
+    (again,) = check(store).problems
+    assert (again.file, again.moved) == (f"exports/{cell.name}/lasot/TEST/two.txt", False)
+    (cell / "lasot.about.json").unlink()
+    assert [problem.reason for problem in check(store).problems] == ["nothing beside it says what it was made from"]
