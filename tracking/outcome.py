@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rice_core.disk.exports import write_about
 from rice_core.errors import NotApplicable, UserError
 from rice_core.record import Outcome
 from tracking.assumed import assumptions
@@ -43,7 +44,7 @@ def outcome_of(
     if not split.tracked:
         first = split.results.left_out[0]
         raise NotApplicable(f"no video of {split.split} can be followed; the first, {first.item}: {first.reason}")
-    written = _exported(work, split)
+    written = _exported(work, encoder, split)
     if not split.followed:
         raise NotApplicable(
             f"the truth of {split.split} is hidden: its {len(split.tracked)} videos were followed, and {written} is what the server takes"
@@ -61,7 +62,7 @@ def outcome_of(
     )
 
 
-def _exported(work: Work, split: FollowedSplit) -> str:
+def _exported(work: Work, encoder: Encoder, split: FollowedSplit) -> str:
     """Where the results are, from the store on."""
     place = write_submission(
         _SERVERS.get(split.layout, "toolkit"),
@@ -70,4 +71,5 @@ def _exported(work: Work, split: FollowedSplit) -> str:
         {name: one.boxes_T4 for name, one in split.tracked.items()},
         {name: np.full(len(one.boxes_T4), one.seconds / len(one.boxes_T4)) for name, one in split.tracked.items()},
     )
+    write_about(place, {"cell": work.exports.name, "weights": encoder.weights_digest()})
     return place.relative_to(work.exports.parent.parent).as_posix()

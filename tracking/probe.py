@@ -181,7 +181,7 @@ class LasotTracking(VideoTracking):
     name: ClassVar[str] = "lasot"
     summary: ClassVar[str] = "two ViT blocks and a CENTER head on a frozen encoder, LaSOT (success, precision)"
     layout: ClassVar[str] = "lasot"
-    splits: ClassVar[tuple[str, ...]] = ("test", "all")
+    splits: ClassVar[tuple[str, ...]] = ("test", "val", "all")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class TrackingNetTracking(VideoTracking):
     name: ClassVar[str] = "trackingnet"
     summary: ClassVar[str] = "two ViT blocks and a CENTER head on a frozen encoder, TrackingNet (success, precision)"
     layout: ClassVar[str] = "trackingnet"
-    splits: ClassVar[tuple[str, ...]] = ("test", "all")
+    splits: ClassVar[tuple[str, ...]] = ("test", "val", "all")
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class Tnl2kTracking(VideoTracking):
     name: ClassVar[str] = "tnl2k"
     summary: ClassVar[str] = "two ViT blocks and a CENTER head on a frozen encoder, TNL2K (success, precision)"
     layout: ClassVar[str] = "tnl2k"
-    splits: ClassVar[tuple[str, ...]] = ("test", "all")
+    splits: ClassVar[tuple[str, ...]] = ("test", "val", "all")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,22 @@ def test_every_column_of_the_paper_has_its_probe_and_metric() -> None:
     assert {filling.goal for filling in mapping.columns.values()} == {1.0}
 
 
+def test_the_mapping_names_what_the_probes_measure() -> None:
+    """Metrics and settings of `tracking`."""
+    from tracking import probe
+    from tracking.dialects import DIALECTS, OFFICIAL, PUBLISHED
+    from tracking.recipe import RECIPES
+
+    kinds = (probe.LasotTracking, probe.TrackingNetTracking, probe.Got10kTracking, probe.Tnl2kTracking)
+    mapping = mapping_of("4")
+    assert {kind.name: tuple(DIALECTS[OFFICIAL[kind.layout]].of) for kind in kinds} == COLUMNS
+    judged = {kind.name: PUBLISHED[kind.layout, "val" if kind.name == "got10k" else "test"] for kind in kinds}
+    assert {filling.probe: filling.n for filling in mapping.columns.values()} == judged
+    assert {reading.recipe for reading in mapping.readings} <= RECIPES.keys()
+    assert {kind().spec.recipe for kind in kinds} == {mapping.readings[0].recipe}
+    assert [kind().spec.params for kind in kinds] == [{}] * 4
+
+
 def test_trackers_stand_beside_the_papers(put, store) -> None:
     put()
     put(probe="got10k", dataset=made_of("got10k"), n=180, values=(53.0, 63.0, 35.0))

@@ -17,7 +17,9 @@ from rice_core.datasets import Dataset, KnownTrack, Track, Video
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.measure.plan import Plan
+from rice_core.measure.roles import taught
 from rice_core.measure.run import Runner, Settings
+from rice_core.measure.verify import verify
 from rice_core.progress import Progress
 from rice_core.ranks import Ranks
 from rice_core.record import Record
@@ -133,6 +135,9 @@ def test_results_lie_where_others_read_them_and_are_what_was_judged(clips: tuple
             for v in judged
         ]
         assert record.metrics[0].value == pytest.approx(100 * np.mean(each), abs=1e-9)
+    verified = verify(Store(tmp_path), Progress(quiet=True))
+    assert verified.problems == []
+    assert verified.sound["exports"] == 2
 
 
 def test_hidden_truth_is_followed_written_and_not_judged(clips: tuple[Video, ...], tmp_path: Path) -> None:
@@ -150,6 +155,7 @@ def test_hidden_truth_is_followed_written_and_not_judged(clips: tuple[Video, ...
         with zipfile.ZipFile(Store(tmp_path).exports(record.cell.id) / f"{name}.zip") as archive:
             assert sorted(archive.namelist()) == members
             assert len(archive.read(members[0]).splitlines()) == 5
+    assert verify(Store(tmp_path), Progress(quiet=True)).sound["exports"] == 2
 
 
 def test_ranks_share_out_the_videos(clips: tuple[Video, ...], tmp_path: Path) -> None:
@@ -267,6 +273,15 @@ def test_the_benchmarks_own_split_is_judged(probe: type[VideoTracking], clips: t
     wanted = dataset.splits[splits.get(probe.name, "test")][0]
     assert (passes.images, passes.side) == (len(wanted.frames), 64)
     assert passes.why == f"{probe.name}: {len(wanted.frames)} frames of 1 videos are followed in"
+
+
+@pytest.mark.parametrize("probe", ALL)
+def test_of_what_nobody_divided_a_part_is_judged(probe: type[VideoTracking], clips: tuple[Video, ...]) -> None:
+    ((tracker, dataset),) = taught([(probe(recipe="smoke"), made(all=clips, layout=probe.layout))], [])
+    (val,) = dataset.splits["val"]
+    assert tracker.passes(dataset, Budget(0, 0)).images == len(val.frames)  # type: ignore[attr-defined]
+    (stage,) = tracker.stages(dataset)  # type: ignore[attr-defined]
+    assert [len(each.splits["train"]) for each in stage.data] == [3]
 
 
 def test_of_hidden_truth_frames_are_counted_by_the_files(clips: tuple[Video, ...]) -> None:
