@@ -484,10 +484,10 @@ def test_what_of_a_folder_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert ids(data) == {"all": ["fine", "one", "short"]}
     assert {skip.item: skip.reason for skip in data.skipped} == {
         "bare/img": "has images and no groundtruth.txt",
-        "empty": "empty has no row in its annotation; write x,y,w,h a line.",
-        "gap": "gap has a gap: frame 2 is missing of 0 to 4; copy or extract its frames again.",
+        "empty": "has no row in its annotation; write x,y,w,h a line",
+        "gap": "has a gap: frame 2 is missing of 0 to 4; copy or extract its frames again",
         "nought": "has an annotation and no frames, or several folders of images of which none is called img",
-        "odd": "odd/groundtruth.txt has in row 2 8 numbers, a polygon as VOT has them; write the upright box around each, x,y,w,h.",
+        "odd": "odd/groundtruth.txt has in row 2 8 numbers, a polygon as VOT has them; write the upright box around each, x,y,w,h",
         "short": "is read without 2 frames past the annotation",
     }
     one = next(video for video in data.splits["all"] if video.id == "one")
