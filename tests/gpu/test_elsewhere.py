@@ -11,7 +11,7 @@ from elsewhere import THERE, Elsewhere, second_device
 
 from benchmarks.gpu.trainings import TINY, batch_of, configured, learner_of
 from probes.detection.cascade import CascadeMaskRCNN
-from probes.detection.nouns import Target
+from probes.detection.nouns import StepPart, Target
 from probes.detection.recipe import RECIPES
 from probes.detection.views import packed, rounded
 from probes.knn import ranked, votes
@@ -110,6 +110,32 @@ def test_a_step_of_a_detector_and_its_detections(on_both: Callable[..., None], f
         optimizer.step()
         found = detector.eval().detect(tokens, sizes)
         return {name: loss.detach() for name, loss in losses.items()}, [vars(one) for one in found]
+
+    on_both(compute)
+
+
+def test_what_the_parts_of_a_detector_s_step_lose(on_both: Callable[..., None]) -> None:
+    head = RECIPES["smoke"].head.model_copy(update={"federated": True})
+    tokens_BCTU = torch.randn(2, 16, 8, 8)
+    boxes_N4 = torch.tensor([[5.0, 5.0, 40.0, 30.0], [20.0, 10.0, 60.0, 60.0]])
+    masks_NHW = torch.ones(2, 64, 64, dtype=torch.bool)
+
+    def compute(device: torch.device) -> Any:
+        torch.manual_seed(0)
+        detector = CascadeMaskRCNN(head, channels=16, classes=60, patch=8, masks=True, frequencies=range(1, 61))
+        detector.to(device)
+        target = Target(boxes_N4.to(device), torch.tensor([1, 3], device=device), masks_NHW.to(device))
+        nothing = Target(boxes_N4[:0].to(device), target.labels_N[:0], masks_NHW[:0].to(device))
+        tokens, size = tokens_BCTU.to(device), [(64, 64)]
+        parts = [StepPart(tokens[:1], size, [target]), StepPart(tokens[1:], size, [nothing])]
+        lessons = detector.lessons(parts, torch.Generator(device).manual_seed(1))
+        losses = [
+            detector.losses(part.tokens_BCTU, size, part.targets, lesson=lesson)
+            for part, lesson in zip(parts, lessons, strict=True)
+        ]
+        torch.stack([loss for each in losses for loss in each.values()]).sum().backward()
+        gradients = [parameter.grad for parameter in detector.parameters()]
+        return [{name: loss.detach() for name, loss in each.items()} for each in losses], gradients
 
     on_both(compute)
 
