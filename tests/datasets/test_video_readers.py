@@ -579,6 +579,31 @@ def test_groups_are_of_images(tmp_path: Path) -> None:
         open_dataset(tmp_path, groups="/walk/")
 
 
+def test_two_folders_of_one_split_and_one_name_twice(tmp_path: Path) -> None:
+    got10k(tmp_path / "got", "val")
+    (tmp_path / "got/val").rename(tmp_path / "got/validation")
+    got10k(tmp_path / "got", "val")
+    with pytest.raises(UserError, match=r"has two val folders, val and validation; keep one, or give one of them"):
+        open_dataset(tmp_path / "got")
+    for place in ("test/walk", "Testing/run"):
+        frames(tmp_path / "own" / place, range(3))
+        write(tmp_path / "own" / place / "groundtruth.txt", rows(3))
+    with pytest.raises(UserError, match="has two test folders, Testing and test"):
+        open_dataset(tmp_path / "own")
+    for parent in ("test", "TNL2K_test"):
+        tnl2k(tmp_path / "tnl2k" / parent, "mine")
+    data = open_dataset(tmp_path / "tnl2k")
+    assert ids(data) == {"test": ["mine"]}
+    assert "mine: is there twice in one split" in said(data)
+
+
+def test_what_is_over_goes_by_the_name_that_is_told_apart(tmp_path: Path) -> None:
+    for place in ("train/walk", "val/walk"):
+        frames(tmp_path / place, range(5))
+        write(tmp_path / place / "groundtruth.txt", rows(3))
+    assert [skip.item for skip in opened(tmp_path, "videos").skipped] == ["walk", "train/walk"]
+
+
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 

@@ -14,8 +14,8 @@ from rice_core.datasets.layout import Sighting
 from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge, role
 from rice_core.datasets.videos.opening import dataset
-from rice_core.datasets.videos.places import has_image, inside, labelled, leave_out, lines
-from rice_core.datasets.videos.source import Source, Told, video_of
+from rice_core.datasets.videos.places import has_image, inside, labelled, leave_out, lines, split_folders
+from rice_core.datasets.videos.source import VideoFiles, VideoTexts, video_of
 from rice_core.record import Skipped
 
 _TRUTH, _LIST = "groundtruth.txt", "list.txt"
@@ -80,11 +80,14 @@ def _vot_lists() -> tuple[frozenset[int], frozenset[int]]:
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """Split -> its folder: those that are called so, or the folder itself by what its videos or it are called."""
+    """Split -> its folder: those that are called so, or the folder itself by what its videos or it are called.
+
+    Raises:
+        UserError: two folders are one split.
+    """
     for root in (folder, folder / "full_data"):
-        called = {split: root / name for name in inside(root) if (split := role(name))}
-        if any(map(_is_split, called.values())):
-            return {split: place for split, place in called.items() if _is_split(place)}
+        if called := split_folders(root, _is_split):
+            return called
     first = next(iter(lines(folder / _LIST) or _video_names(folder)), "")
     by_name = _NAME.fullmatch(Path(first).name)
     return {(by_name[1].lower() if by_name else role(folder.resolve().name)) or "all": folder}
@@ -127,5 +130,7 @@ def _videos(root: Path, split: str, skipped: list[Skipped]) -> list[Video]:
 
 
 def _video(folder: Path, split: str) -> Video:
-    source = Source(folder.name, folder, folder / _TRUTH, labelled(folder, **_LABELS), first=1, hidden=split == "test")
-    return video_of(source, folder.name, attributes=Told(table=folder / "meta_info.ini"))
+    source = VideoFiles(
+        folder.name, folder, folder / _TRUTH, labelled(folder, **_LABELS), first=1, hidden=split == "test"
+    )
+    return video_of(source, folder.name, attributes=VideoTexts(table=folder / "meta_info.ini"))

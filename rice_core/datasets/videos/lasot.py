@@ -14,7 +14,7 @@ from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge
 from rice_core.datasets.videos.opening import dataset
 from rice_core.datasets.videos.places import inside, labelled, leave_out, lines, named, told_apart
-from rice_core.datasets.videos.source import Source, Told, video_of
+from rice_core.datasets.videos.source import VideoFiles, VideoTexts, video_of
 from rice_core.datasets.videos.subsets import LASOT, subsets
 from rice_core.record import Skipped
 
@@ -130,7 +130,7 @@ def _test_numbers() -> Mapping[str, frozenset[int]]:
 
 
 def _video(folder: Path, place: Path) -> Video:
-    source = Source(
+    source = VideoFiles(
         place.name,
         named(place, _IMAGES) or place / _IMAGES,
         place / _TRUTH,
@@ -139,5 +139,5 @@ def _video(folder: Path, place: Path) -> Video:
         hidden=False,
     )
     kind = place.name.rpartition("-")[0]
-    told = Told({"class": kind} | subsets(folder, f"{place.name}.txt", LASOT), {"sentence": place / "nlp.txt"})
+    told = VideoTexts({"class": kind} | subsets(folder, f"{place.name}.txt", LASOT), {"sentence": place / "nlp.txt"})
     return video_of(source, place.name, origin=0 if kind in _EXTENSION else 1, attributes=told)

@@ -37,20 +37,32 @@ def dataset(
         UserError: no video is left, or the test split is to judge and there is none.
     """
     left_out, said = [*skipped], [*notes]
-    nameless = [video.id for videos in found.values() for video in videos if as_text(video.id) != video.id]
-    left_out += leave_out(nameless, "has a name that is no valid Unicode")
-    told = {split: [video for video in videos if video.id not in {*nameless}] for split, videos in found.items()}
-    splits = _apart({split: videos for split, videos in told.items() if videos}, said)
+    once = {split: of_split for split, videos in found.items() if (of_split := _once(videos, left_out))}
+    splits = _apart(once, said)
     if sum(map(len, splits.values())) <= LOOKED_THROUGH:
         splits = {split: usable for split, videos in splits.items() if (usable := _usable(videos, left_out))}
     if not splits:
-        first = f" The first reason: {left_out[0].item} {left_out[0].reason}" if left_out else ""
+        first = f" The first reason: {left_out[0].item} {left_out[0].reason}." if left_out else ""
         raise UserError(f"{folder} holds no video that can be read as {layout}.{first}")
     if judge == "test" and "test" not in splits:
         raise no_test(folder)
     ordered = {split: by_id(splits[split]) for split in sorted(splits, key=_order)}
     spec = DatasetSpec(name=name, layout=layout, fingerprint=fingerprint(layout, (), ordered, {}))
     return Dataset(spec, (), ordered, frozenset({"videos"}), tuple(left_out), saw=saw, notes=tuple(said))
+
+
+def _once(videos: Sequence[Video], left_out: list[Skipped]) -> list[Video]:
+    """Those whose names a record can hold, the first of each name."""
+    kept: dict[str, Video] = {}
+    nameless, twice = [], []
+    for video in videos:
+        if as_text(video.id) != video.id:
+            nameless.append(video.id)
+        elif kept.setdefault(video.id, video) is not video:
+            twice.append(video.id)
+    left_out += leave_out(nameless, "has a name that is no valid Unicode")
+    left_out += leave_out(twice, "is there twice in one split")
+    return [*kept.values()]
 
 
 def _usable(videos: Sequence[Video], left_out: list[Skipped]) -> list[Video]:

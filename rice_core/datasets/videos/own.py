@@ -15,8 +15,8 @@ from rice_core.datasets.videos.got10k import Got10k
 from rice_core.datasets.videos.lasot import Lasot
 from rice_core.datasets.videos.opening import dataset
 from rice_core.datasets.videos.others import other_truth
-from rice_core.datasets.videos.places import IMAGE_FOLDERS, has_image, inside, leave_out, lines, named
-from rice_core.datasets.videos.source import Source, video_of
+from rice_core.datasets.videos.places import IMAGE_FOLDERS, has_image, inside, leave_out, lines, named, split_folders
+from rice_core.datasets.videos.source import VideoFiles, video_of
 from rice_core.datasets.videos.tnl2k import Tnl2k
 from rice_core.datasets.videos.trackingnet import TrackingNet
 from rice_core.datasets.walk import file_names, holds_images, relative
@@ -31,7 +31,7 @@ _KNOWN: tuple[Reader, ...] = (Got10k(), Lasot(), Tnl2k(), TrackingNet())
 
 
 @dataclass(frozen=True)
-class Clip:
+class _Clip:
     """A video as it was found."""
 
     id: str
@@ -83,16 +83,15 @@ def _unframed(folder: Path) -> str | None:
 def _roots(folder: Path) -> dict[str, Path]:
     """Split -> its folder, where nothing beside them is a video; else the folder as `all`."""
     children = inside(folder)
-    called = {split: folder / child for child in children if (split := role(child))}
-    if not called or _truths(folder):
+    if not any(map(role, children)) or _truths(folder):
         return {"all": folder}
     beside = (clip for child in children if not role(child) for clip in _clips(folder / child, folder, []))
-    return called if next(beside, None) is None else {"all": folder}
+    return {"all": folder} if next(beside, None) else split_folders(folder)
 
 
 def _clips(
     place: Path, root: Path, skipped: list[Skipped], *, depth: int = 3, most: int | None = None
-) -> Iterator[Clip]:
+) -> Iterator[_Clip]:
     """The videos in a folder or below it.
 
     Args:
@@ -101,36 +100,38 @@ def _clips(
     """
     called = relative(place, root) if place != root else root.resolve().name
     if truths := _truths(place):
-        frames = _frames(place)
-        if frames is None:
-            skipped += leave_out(
-                [called], "has an annotation and no frames, or several folders of images of which none is called img"
-            )
-        elif len({truth.name.lower().split(".")[0] for truth in truths}) > 1:
-            skipped += leave_out(
-                [called], f"has {' and '.join(truth.name for truth in truths)}, and nothing says which counts"
-            )
-        else:
-            for truth in truths:
-                number = _TRUTH.fullmatch(truth.name)[2] or ""  # type: ignore[index]
-                yield Clip(called + number, frames, truth)
+        yield from _clips_of(called, place, truths, skipped)
         return
     if (anno := named(place, "anno")) and (below := _beside(place, anno)):
-        for frames in (below / name for name in inside(below)[:most]):
-            prefix = "" if place == root else f"{called}/"
-            if (anno / f"{frames.name}.txt").is_file():
-                yield Clip(prefix + frames.name, frames, anno / f"{frames.name}.txt")
-            else:
-                skipped += leave_out([prefix + frames.name], "has no file in anno/")
+        prefix = "" if place == root else f"{called}/"
+        names = inside(below)[:most]
+        annotated = {name for name in names if (anno / f"{name}.txt").is_file()}
+        skipped += leave_out([f"{prefix}{name}" for name in names if name not in annotated], "has no file in anno/")
+        yield from (_Clip(prefix + n, below / n, anno / f"{n}.txt") for n in names if n in annotated)
         return
-    children = inside(place)[:most]
-    found = 0
-    for name in children if depth > 0 else ():
+    found = False
+    for name in inside(place)[:most] if depth > 0 else ():
         for clip in _clips(place / name, root, skipped, depth=depth - 1, most=most):
-            found += 1
+            found = True
             yield clip
-    if place != root and not found and has_image(place) and not any(s.item.startswith(called) for s in skipped):
+    if place != root and not found and has_image(place):
         skipped += leave_out([called], "has images and no groundtruth.txt")
+
+
+def _clips_of(called: str, place: Path, truths: list[Path], skipped: list[Skipped]) -> Iterator[_Clip]:
+    """The video of a folder with annotation files, or one for each of its objects."""
+    frames = _frames(place)
+    if frames is None:
+        reason = "has an annotation and no frames, or several folders of images of which none is called img"
+        skipped += leave_out([called], reason)
+        return
+    if len({truth.name.lower().split(".")[0] for truth in truths}) > 1:
+        both = " and ".join(truth.name for truth in truths)
+        skipped += leave_out([called], f"has {both}, and nothing says which counts")
+        return
+    for truth in truths:
+        match = _TRUTH.fullmatch(truth.name)
+        yield _Clip(called + ((match and match[2]) or ""), frames, truth)
 
 
 def _truths(place: Path) -> list[Path]:
@@ -158,7 +159,7 @@ def _beside(place: Path, anno: Path) -> Path | None:
     return next((below for name in IMAGE_FOLDERS if (below := named(place, name)) and inside(below)), None)
 
 
-def _origin(folder: Path, clips: list[Clip], notes: list[str]) -> int | None:
+def _origin(folder: Path, clips: list[_Clip], notes: list[str]) -> int | None:
     """What the boxes of all call the first pixel, as origin.txt says; None: each by its file's name."""
     if (folder / _ORIGIN).is_file():
         text = lines(folder / _ORIGIN)
@@ -177,10 +178,10 @@ def _origin(folder: Path, clips: list[Clip], notes: list[str]) -> int | None:
     return None
 
 
-def _from_one(clip: Clip) -> bool:
+def _from_one(clip: _Clip) -> bool:
     return clip.truth.name.lower().startswith("groundtruth_rect")
 
 
-def _video(clip: Clip, origin: int | None) -> Video:
-    source = Source(clip.id, clip.frames, clip.truth, hidden=True)
+def _video(clip: _Clip, origin: int | None) -> Video:
+    source = VideoFiles(clip.id, clip.frames, clip.truth, hidden=True)
     return video_of(source, clip.id, origin=int(_from_one(clip)) if origin is None else origin)

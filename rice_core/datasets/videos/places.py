@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from rice_core.datasets.splits import role
 from rice_core.disk.paths import as_text
+from rice_core.errors import UserError
 from rice_core.images import is_image_name
 from rice_core.record import Skipped
 
@@ -40,6 +42,21 @@ def named(folder: Path, name: str) -> Path | None:
     if (folder / name).is_dir():
         return folder / name
     return next((folder / each for each in inside(folder) if each.lower() == name.lower()), None)
+
+
+def split_folders(folder: Path, known: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:
+    """Split -> the folder in a folder that is called so, of those that are `known` for videos.
+
+    Raises:
+        UserError: two are.
+    """
+    found: dict[str, Path] = {}
+    for name in inside(folder):
+        if (split := role(name)) and known(folder / name) and found.setdefault(split, folder / name).name != name:
+            raise UserError(
+                f"{folder} has two {split} folders, {found[split].name} and {name}; keep one, or give one of them."
+            )
+    return found
 
 
 def lines(path: Path) -> list[str]:

@@ -20,7 +20,7 @@ from rice_core.record import Skipped
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoFiles:
     """What a layout says of one video. It is the video's `TrackFile`: rows and flags are cut to the frames that are there."""
 
     name: str
@@ -45,7 +45,7 @@ class Source:
             UserError: a row cannot be read, or it cannot be known which is which frame's.
         """
         boxes_T4 = read_rows(self.boxes)
-        n = self.fit(len(boxes_T4)).rows
+        n = self.fit(self.names(), len(boxes_T4)).rows
         flags = {name: self._flags(name, path, len(boxes_T4))[:n] for name, path in self.labels.items()}
         absent_T = np.zeros(n, dtype=bool)
         for name, values in flags.items():
@@ -53,30 +53,29 @@ class Source:
                 absent_T |= _ABSENT[name](values)
         return Track(boxes_T4[:n], absent_T, flags, flagged=any(name in _ABSENT for name in flags))
 
-    def fit(self, rows: int) -> Fit:
-        """Which frames belong to `rows` rows.
+    def names(self) -> list[str]:
+        """Of the frames that lie there; none where there is no such folder."""
+        try:
+            return Frames(self.folder).names
+        except OSError:
+            return []
+
+    def fit(self, names: Sequence[str], rows: int) -> Fit:
+        """Which of these frames belong to `rows` rows.
 
         Raises:
             UserError: it cannot be known.
         """
-        try:
-            names = Frames(self.folder).names
-        except OSError:
-            names = []
         return fit(self.name, names, rows, first=self.first, hidden=self.hidden)
 
-    def over(self) -> Iterator[Skipped]:
-        """What of the video is not used: frames past its annotation, rows past its frames, flags past its rows.
-
-        Raises:
-            UserError: it cannot be used at all.
-        """
+    def over(self) -> Iterator[tuple[str, int]]:
+        """See `over` below: reasons, and how many things each is about."""
         rows = len(read_rows(self.boxes))
-        for words, times in self.fit(rows).over:
-            yield Skipped(item=self.name, reason=f"is read without {words}", times=times)
+        for words, times in self.fit(self.names(), rows).over:
+            yield f"is read without {words}", times
         for name, path in self.labels.items():
             if (more := len(self._flags(name, path, rows)) - rows) > 0:
-                yield Skipped(item=self.name, reason=f"has {more} more flags {name} than rows", times=more)
+                yield f"has {more} more flags {name} than rows", more
 
     def _flags(self, name: str, path: Path, rows: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         values = read_flags(path)
@@ -101,7 +100,7 @@ _ABSENT = {
 class Shown(Sequence[Path]):
     """The frames of a source that its annotation is about; all of them where it cannot be known which these are."""
 
-    source: Source
+    source: VideoFiles
 
     @overload
     def __getitem__(self, place: int) -> Path: ...
@@ -121,14 +120,14 @@ class Shown(Sequence[Path]):
     def _names(self) -> list[str]:
         names = Frames(self.source.folder).names
         try:
-            found = self.source.fit(len(read_rows(self.source.boxes)))
+            found = self.source.fit(names, len(read_rows(self.source.boxes)))
         except UserError:
             return names
         return names[found.start : found.start + found.frames]
 
 
 @dataclass(frozen=True)
-class Told(Mapping[str, str]):
+class VideoTexts(Mapping[str, str]):
     """What is said of a whole video, its texts read when they are first asked for."""
 
     known: Mapping[str, str] = field(default_factory=dict)
@@ -165,7 +164,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def video_of(source: Source, id: str, *, origin: int = 0, attributes: Mapping[str, str] | None = None) -> Video:
+def video_of(source: VideoFiles, id: str, *, origin: int = 0, attributes: Mapping[str, str] | None = None) -> Video:
     """The video of a source."""
     return Video(id, Shown(source), source, origin, attributes or {})
 
@@ -186,4 +185,6 @@ def over(video: Video) -> tuple[Skipped, ...]:
     Raises:
         UserError: it cannot be used at all.
     """
-    return tuple(video.truth.over()) if isinstance(video.truth, Source) else ()
+    if not isinstance(video.truth, VideoFiles):
+        return ()
+    return tuple(Skipped(item=video.id, reason=reason, times=times) for reason, times in video.truth.over())

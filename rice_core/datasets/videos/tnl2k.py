@@ -13,7 +13,7 @@ from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge, role
 from rice_core.datasets.videos.opening import LOOKED_THROUGH, dataset
 from rice_core.datasets.videos.places import inside, leave_out, lines, named, told_apart
-from rice_core.datasets.videos.source import Source, Told, in_text_order, video_of
+from rice_core.datasets.videos.source import VideoFiles, VideoTexts, in_text_order, video_of
 from rice_core.datasets.videos.subsets import TNL2K, subsets
 from rice_core.record import Skipped
 
@@ -110,6 +110,6 @@ def _test_names() -> frozenset[str]:
 def _video(folder: Path, place: Path, absent: Path | None) -> Video:
     flags = absent / f"{place.name}.txt" if absent else None
     labels = {"absent": flags} if flags and flags.is_file() else {}
-    source = Source(place.name, named(place, _IMAGES) or place / _IMAGES, place / _TRUTH, labels)
-    told = Told(subsets(folder, f"{place.name}_attribute.txt", TNL2K), {"sentence": place / _TEXT})
+    source = VideoFiles(place.name, named(place, _IMAGES) or place / _IMAGES, place / _TRUTH, labels)
+    told = VideoTexts(subsets(folder, f"{place.name}_attribute.txt", TNL2K), {"sentence": place / _TEXT})
     return video_of(source, place.name, attributes=told)

@@ -11,7 +11,7 @@ from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge
 from rice_core.datasets.videos.opening import dataset
 from rice_core.datasets.videos.places import inside, leave_out, named
-from rice_core.datasets.videos.source import Source, video_of
+from rice_core.datasets.videos.source import VideoFiles, video_of
 from rice_core.datasets.walk import file_names
 from rice_core.errors import UserError
 from rice_core.record import Skipped
@@ -80,7 +80,7 @@ def _videos(chunk: Path, skipped: list[Skipped], unframed: list[str]) -> list[Vi
     if not anno or not frames:
         return []
     sources = (
-        Source(f"{called}/{name}", frames / name, anno / f"{name}.txt", first=0, hidden=_split(chunk) == "test")
+        VideoFiles(f"{called}/{name}", frames / name, anno / f"{name}.txt", first=0, hidden=_split(chunk) == "test")
         for name in annotated
         if name in extracted
     )
