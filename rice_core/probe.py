@@ -217,8 +217,12 @@ class Work(Handle, Protocol):
     def artifact_png(self, name: str, pixels_HW3: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
         """Keep a picture; `name` ends in .png. Its figure is "image", or "wide-image" where no other fits beside it."""
 
-    def artifact_webp(self, name: str, pixels_HW3: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
-        """As `artifact_png`, for photographs: a tenth of the size, with losses; `name` ends in .webp."""
+    def artifact_webp(self, name: str, pixels: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
+        """As `artifact_png`, for photographs: a tenth of the size, with losses; `name` ends in .webp.
+
+        Args:
+            pixels: (H, W, 3), or (T, H, W, 3) of an animation of ten frames a second that goes round for ever.
+        """
 
 
 class Probe(Protocol):

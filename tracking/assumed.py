@@ -13,13 +13,20 @@ from tracking.recipe import TrackingRecipe
 from tracking.split import FollowedSplit
 
 
-def assumptions(
-    encoder: Encoder, split: FollowedSplit, recipe: TrackingRecipe, learnt_from: Sequence[Dataset]
-) -> tuple[str, ...]:
-    """One sentence each."""
-    tracker, learning, patch = recipe.tracker, recipe.learning, encoder.patch
+def judged_on(split: FollowedSplit) -> str:
+    """Of which videos a number is, and by whose arithmetic."""
     n = len(split.followed)
     missing = len(split.videos) - n
+    return (
+        f"Judged on {of_published(n, split.layout, split.split)}"
+        + (f", {missing} of those here left out" if missing else "")
+        + f", in the dialect {split.dialect}: {DIALECTS[split.dialect].says}."
+    )
+
+
+def assumptions(encoder: Encoder, recipe: TrackingRecipe, learnt_from: Sequence[Dataset]) -> tuple[str, ...]:
+    """One sentence each."""
+    tracker, learning, patch = recipe.tracker, recipe.learning, encoder.patch
     shares = ", ".join(f"{share:.0%}" for share in learning.drops)
     width = (
         f"the encoder's {encoder.dim} channels"
@@ -43,9 +50,6 @@ def assumptions(
         "The last step's weights are judged; nothing is chosen on what is judged.",
         f"Scores are multiplied by {'a Hann window' if tracker.window == 1 else f'{tracker.window:g} of a Hann window'}, boxes stay {tracker.margin} "
         "pixels within the frame, and the template is the first frame's for ever.",
-        f"Judged on {of_published(n, split.layout, split.split)}"
-        + (f", {missing} of those here left out" if missing else "")
-        + f", in the dialect {split.dialect}: {DIALECTS[split.dialect].says}.",
     ]
     if tracker.geometry == "ostrack":
         said.append("Boxes lose half a search pixel on their way into the crop and back, as in OSTrack.")

@@ -10,6 +10,7 @@ from rice_core.record import Artifact
 from tracking.curves import Curves
 from tracking.dialects import DIALECTS
 from tracking.overall import Judgement, overall
+from tracking.pictures import MOVING, FollowedVideo, animation, chosen, strips
 from tracking.split import FollowedSplit
 from tracking.track import Speed
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from rice_core.stage import Ready
 
 
-def figures(
-    work: Work, split: FollowedSplit, judged: Mapping[str, Judgement | UserError], official: Judgement, ready: Ready
+def figures_of(
+    work: Work, split: FollowedSplit, judged: Mapping[str, Judgement | UserError], official: Judgement
 ) -> Iterator[Artifact]:
     """All of them.
 
@@ -30,8 +31,8 @@ def figures(
     yield from _curves(work, split.name, official)
     yield from _subsets(work, split)
     yield _each(work, split, official)
-    yield _training(work, split.name, ready)
     yield _speed(work, split.name, split.results.speed)
+    yield from _pictures(work, split, official)
 
 
 def _dialects(work: Work, name: str, judged: Mapping[str, Judgement | UserError]) -> Artifact:
@@ -124,7 +125,8 @@ def _each(work: Work, split: FollowedSplit, official: Judgement) -> Artifact:
     return work.artifact_jsonl(f"{split.name}-videos.jsonl", rows, title="Each video, in percent")
 
 
-def _training(work: Work, name: str, ready: Ready) -> Artifact:
+def training_figure(work: Work, name: str, ready: Ready) -> Artifact:
+    """The losses of the head's training."""
     curve = ready.trained.curve
     losses = [key for key in (curve[0] if curve else {}) if key not in ("step", "rate", "redrawn")]
     body = {
@@ -158,6 +160,34 @@ def _speed(work: Work, name: str, speed: Speed) -> Artifact:
     }
     caption = "Decoding, crops, encoder, tracker and boxes; of the last session, where a run was interrupted."
     return work.artifact_json(f"{name}-speed.json", body, figure="table", title="How fast it followed", caption=caption)
+
+
+def _pictures(work: Work, split: FollowedSplit, official: Judgement) -> Iterator[Artifact]:
+    """Strips of frames, and the middle video as an animation."""
+    headline, own_V = next(iter(official.overall.each.items()))
+    videos = {video.id: video for video in split.videos}
+    followed = [
+        FollowedVideo(videos[name], split.tracked[name].boxes_T4, float(value))
+        for name, value in zip(official.overall.videos, own_V, strict=True)
+    ]
+    best = chosen(followed)
+    if not best:
+        return
+    yield work.artifact_webp(
+        f"{split.name}-strips.webp",
+        strips(best, headline),
+        figure="wide-image",
+        title="Where it was found",
+        caption=f"Frames of the best, the middle and the worst videos by {headline}, spread evenly over each.",
+    )
+    _, middle = best[len(best) // 2]
+    yield work.artifact_webp(
+        f"{split.name}-moving.webp",
+        animation(middle),
+        figure="image",
+        title="A video in motion",
+        caption=f"{middle.video.id}, {headline} {middle.value:.1f}; at most {MOVING} frames.",
+    )
 
 
 def _hundredths(value: float | None) -> float | None:

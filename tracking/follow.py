@@ -1,11 +1,11 @@
-"""Following in the videos of a split with a tracker that has been trained, over all ranks together."""
+"""Following in the videos of a split, over all ranks together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -18,21 +18,39 @@ from tracking.kept import Tracked
 from tracking.recipe import TrackerConfig
 from tracking.schedule import longest_first
 from tracking.track import Speed, TrackResults, track
-from tracking.tracker import ObjectTracker
+from tracking.tracker import ObjectTracker, VideoFollower
 from tracking.training import load_tracker
 
 SLOTS = {"cpu": 16, "cuda": 64}
 """Videos at a time: more give a CPU nothing (docs/benchmarks.md)."""
 
 
+class FollowerMaker(Protocol):
+    """What makes a follower on an encoder; a plain value, since it is sent to the ranks."""
+
+    def on(self, encoder: Encoder) -> VideoFollower:
+        """Raises UserError: the encoder cannot be followed with."""
+
+
+@dataclass(frozen=True)
+class WithHead:
+    """Of a head that has been trained."""
+
+    config: TrackerConfig
+    precision: str
+    folder: Path
+    """Of the weights."""
+
+    def on(self, encoder: Encoder) -> VideoFollower:
+        head = load_tracker(self.folder, self.config, channels=encoder.dim, device=encoder.device)
+        return ObjectTracker(encoder, head.eval(), self.config, self.precision)
+
+
 @dataclass(frozen=True)
 class Following:
     """A `rice_core.probe.Errand`. Each rank follows in every so many-th video, the longest first."""
 
-    tracker: TrackerConfig
-    precision: str
-    folder: Path
-    """Of the weights."""
+    maker: FollowerMaker
     videos: tuple[Video, ...]
     keep: Path
     """For what is followed, until the cell is measured."""
@@ -64,9 +82,8 @@ class Following:
         self, encoder: Encoder, ranks: Ranks, progress: Callable[[Sequence[Any], str], Iterator[Any]]
     ) -> TrackResults:
         order = longest_first([1 + len(video.frames) for video in self.videos])
-        head = load_tracker(self.folder, self.tracker, channels=encoder.dim, device=encoder.device)
         return track(
-            [ObjectTracker(encoder, head.eval(), self.tracker, self.precision)],
+            [self.maker.on(encoder)],
             [self.videos[place] for place in order[ranks.rank :: ranks.size]],
             slots=slots_of(encoder.device),
             workers=decoders_of(encoder.device, self.workers),

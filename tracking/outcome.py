@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rice_core.disk.exports import write_about
 from rice_core.errors import NotApplicable, UserError
-from rice_core.record import Outcome
-from tracking.assumed import assumptions
+from rice_core.record import Artifact, Outcome
+from tracking.assumed import judged_on
 from tracking.dialects import DIALECTS
-from tracking.figures import figures
+from tracking.figures import figures_of
 from tracking.overall import judge
-from tracking.recipe import TrackingRecipe
 from tracking.split import FollowedSplit
 from tracking.submissions import Server, write_submission
 
 if TYPE_CHECKING:
     from rice_core.features import Encoder
     from rice_core.probe import Work
-    from rice_core.stage import Ready
-    from tracking.training import TrackerTraining
 
 _SERVERS: dict[str, Server] = {"got10k": "got10k", "trackingnet": "trackingnet"}
 """Layout -> who takes its results; of the others MATLAB's toolkits read a folder."""
 
 
 def outcome_of(
-    work: Work, encoder: Encoder, split: FollowedSplit, recipe: TrackingRecipe, stage: TrackerTraining, ready: Ready
+    work: Work, encoder: Encoder, split: FollowedSplit, assumptions: Sequence[str], *, figures: Sequence[Artifact] = ()
 ) -> Outcome:
     """Write the results as servers take them, and judge them.
+
+    Args:
+        assumptions: of the follower; that of the videos is added. figures: of the follower.
 
     Raises:
         NotApplicable: the truth is hidden, or no video could be begun with.
@@ -53,12 +54,11 @@ def outcome_of(
     official = judged[split.dialect]
     if isinstance(official, UserError):
         raise official
-    # Pictures of frames, and a short animation, go here (tracking.pictures).
     return Outcome(
         metrics=official.metrics(),
         scores=official.overall.scores(),
-        artifacts=tuple(figures(work, split, judged, official, ready)),
-        assumptions=assumptions(encoder, split, recipe, stage.datasets),
+        artifacts=(*figures_of(work, split, judged, official), *figures),
+        assumptions=(*assumptions, judged_on(split)),
     )
 
 

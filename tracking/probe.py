@@ -97,7 +97,7 @@ class VideoTracking:
         """See `rice_core.probe.Live`: a search crop for each frame; a template for each video is a hundredth of that."""
         found = (dataset.splits[split] for split in self._wanted if split in dataset.splits)
         videos = cast("Sequence[Video]", next(found, ()))
-        frames = sum(_frames(video) for video in videos)
+        frames = sum(frames_of(video) for video in videos)
         side = self.settings().tracker.search_grid * (budget.patch or _PATCH)
         return Passes(frames, side, f"{self.name}: {frames:,} frames of {len(videos)} videos are followed in")
 
@@ -125,7 +125,9 @@ class VideoTracking:
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed draws the head's weights and the pairs that it learns from."""
-        from tracking.follow import Following, decoders_of
+        from tracking.assumed import assumptions
+        from tracking.figures import training_figure
+        from tracking.follow import Following, WithHead, decoders_of
         from tracking.outcome import outcome_of
         from tracking.split import FollowedSplit
 
@@ -134,16 +136,20 @@ class VideoTracking:
         (stage,) = cast("tuple[TrackerTraining]", work.stages)
         ready = work.stage(stage)
         following = Following(
-            recipe.tracker,
-            recipe.learning.precision,
-            ready.folder,
+            WithHead(recipe.tracker, recipe.learning.precision, ready.folder),
             videos,
             work.folder / "followed",
             f"{encoder.spec.title}: {self.name}",
             decoders_of(encoder.device, work.workers),
         )
         followed = FollowedSplit(self.name, self.layout, split, videos, work.share(following))
-        return outcome_of(work, encoder, followed, recipe, stage, ready)
+        return outcome_of(
+            work,
+            encoder,
+            followed,
+            assumptions(encoder, recipe, stage.datasets),
+            figures=(training_figure(work, self.name, ready),),
+        )
 
     @property
     def _wanted(self) -> tuple[str, ...]:
@@ -235,7 +241,7 @@ def _of_list(dataset: Dataset, which: str) -> Dataset:
     return only(replace(dataset, splits={"train": tuple(video for video in videos if video.id in listed)}), "train")
 
 
-def _frames(video: Video) -> int:
+def frames_of(video: Video) -> int:
     """By the rows of its annotation, which are quicker to count; where the truth is hidden there is one alone."""
     try:
         rows = len(video.track().boxes_T4)

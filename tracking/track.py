@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,7 @@ from rice_core.record import Skipped
 from tracking.decode import Pixels, decoded
 from tracking.kept import Floats, Tracked, Trail, kept_as
 from tracking.schedule import lock_steps, steps_of
-from tracking.tracker import ObjectTracker, VideoFrame
-
-if TYPE_CHECKING:
-    import torch
+from tracking.tracker import VideoFollower, VideoFrame
 
 SAVED_EVERY = 60.0
 """Seconds after which what is under way is kept."""
@@ -75,7 +72,7 @@ class _Lane:
     """By tracker, as long as each other."""
     dropped: str
     """Why it cannot be begun with; empty where it can."""
-    templates: dict[int, torch.Tensor] = field(default_factory=dict)
+    templates: dict[int, Any] = field(default_factory=dict)
     """By tracker, while it is under way."""
 
     def __post_init__(self) -> None:
@@ -99,7 +96,7 @@ class _Lane:
 
 
 def track(
-    trackers: Sequence[ObjectTracker],
+    trackers: Sequence[VideoFollower],
     videos: Sequence[Video],
     *,
     slots: int,
@@ -159,7 +156,7 @@ def _no_beginning(truth_T4: Floats) -> str:
 class _Run:
     """The steps of `track`."""
 
-    def __init__(self, trackers: Sequence[ObjectTracker], lanes: Sequence[_Lane], keep: Sequence[Path]) -> None:
+    def __init__(self, trackers: Sequence[VideoFollower], lanes: Sequence[_Lane], keep: Sequence[Path]) -> None:
         self.trackers, self.lanes, self.keep = trackers, lanes, keep
         self.waited, self.saved = 0.0, time.perf_counter()
 
@@ -246,7 +243,7 @@ class _Shown:
         return "" if inside else f"the box of its first frame lies outside it: {words}"
 
 
-def _begin(tracker: ObjectTracker, k: int, shown: Sequence[_Shown]) -> None:
+def _begin(tracker: VideoFollower, k: int, shown: Sequence[_Shown]) -> None:
     """Templates of first frames; of a video that is gone on with the box is known."""
     if not shown:
         return
@@ -257,7 +254,7 @@ def _begin(tracker: ObjectTracker, k: int, shown: Sequence[_Shown]) -> None:
             each.lane.trails[k].add(each.lane.truth_T4[0], 1.0, each.size)
 
 
-def _follow(tracker: ObjectTracker, k: int, shown: Sequence[_Shown]) -> None:
+def _follow(tracker: VideoFollower, k: int, shown: Sequence[_Shown]) -> None:
     if not shown:
         return
     boxes_B4, score_B = tracker.step(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,26 @@ class VideoFrame:
     """Where the object is; NaN where that is not known. For an encoder that is told the truth, and nobody else."""
 
 
+class VideoFollower(Protocol):
+    """What `tracking.track.track` lets follow: a template of each object, and a step for all of them at once."""
+
+    def begin(self, frames: Sequence[VideoFrame], boxes_B4: Floats) -> Sequence[Any]:
+        """The template of each object, from the box in its first frame.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+
+    def step(self, templates: Sequence[Any], frames: Sequence[VideoFrame], boxes_B4: Floats) -> tuple[Floats, Floats]:
+        """The boxes (B, 4) in the next frames and their scores (B,), by the templates and the boxes in the frames before.
+
+        Raises:
+            UserError: as `begin`.
+        """
+
+
 class ObjectTracker:
-    """See above.
+    """A `VideoFollower`; see above.
 
     Args:
         head: with its weights, on the encoder's device, in evaluation mode.
@@ -89,16 +108,7 @@ class ObjectTracker:
         return np.array(boxes), found[:, 4]
 
     def _tokens(self, frames: Sequence[VideoFrame], crops: Sequence[Crop]) -> torch.Tensor:
-        pairs = list(zip(frames, crops, strict=True))
-        pixels_BSS3 = torch.from_numpy(np.stack([cut(frame.pixels_HW3, crop) for frame, crop in pairs]))
-        truths = None
-        if isinstance(self.encoder, Informed):
-            truths = [
-                truth(crop, frame.truth_4.tolist() if np.isfinite(frame.truth_4).all() else None)
-                for frame, crop in pairs
-            ]
-        names = [frame.name for frame in frames]
-        return tokens_of(self.encoder, pixels_BSS3, self.config, precision=self.precision, names=names, truths=truths)
+        return crop_tokens(self.encoder, frames, crops, self.config, self.precision)
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -106,3 +116,20 @@ class ObjectTracker:
         device = self.encoder.device.type
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
             yield
+
+
+def crop_tokens(
+    encoder: Encoder, frames: Sequence[VideoFrame], crops: Sequence[Crop], config: TrackerConfig, precision: str
+) -> torch.Tensor:
+    """The frozen encoder's tokens (B, C, T, T) of a crop of each frame.
+
+    Raises:
+        UserError: as `tokens.tokens_of`.
+    """
+    pairs = list(zip(frames, crops, strict=True))
+    pixels_BSS3 = torch.from_numpy(np.stack([cut(frame.pixels_HW3, crop) for frame, crop in pairs]))
+    truths = None
+    if isinstance(encoder, Informed):
+        truths = [truth(crop, frame.truth_4 if np.isfinite(frame.truth_4).all() else None) for frame, crop in pairs]
+    names = [frame.name for frame in frames]
+    return tokens_of(encoder, pixels_BSS3, config, precision=precision, names=names, truths=truths)

@@ -15,13 +15,13 @@ from probes.detection.truth import TruthImage
 from rice_core.datasets.geometry import region_mask
 from rice_core.datasets.nouns import Region
 from rice_core.images import ImageError, load_image
+from rice_core.outlines import HALO, Box, framed
 
-Box = tuple[float, float, float, float]
 Look = Literal["holds", "fails", "crowd"]
 LINES: dict[Look, tuple[int, int]] = {"holds": (1, 0), "fails": (6, 4), "crowd": (2, 4)}
 """Pixels of a dash and of the gap behind it."""
 FONT = ImageFont.load_default(12)
-_EMPTY, _HALO = (235, 235, 235), (255, 255, 255)
+_EMPTY = (235, 235, 235)
 _FILLED = 0.4
 
 
@@ -68,23 +68,8 @@ def colour(label: int) -> tuple[int, int, int]:
 
 
 def outline(pen: ImageDraw.ImageDraw, box: Box, ink: tuple[int, int, int], look: Look) -> None:
-    """A frame on a pale one, so that it is seen on any picture."""
-    x0, y0, x1, y1 = box[0], box[1], max(box[0], box[2]), max(box[1], box[3])
-    pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_HALO, width=4)
-    dash, gap = LINES[look]
-    for (ax, ay), (bx, by) in (((x0, y0), (x1, y0)), ((x0, y1), (x1, y1)), ((x0, y0), (x0, y1)), ((x1, y0), (x1, y1))):
-        if look == "holds":
-            pen.line((ax, ay, bx, by), fill=ink, width=2)
-            continue
-        long = max(bx - ax, by - ay)
-        for start in np.arange(0, long, dash + gap).tolist():
-            end = min(start + dash, long)
-            along = (
-                ((ax + start, ay, ax + end, by) if by == ay else (ax, ay + start, bx, ay + end))
-                if long
-                else (ax, ay, bx, by)
-            )
-            pen.line(along, fill=ink, width=2)
+    """A frame on a pale one, in the lines of its look."""
+    framed(pen, box, ink, LINES[look])
 
 
 def _mask(each: Drawn, image_hw: tuple[int, int], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -111,7 +96,7 @@ def _write(
         tops[0],
     )
     taken.append((left, top, left + width, top + height))
-    pen.rectangle(taken[-1], fill=_HALO)
+    pen.rectangle(taken[-1], fill=HALO)
     pen.text((left + 2, top), words, fill=colour(each.label), font=FONT)
 
 

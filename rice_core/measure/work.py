@@ -195,9 +195,11 @@ class CellWork(AnyWork):
         Image.fromarray(pixels_HW3).save(buffer, format="PNG", optimize=True)
         return self._store.put_artifact(self._cell.id, name, buffer.getvalue(), **told)
 
-    def artifact_webp(self, name: str, pixels_HW3: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
+    def artifact_webp(self, name: str, pixels: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
         buffer = io.BytesIO()
-        Image.fromarray(pixels_HW3).save(buffer, format="WEBP", quality=90)
+        first, *rest = map(Image.fromarray, pixels.reshape(-1, *pixels.shape[-3:]))
+        moving = {"save_all": True, "append_images": rest, "duration": 100, "loop": 0} if rest else {}
+        first.save(buffer, format="WEBP", quality=90, **moving)
         return self._store.put_artifact(self._cell.id, name, buffer.getvalue(), **told)
 
 
