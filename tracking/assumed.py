@@ -47,6 +47,8 @@ def assumptions(encoder: Encoder, recipe: TrackingRecipe, learnt_from: Sequence[
         NORMS[tracker.norm],
         f"The tracker learns from {_named(learnt_from)}: AdamW at {learning.rate:g}, decay {learning.weight_decay:g}, {learning.steps:,} "
         f"steps of {learning.batch} pairs, a tenth of the rate at {shares} of them; the paper gives the number of epochs alone.",
+        f"Template and search frame are at most {learning.gap} frames apart; both crops are mirrored in {learning.flip:.0%} of the pairs and "
+        f"each for itself in {learning.flip_each:.0%}; batch norm is over {learning.part} pairs, whatever the number of GPUs.",
         "The last step's weights are judged; nothing is chosen on what is judged.",
         f"Scores are multiplied by {'a Hann window' if tracker.window == 1 else f'{tracker.window:g} of a Hann window'}, boxes stay {tracker.margin} "
         "pixels within the frame, and the template is the first frame's for ever.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -50,9 +51,12 @@ class CenterHead(nn.Module):
     Batch norm is plain, as OSTrack's under DDP: in training its statistics are of the pairs that go through it at once, never of another
     part of the batch or another rank's.
     6.474 M parameters for 768 channels and a width of 256.
+
+    Args:
+        prior: as `TrackerConfig.prior`.
     """
 
-    def __init__(self, channels: int, width: int = 256) -> None:
+    def __init__(self, channels: int, width: int = 256, prior: float | None = None) -> None:
         super().__init__()
         self.score = _branch(channels, width, 1)
         self.offset = _branch(channels, width, 2)
@@ -60,6 +64,8 @@ class CenterHead(nn.Module):
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
+        if prior is not None:
+            nn.init.constant_(cast(Any, self.score[-1]).bias, math.log(prior / (1 - prior)))
 
     def forward(self, search_BCSS: torch.Tensor) -> Maps:
         return Maps(

@@ -43,7 +43,7 @@ class TrackerHead(nn.Module):
         heads = heads_of(config, width)
         self.blocks = nn.ModuleList([InsertedBlock(config, width, heads) for _ in range(config.blocks)])
         self.norm = nn.LayerNorm(width, eps=_EPS)
-        self.head = CenterHead(width, config.head_width)
+        self.head = CenterHead(width, config.head_width, config.prior)
 
     def template(self, tokens_BCTT: torch.Tensor, foreground_BTT: torch.Tensor) -> torch.Tensor:
         """Template tokens with what tells them apart (B, L, D): the same for all frames of a sequence.

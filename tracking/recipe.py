@@ -43,6 +43,9 @@ class TrackerConfig(Frozen):
     """Whether template tokens are told from each other by whether they show the object: frozen features do not know which one is meant."""
     head_width: int = Field(default=256, ge=8, le=_WIDEST)
     """Channels of the first convolution of each branch; halved three times."""
+    prior: float | None = Field(default=None, gt=0, lt=1)
+    """About the score of every cell before it has learnt, as RetinaNet's. None: as torch draws it, OSTrack's way, near 0.5, which takes
+    hundreds of steps to unlearn."""
     geometry: Literal["exact", "ostrack"] = "exact"
     """exact: a box maps into the crop and back to itself. ostrack: half a search pixel is lost on the way, as there."""
     window: float = Field(default=1.0, ge=0, le=1)
@@ -138,14 +141,14 @@ RECIPES: dict[str, TrackingRecipe] = {
     for recipe in (
         TrackingRecipe(
             name="smoke",
-            tracker=TrackerConfig(template_grid=4, search_grid=8, blocks=1, head_width=16),
+            tracker=TrackerConfig(template_grid=4, search_grid=8, blocks=1, head_width=16, prior=0.02),
             learning=LearningConfig(epochs=1, pairs=12, batch=4, part=4, rate=1e-3, gap=10, precision="fp32"),
         ),
         TrackingRecipe(
             name="mini",
-            tracker=TrackerConfig(template_grid=6, search_grid=12, head_width=64),
+            tracker=TrackerConfig(template_grid=6, search_grid=12, head_width=64, prior=0.02),
             learning=LearningConfig(
-                epochs=10, pairs=960, batch=16, part=16, rate=1e-3, warm_up=30, gap=20, flip_each=0, precision="fp32"
+                epochs=10, pairs=320, batch=16, part=16, rate=1e-3, warm_up=20, gap=20, flip_each=0, precision="fp32"
             ),
         ),
         # The paper's probe as far as it says what it is.
