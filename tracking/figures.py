@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rice_core.errors import UserError
 from rice_core.record import Artifact
-from tracking.curves import Curves
 from tracking.dialects import DIALECTS
-from tracking.overall import Judgement, overall
+from tracking.overall import Judgement, subsets_of
 from tracking.pictures import MOVING, FollowedVideo, animation, chosen, strips
 from tracking.split import FollowedSplit
 from tracking.track import Speed
@@ -29,7 +28,7 @@ def figures_of(
     """
     yield _dialects(work, split.name, judged)
     yield from _curves(work, split.name, official)
-    yield from _subsets(work, split)
+    yield from _subsets(work, split, official)
     yield _each(work, split, official)
     yield _speed(work, split.name, split.results.speed)
     yield from _pictures(work, split, official)
@@ -84,18 +83,16 @@ def _curves(work: Work, name: str, official: Judgement) -> Iterator[Artifact]:
             yield work.artifact_json(f"{name}-{kind}.json", body, figure="lines", title=title, caption=caption)
 
 
-def _subsets(work: Work, split: FollowedSplit) -> Iterator[Artifact]:
+def _subsets(work: Work, split: FollowedSplit, official: Judgement) -> Iterator[Artifact]:
     """The headline of the videos of each attribute, where the data set says which these are."""
-    rules, attributes = DIALECTS[split.dialect], {video.id: video.attributes for video in split.videos}
-    headline = next(iter(rules.of))
-    curves: dict[str, dict[str, Curves]] = {}
-    for one in split.followed:
-        for subset in filter(None, attributes[one.id].get("subsets", "").split(",")):
-            curves.setdefault(subset, {})[one.id] = rules.judge(one.boxes_T4, one.track, one.size)
-    if not curves:
+    attributes = {video.id: video.attributes for video in split.videos}
+    subsets = subsets_of({name: attributes[name] for name in official.overall.videos})
+    if not subsets:
         return
+    headline = next(iter(official.overall.values))
     found = {
-        f"{subset} ({len(of)})": overall(of, split.dialect).estimate(headline) for subset, of in sorted(curves.items())
+        f"{subset} ({len(videos)})": official.overall.part(videos).estimate(headline)
+        for subset, videos in subsets.items()
     }
     body = {
         "x": {"label": "attribute (videos)"},

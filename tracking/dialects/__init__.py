@@ -53,5 +53,5 @@ def of_published(videos: int, layout: str, split: str) -> str:
     there, more = PUBLISHED.get((layout, split)), PUBLISHED.get((layout, "extension"))
     if there is None:
         return f"{videos} videos"
-    aside = f" (its extension set has {more})" if more is not None and split == "test" else ""
+    aside = f", or all {more} of its extension" if videos == more and split == "test" else ""
     return f"{videos} of the {there} videos of {layout} {split}{aside}"
