@@ -114,7 +114,7 @@ def test_what_was_decided_is_said(clips: tuple[Video, ...], tmp_path: Path) -> N
         "The search crop is 64 pixels, 8 x 8 tokens of 8",
         "as the model gives them",
         "0.5 of a Hann window",
-        "2 of the 280 videos of lasot test (its extension set has 150), in the dialect lasot",
+        "2 of the 280 videos of lasot test, in the dialect lasot",
         "learns from 2 videos of drawn",
     ):
         assert words in said
@@ -214,9 +214,7 @@ def test_what_is_broken_is_named_and_the_mean_says_of_how_many(tmp_path: Path) -
     (record,) = run(dataset, tmp_path / "store", LasotTracking(recipe="smoke"))
     assert record.status == "done", record.error
     assert record.metrics[0].n == 2
-    assert "2 of the 280 videos of lasot test (its extension set has 150), 1 of those here left out" in " ".join(
-        record.assumptions
-    )
+    assert "2 of the 280 videos of lasot test, 1 of those here left out" in " ".join(record.assumptions)
     skipped = {skip.item: skip.reason for skip in record.skipped}
     assert "the box before it is repeated" in skipped["b/0003.png"]
     assert "no size" in skipped["c"]
