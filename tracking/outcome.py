@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rice_core.datasets.videos.source import over
 from rice_core.disk.exports import write_about
 from rice_core.errors import NotApplicable, UserError
 from rice_core.record import Artifact, Outcome
@@ -39,6 +40,9 @@ def outcome_of(
     """
     for skip in split.results.left_out:
         work.skip(skip.item, skip.reason)
+    for video in split.videos:
+        for skip in over(video) if video.id in split.tracked else ():
+            work.skip(skip.item, skip.reason)
     for one in split.tracked.values():
         for frame, reason in one.broken:
             work.skip(f"{one.id}/{frame}", f"{reason}; the box before it is repeated")

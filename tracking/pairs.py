@@ -124,7 +124,7 @@ class Footage:
         try:
             track, frames = video.track(), len(video.frames)
         except UserError as error:
-            return Unusable(item, str(error))
+            return Unusable(item, str(error).removeprefix(f"{video.id} "))
         except OSError as error:
             return Unusable(item, f"cannot be read: {error.strerror or type(error).__name__}")
         usable_N = np.flatnonzero(track.usable_T[:frames])

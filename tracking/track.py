@@ -136,7 +136,8 @@ def _lane(video: Video, trackers: int, keep: Sequence[Path]) -> _Lane:
     try:
         length, truth_T4 = len(video.frames), video.track().boxes_T4.astype(np.float64)
     except (OSError, UserError) as error:
-        words = "its frames cannot be listed" if isinstance(error, OSError) else str(error)
+        said = str(error).removeprefix(f"{video.id} ")  # the line that it stands in begins so
+        words = "its frames cannot be listed" if isinstance(error, OSError) else said
         return _Lane(video, np.empty((0, 4)), [Trail() for _ in range(trackers)], words)
     truth_T4[:, :2] -= video.origin
     trails = [Trail.load(kept_as(folder, video.id)) for folder in keep] or [Trail() for _ in range(trackers)]

@@ -27,8 +27,8 @@ class Fit:
     start: int
     frames: int
     rows: int
-    over: tuple[tuple[str, int], ...] = ()
-    """What is left over, in words, and how many times."""
+    over: tuple[str, ...] = ()
+    """What is left over."""
 
 
 def fit(video: str, names: Sequence[str], rows: int, *, first: int | None, hidden: bool) -> Fit:
@@ -49,7 +49,7 @@ def fit(video: str, names: Sequence[str], rows: int, *, first: int | None, hidde
     numbers = _numbers(names)
     if (start := _LATE.get((Path(video).name.lower(), len(names), rows), 0)) and numbers:
         before = f"the {start} frames before frame {start + 1}, where OTB's annotation begins"
-        return Fit(start, rows, rows, ((before, start),))
+        return Fit(start, rows, rows, (before,))
     told = hidden and rows == 1
     if len(names) == rows and (first is None or _even(numbers)):
         return Fit(0, rows, rows)
@@ -63,11 +63,11 @@ def fit(video: str, names: Sequence[str], rows: int, *, first: int | None, hidde
     if told:
         return Fit(0, len(names), 1)
     kept = min(len(names), rows)
-    over: tuple[tuple[str, int], ...] = ()
+    over: tuple[str, ...] = ()
     if len(names) > rows:
-        over = ((_many(len(names) - rows, "frame", "past the annotation"), len(names) - rows),)
+        over = (_many(len(names) - rows, "frame", "past the annotation"),)
     if rows > len(names):
-        over = ((_many(rows - len(names), "row", "past the last frame"), rows - len(names)),)
+        over = (_many(rows - len(names), "row", "past the last frame"),)
     return Fit(0, kept, kept, over)
 
 

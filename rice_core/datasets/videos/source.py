@@ -68,14 +68,13 @@ class VideoFiles:
         """
         return fit(self.name, names, rows, first=self.first, hidden=self.hidden)
 
-    def over(self) -> Iterator[tuple[str, int]]:
-        """See `over` below: reasons, and how many things each is about."""
+    def over(self) -> Iterator[str]:
+        """See `over` below."""
         rows = len(read_rows(self.boxes))
-        for words, times in self.fit(self.names(), rows).over:
-            yield f"is read without {words}", times
+        yield from (f"is read without {words}" for words in self.fit(self.names(), rows).over)
         for name, path in self.labels.items():
             if (more := len(self._flags(name, path, rows)) - rows) > 0:
-                yield f"has {more} more flags {name} than rows", more
+                yield f"has {more} more flags {name} than rows"
 
     def _flags(self, name: str, path: Path, rows: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         values = read_flags(path)
@@ -187,4 +186,4 @@ def over(video: Video) -> tuple[Skipped, ...]:
     """
     if not isinstance(video.truth, VideoFiles):
         return ()
-    return tuple(Skipped(item=video.id, reason=reason, times=times) for reason, times in video.truth.over())
+    return tuple(Skipped(item=video.id, reason=reason) for reason in video.truth.over())
