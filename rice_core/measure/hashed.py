@@ -16,6 +16,9 @@ from rice_core.digest import json_digest
 from rice_core.record import TOO_HIGH
 from rice_core.spec import DatasetSpec
 
+_MANY = 20_000
+"""Items whose reading takes so long that it is said."""
+
 
 @dataclass(frozen=True)
 class Hashed:
@@ -58,6 +61,9 @@ def all_hashed(
 
 def hashed(dataset: Dataset, known: KnownFiles, say: Callable[[str], None]) -> Hashed:
     """Read every file that is not known; `say` is told the notes that come of it."""
+    if (n := sum(map(len, dataset.splits.values()))) >= _MANY:
+        noun = NOUNS[type(next(items[0] for items in dataset.splits.values() if items))]
+        say(f"data set {dataset.spec.name}: reading what is new of {n:,} {noun} for its digest")
     files = file_digests(dataset, known=known)
     known.save()
     noted = with_twin_notes(dataset, files)

@@ -363,6 +363,19 @@ def test_one_video_cannot_be_divided(folder: Callable[..., Path], tmp_path: Path
     assert untaught(Taught(), one)
 
 
+def test_a_long_reading_is_said(folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rice_core.measure import hashed
+
+    folder("a", images=20), folder("judged")
+    monkeypatch.setattr(hashed, "_MANY", 40)
+    said: list[str] = []
+    monkeypatch.setattr(Progress, "say", lambda self, line: said.append(line))
+    measure(tmp_path / "store", "train=a,judged")
+    assert [line for line in said if "digest" in line] == [
+        "data set a: reading what is new of 40 images for its digest"
+    ]
+
+
 def test_commas_part_words_and_no_names(folder: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("a", "b", "my,photos", "b,c", "x=1,y"):
         folder(name)
