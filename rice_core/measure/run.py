@@ -205,7 +205,7 @@ class Runner:
                 standing = self._store.get(cell.id)
                 record, scores = measurer.measure(cell, probe, pending[done:])
                 self._finish(job, self._keep(record, scores), record.status, standing)
-                if record.status == "done":
+                if record.status != "failed":  # what gave no number for a reason is finished too
                     self._store.drop_unfinished(cell.id)
                 self._claims.give_back(cell.id)
 

@@ -19,7 +19,7 @@ from probes.linear import Linear
 from rice_core.datasets import Dataset, limit, open_dataset
 from rice_core.encoders import load_encoder
 from rice_core.encoders.rice import save_rice
-from rice_core.errors import UserError
+from rice_core.errors import NotApplicable, UserError
 from rice_core.features import Encoder
 from rice_core.measure.cache import FeatureCache
 from rice_core.measure.claims import Claims
@@ -31,7 +31,7 @@ from rice_core.model.vit import ViT, ViTConfig
 from rice_core.probe import Probe, Work
 from rice_core.progress import Progress
 from rice_core.record import Metric, Outcome, Record
-from rice_core.spec import EncoderSpec
+from rice_core.spec import EncoderSpec, ProbeSpec
 from rice_core.stage import Curve, Stage, StageSpec, StageWork
 from rice_core.store import Store
 
@@ -496,6 +496,29 @@ def test_a_cell_that_another_run_has_claimed_shares_nothing_and_comes_last(datas
     assert summary.counts == {"done": 3}
     assert [record.cell.probe.params["k"] for record in summary.records] == [2, 3, 1]
     assert Together.seen == [[3], [], []]
+
+
+@dataclass(frozen=True)
+class Hidden(Knn):
+    """As a tracker over videos whose truth is a server's: it works for long, and then nothing can be said."""
+
+    error: type[Exception] = NotApplicable
+
+    @property
+    def spec(self) -> ProbeSpec:
+        return ProbeSpec(name="hidden", version=1)
+
+    def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
+        work.folder.mkdir(parents=True)
+        (work.folder / "state.json").write_text("{}")
+        raise self.error("the truth is hidden")
+
+
+def test_what_a_cell_kept_goes_when_it_is_finished_with_or_without_a_number(dataset: Dataset, tmp_path: Path) -> None:
+    execute(dataset, tmp_path / "one", ["synthetic:noise"], (Hidden(),))
+    assert list((tmp_path / "one" / "unfinished").glob("*")) == []
+    execute(dataset, tmp_path / "two", ["synthetic:noise"], (Hidden(error=UserError),))
+    assert len(list((tmp_path / "two" / "unfinished").glob("*"))) == 1
 
 
 def test_memory_that_is_full_is_a_sentence_with_what_to_change(
