@@ -17,18 +17,24 @@ _FAR = 6
 """Pixels of the frame a pixel of the crop from which on `_far` is the faster, and lays out no padding of any size."""
 
 
-def cut(frame_HW3: npt.NDArray[np.uint8], crop: Crop) -> npt.NDArray[np.uint8]:
+def cut(frame_HW3: npt.NDArray[np.uint8] | Image.Image, crop: Crop) -> npt.NDArray[np.uint8]:
     """The crop's pixels (S, S, 3), uint8: black beyond the frame, bilinear without antialiasing as OSTrack's cv2.resize.
 
     Black, before the encoder's mean and deviation, as there. A crop that lies wholly outside is all black.
+
+    Args:
+        frame_HW3: RGB; of an image of Pillow's no other pixels are unpacked, which is a third of what reading a frame takes.
     """
-    H, W = frame_HW3.shape[:2]
+    W, H = frame_HW3.size if isinstance(frame_HW3, Image.Image) else frame_HW3.shape[1::-1]
     left, top, side, size = crop.left, crop.top, crop.side, crop.size
     lost = int(crop.style == "ostrack")  # where it pads, OSTrack paints the frame's last row and column black too
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, W - lost), min(top + side, H - lost)
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, 3), np.uint8)
-    seen_hw3 = frame_HW3[y0:y1, x0:x1]
+    if isinstance(frame_HW3, Image.Image):
+        seen_hw3 = np.array(frame_HW3.crop((x0, y0, x1, y1)))
+    else:
+        seen_hw3 = frame_HW3[y0:y1, x0:x1]
     if side > _FAR * size:
         return _far(seen_hw3, x0 - left, y0 - top, crop)
     if seen_hw3.shape[:2] != (side, side):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from torch.utils.data import Dataset
 
 from rice_core.errors import UserError
@@ -96,36 +97,34 @@ class PairViews(Dataset["PairView | UserError"]):
         Raises:
             Unusable: a frame cannot be read, or shows nothing of the object. Astray: a crop does not show its middle.
         """
-        z_HW3 = _frame(template)
-        x_HW3 = z_HW3 if search.path == template.path else _frame(search)
+        z_frame = _frame(template)
+        x_frame = z_frame if search.path == template.path else _frame(search)
         tracker, learning = self.tracker, self.learning
         z_size, x_size = sizes_of(tracker, self.patch)
-        z_crop = Crop.around(
-            jittered(template.box_4, learning.template_jitter, rng).tolist(),
-            tracker.template_factor,
-            z_size,
-            tracker.geometry,
-        )
-        x_crop = Crop.around(
-            jittered(search.box_4, learning.search_jitter, rng).tolist(),
-            tracker.search_factor,
-            x_size,
-            tracker.geometry,
-        )
+        z_crop = self._around(template, learning.template_jitter, tracker.template_factor, z_size, rng)
+        x_crop = self._around(search, learning.search_jitter, tracker.search_factor, x_size, rng)
         gray, both = rng.random() < learning.gray, rng.random() < learning.flip
         z_flip, x_flip = both ^ (rng.random(2) < learning.flip_each)
         z_light, x_light = rng.uniform(max(0.0, 1 - learning.brightness), 1 + learning.brightness, 2)
-        z_view = self._crop(template, z_HW3, z_crop, gray=gray, flip=z_flip, light=z_light)
-        x_view = self._crop(search, x_HW3, x_crop, gray=gray, flip=x_flip, light=x_light)
-        cells_TT = foreground(z_crop, seen(template, z_HW3), tracker.template_grid)
+        z_view = self._crop(template, z_frame, z_crop, gray=gray, flip=z_flip, light=z_light)
+        x_view = self._crop(search, x_frame, x_crop, gray=gray, flip=x_flip, light=x_light)
+        cells_TT = foreground(z_crop, seen(template, z_frame.size), tracker.template_grid)
         return PairView(z_view, x_view, np.ascontiguousarray(cells_TT[:, ::-1]) if z_flip else cells_TT)
 
-    def _crop(self, shot: Shot, frame_HW3: Pixels, crop: Crop, *, gray: bool, flip: bool, light: float) -> View:
-        box = seen(shot, frame_HW3)
+    def _around(
+        self, shot: Shot, jitter: tuple[float, float], factor: float, size: int, rng: np.random.Generator
+    ) -> Crop:
+        try:
+            return Crop.around(jittered(shot.box_4, jitter, rng).tolist(), factor, size, self.tracker.geometry)
+        except ValueError:
+            raise Unusable(shot.item, "has a box too large to have an area") from None
+
+    def _crop(self, shot: Shot, frame: Image.Image, crop: Crop, *, gray: bool, flip: bool, light: float) -> View:
+        box = seen(shot, frame.size)
         cx, cy, w, h = crop.into(box)
         if not (0 <= cx < 1 and 0 <= cy < 1):
             raise Astray
-        pixels_SS3 = lit(cut(frame_HW3, crop), light, gray=gray)
+        pixels_SS3 = lit(cut(frame, crop), light, gray=gray)
         labels_SS = truth(crop, box).labels_HW if self.told else None
         if flip:
             pixels_SS3, cx = np.ascontiguousarray(pixels_SS3[:, ::-1]), 1 - cx
@@ -145,17 +144,21 @@ def jittered(box_4: Floats, jitter: tuple[float, float], rng: np.random.Generato
     """
     centre, scale = jitter
     size_2 = box_4[2:] * np.exp(rng.standard_normal(2) * scale)
-    middle_2 = box_4[:2] + box_4[2:] / 2 + np.sqrt(size_2.prod()) * centre * (rng.random(2) - 0.5)
+    with np.errstate(over="ignore", invalid="ignore"):  # of boxes without bounds, which `Crop.around` refuses
+        middle_2 = box_4[:2] + box_4[2:] / 2 + np.sqrt(size_2.prod()) * centre * (rng.random(2) - 0.5)
     return np.concatenate([middle_2 - size_2 / 2, size_2])
 
 
-def seen(shot: Shot, frame_HW3: Pixels) -> tuple[float, float, float, float]:
+def seen(shot: Shot, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """What the frame shows of the box, x, y, w, h: boxes of TrackingNet and GOT-10k may leave it.
+
+    Args:
+        size: width and height of the frame.
 
     Raises:
         Unusable: less than a pixel.
     """
-    low_2, high_2 = np.maximum(shot.box_4[:2], 0), np.minimum(shot.box_4[:2] + shot.box_4[2:], frame_HW3.shape[1::-1])
+    low_2, high_2 = np.maximum(shot.box_4[:2], 0), np.minimum(shot.box_4[:2] + shot.box_4[2:], size)
     (x, y), (w, h) = low_2.tolist(), (high_2 - low_2).tolist()
     if w * h < 1 or min(w, h) <= 0:
         raise Unusable(shot.item, "shows less than a pixel of the object's box")
@@ -170,7 +173,7 @@ def lit(pixels_SS3: Pixels, light: float, *, gray: bool) -> Pixels:
     return table[pixels_SS3]
 
 
-def _frame(shot: Shot) -> Pixels:
+def _frame(shot: Shot) -> Image.Image:
     """
     Raises:
         Unusable: it cannot be read, or has another size than annotated.
@@ -183,4 +186,4 @@ def _frame(shot: Shot) -> Pixels:
         raise Unusable(
             shot.item, f"is {image.width}x{image.height} pixels, annotated as {shot.size_hw[1]}x{shot.size_hw[0]}"
         )
-    return np.asarray(image)
+    return image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rice_core.features import BACKGROUND
 from tracking import crops
@@ -39,6 +40,7 @@ def test_a_crop_is_the_frame_on_black_bilinear(box, factor, size) -> None:
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
     assert np.abs(pixels - by_hand(FRAME, crop)).max() < 1.01
+    assert np.array_equal(cut(Image.fromarray(FRAME), crop), pixels)
 
 
 def test_a_crop_of_its_own_size_is_the_frame_itself() -> None:

@@ -130,10 +130,8 @@ def test_light_and_gray():
 
 
 def test_a_box_that_leaves_the_image_is_what_the_image_shows_of_it():
-    frame = np.zeros((100, 80, 3), np.uint8)
-
     def shown(*box):
-        return seen(Shot("a", None, np.array(box, float)), frame)
+        return seen(Shot("a", None, np.array(box, float)), (80, 100))
 
     assert shown(-10, 5, 30, 20) == (0, 5, 20, 20)
     assert shown(70, 90, 30, 20) == (70, 90, 10, 10)
@@ -153,6 +151,13 @@ def test_boxes_outside_are_named_and_others_drawn(tmp_path):
         assert pair.search.item.startswith("drawn/good/")
         named |= {(skip.item.rsplit("/", 1)[0], skip.reason) for skip in pair.skipped}
     assert named == {("drawn/outside", "shows less than a pixel of the object's box")}
+
+
+def test_a_box_without_bounds_is_named(tmp_path):
+    video = moving(tmp_path, "huge")
+    video.track().boxes_T4[:, 2:] = 1e200
+    found = _views(dataset(video))[0]
+    assert "has a box too large to have an area" in str(found)
 
 
 def test_frames_that_cannot_be_read_are_named_and_others_drawn(tmp_path):
