@@ -38,7 +38,11 @@ class Frames(Sequence[Path]):
     @cached_property
     def names(self) -> list[str]:
         """Of the files: a path a frame costs more than all else that is done with a video's truth."""
-        return sorted(image_names(self.folder), key=_in_order)
+        names = image_names(self.folder)
+        stems = [name.rpartition(".")[0] for name in names]
+        if len({*map(len, stems)}) == 1 and (every := "".join(stems)).isascii() and every.isdigit():
+            return names  # Numbers of one length are in order as text, and most data sets' are.
+        return sorted(names, key=_in_order)
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:

@@ -66,7 +66,8 @@ def _text(path: Path) -> str:
 
 def _quickly(lines: list[str]) -> list[list[float]] | None:
     """The numbers of each line; None where one of them needs a closer look. A training reads a file for each pair that it draws."""
-    if not all(line.isascii() and "_" not in line for line in lines):  # float() takes 1_0, and digits of other scripts
+    text = "".join(lines)
+    if not text.isascii() or "_" in text:  # float() takes 1_0, and digits of other scripts
         return None
     part = "," if lines and "," in lines[0] else None
     try:
