@@ -20,6 +20,7 @@ NAMES = (
     "training",
     "curation",
     "evaluate",
+    "tracking",
     "tracking_metrics",
     "detection",
     "detection_data",

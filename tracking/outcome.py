@@ -44,8 +44,10 @@ def outcome_of(
         for skip in over(video) if video.id in split.tracked else ():
             work.skip(skip.item, skip.reason)
     for one in split.tracked.values():
-        for frame, reason in one.broken:
-            work.skip(f"{one.id}/{frame}", f"{reason}; the box before it is repeated")
+        if one.broken:
+            (frame, reason), more = one.broken[0], len(one.broken) - 1
+            behind = f" and {more} more frames of it" if more else ""
+            work.skip(f"{one.id}/{frame}{behind}", f"{reason}; the box before it is repeated")
     if not split.tracked:
         first = split.results.left_out[0]
         raise NotApplicable(f"no video of {split.split} can be followed; the first, {first.item}: {first.reason}")

@@ -99,7 +99,7 @@ class VideoTracking:
         videos = cast("Sequence[Video]", next(found, ()))
         frames = sum(frames_of(video) for video in videos)
         side = self.settings().tracker.search_grid * (budget.patch or _PATCH)
-        return Passes(frames, side, f"{self.name}: {frames:,} frames of {len(videos)} videos are followed in")
+        return Passes(frames, side, f"{self.name}: a search crop of each of {frames:,} frames of {len(videos)} videos")
 
     def settings(self) -> TrackingRecipe:
         """The recipe with what was given in its place.

@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +27,12 @@ from rice_core.record import Record
 from rice_core.spec import DatasetSpec, EncoderSpec
 from rice_core.stage import request_of
 from rice_core.store import Store
+from tracking import track as module
 from tracking.dialects import DIALECTS
 from tracking.follow import Following, WithHead
 from tracking.probe import Got10kTracking, LasotTracking, Tnl2kTracking, TrackingNetTracking, VideoTracking
 from tracking.track import TrackResults
+from tracking.tracker import ObjectTracker
 
 ALL = (VideoTracking, LasotTracking, TrackingNetTracking, Tnl2kTracking, Got10kTracking)
 
@@ -220,6 +223,41 @@ def test_what_is_broken_is_named_and_the_mean_says_of_how_many(tmp_path: Path) -
     assert "no size" in skipped["c"]
 
 
+def test_of_many_broken_frames_the_first_is_named_and_all_are_counted(tmp_path: Path) -> None:
+    clips = [moving(tmp_path / "clips", name, 9) for name in "ab"]
+    for frame in clips[0].frames[2:]:
+        frame.unlink()
+    (record,) = run(made(train=tuple(clips[1:]), val=tuple(clips)), tmp_path / "store", VideoTracking(recipe="smoke"))
+    (skip,) = record.skipped
+    assert skip.item == "a/0002.png and 6 more frames of it"
+    assert skip.reason == "cannot be read: No such file or directory; the box before it is repeated"
+
+
+def test_a_run_that_is_killed_while_it_follows_goes_on(
+    clips: tuple[Video, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the videos, with the same numbers in the end; then nothing is left of what was kept."""
+    dataset, probe = made(train=clips[2:], val=clips), VideoTracking(recipe="smoke")
+    (whole,) = run(dataset, tmp_path / "whole", probe)
+    monkeypatch.setattr(module, "SAVED_EVERY", 0)
+    step, seen = ObjectTracker.step, []
+
+    def killed(self: ObjectTracker, *given: Any) -> Any:
+        seen.append(len(given[1]))
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    monkeypatch.setattr(ObjectTracker, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, tmp_path / "killed", probe)
+    before = sum(seen[:3])
+    (record,) = run(dataset, tmp_path / "killed", probe)
+    assert sum(seen[4:]) == 5 + 9 + 7 + 6 - 4 - before
+    assert [metric.value for metric in record.metrics] == pytest.approx([metric.value for metric in whole.metrics], abs=1e-3)
+    assert not list((tmp_path / "killed").rglob("*.npz"))
+
+
 def test_without_a_video_that_can_be_begun_with_nothing_is_said(clips: tuple[Video, ...], tmp_path: Path) -> None:
     nowhere = replace(clips[0], truth=KnownTrack(Track(np.full((5, 4), np.nan), np.zeros(5, bool))))
     (record,) = run(made(train=clips[2:], val=(nowhere,)), tmp_path, VideoTracking(recipe="smoke"))
@@ -274,7 +312,7 @@ def test_the_benchmarks_own_split_is_judged(probe: type[VideoTracking], clips: t
     passes = probe(recipe="smoke").passes(dataset, Budget(0, 0, patch=8))
     wanted = dataset.splits[splits.get(probe.name, "test")][0]
     assert (passes.images, passes.side) == (len(wanted.frames), 64)
-    assert passes.why == f"{probe.name}: {len(wanted.frames)} frames of 1 videos are followed in"
+    assert passes.why == f"{probe.name}: a search crop of each of {len(wanted.frames)} frames of 1 videos"
 
 
 @pytest.mark.parametrize("probe", ALL)
