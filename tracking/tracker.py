@@ -130,6 +130,7 @@ def crop_tokens(
     pixels_BSS3 = torch.from_numpy(np.stack([cut(frame.pixels_HW3, crop) for frame, crop in pairs]))
     truths = None
     if isinstance(encoder, Informed):
-        truths = [truth(crop, frame.truth_4 if np.isfinite(frame.truth_4).all() else None) for frame, crop in pairs]
+        known = [frame.truth_4.tolist() if np.isfinite(frame.truth_4).all() else None for frame in frames]
+        truths = list(map(truth, crops, known))
     names = [frame.name for frame in frames]
     return tokens_of(encoder, pixels_BSS3, config, precision=precision, names=names, truths=truths)

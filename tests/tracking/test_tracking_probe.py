@@ -254,7 +254,9 @@ def test_a_run_that_is_killed_while_it_follows_goes_on(
     before = sum(seen[:3])
     (record,) = run(dataset, tmp_path / "killed", probe)
     assert sum(seen[4:]) == 5 + 9 + 7 + 6 - 4 - before
-    assert [metric.value for metric in record.metrics] == pytest.approx([metric.value for metric in whole.metrics], abs=1e-3)
+    assert [metric.value for metric in record.metrics] == pytest.approx(
+        [metric.value for metric in whole.metrics], abs=1e-3
+    )
     assert not list((tmp_path / "killed").rglob("*.npz"))
 
 
