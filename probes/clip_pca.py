@@ -78,6 +78,7 @@ class ClipPca(LightProbe):
     summary: ClassVar[str] = "PCA of consecutive frames as colours, and how stable the object's colour is (Figure 5)"
     needs: ClassVar[frozenset[str]] = frozenset({"dense", "multires"})
     data: ClassVar[frozenset[str]] = frozenset({"videos"})
+    instruments: ClassVar[tuple[str, ...]] = ("torch",)
 
     def passes(self, dataset: Dataset, budget: Budget) -> Passes:
         """See `rice_core.probe.Live`."""

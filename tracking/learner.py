@@ -28,7 +28,7 @@ _LINES = 200
 """Points of the loss curve."""
 
 
-class Encoded:
+class EncodedPairs:
     """A part of a step's pairs, whose tokens are computed once, when the first tracker asks for them.
 
     Args:
@@ -72,7 +72,7 @@ class TrackerLearner:
         """What was left out, with the reasons."""
         self._redrawn = 0
 
-    def step(self, parts: Sequence[Encoded], *, step: int, rate: float) -> StepOutcome:
+    def step(self, parts: Sequence[EncodedPairs], *, step: int, rate: float) -> StepOutcome:
         """See `rice_core.train.learner.Learner`."""
         self._head.train()
         found: dict[str, torch.Tensor] = {}
@@ -92,7 +92,7 @@ class TrackerLearner:
         self._note(parts, outcome, step, rate)
         return outcome
 
-    def _note(self, parts: Sequence[Encoded], outcome: StepOutcome, step: int, rate: float) -> None:
+    def _note(self, parts: Sequence[EncodedPairs], outcome: StepOutcome, step: int, rate: float) -> None:
         self.skipped |= {skip.item: skip.reason for part in parts for skip in part.skipped}
         self._redrawn += sum(part.batch.redrawn for part in parts)
         steps = self._config.steps
@@ -101,7 +101,7 @@ class TrackerLearner:
             told = {"step": step, "rate": rate, **outcome.stats, "loss": outcome.loss, "redrawn": redrawn}
             self.curve.append({name: float(value) for name, value in told.items()})
 
-    def _losses(self, part: Encoded, step: int, number: int) -> dict[str, torch.Tensor]:
+    def _losses(self, part: EncodedPairs, step: int, number: int) -> dict[str, torch.Tensor]:
         losses = dict[str, torch.Tensor]()
         error: Exception | None = None
         try:

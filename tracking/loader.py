@@ -1,6 +1,6 @@
 """Batches of pairs for the training loop.
 
-A step's pairs are so many places of the endless sequence of `pairs.Pairs`, in parts; ranks share the parts out, so that the same
+A step's pairs are so many places of the endless sequence of `pairs.PairSequence`, in parts; ranks share the parts out, so that the same
 pairs are seen, and normalised together, whatever their number.
 """
 
@@ -62,7 +62,7 @@ class PairBatch:
 
 
 @dataclass(frozen=True)
-class Places(Sampler[int]):
+class PairPlaces(Sampler[int]):
     """Of one rank's share of the pairs, from step `first` on, without end: every `world`-th part of each step.
 
     Raises:
@@ -109,7 +109,7 @@ def pair_batches(
     loader = DataLoader(
         views,
         batch_size=config.part,
-        sampler=Places(config.batch, config.part, first, rank, world),
+        sampler=PairPlaces(config.batch, config.part, first, rank, world),
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         collate_fn=_collated,

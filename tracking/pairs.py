@@ -180,7 +180,7 @@ class Stills:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairSequence:
     """The endless sequence of pairs; every data set has the same share of it."""
 
     sources: tuple[Source, ...]

@@ -25,10 +25,10 @@ from rice_core.train.hooks import BarHook, CheckpointHook
 from rice_core.train.learner import Trainee
 from rice_core.train.runner import SafeRunner, Training
 from rice_core.train.schedule import Leg, legs
-from tracking.learner import Encoded, TrackerLearner, trainee
+from tracking.learner import EncodedPairs, TrackerLearner, trainee
 from tracking.loader import Crops, pair_batches
 from tracking.model import TrackerHead
-from tracking.pairs import Pairs, sources_of
+from tracking.pairs import PairSequence, sources_of
 from tracking.recipe import LearningConfig, TrackerConfig, more_room, rate_at
 from tracking.tokens import check_encoder, tokens_of
 from tracking.views import PairViews
@@ -97,7 +97,7 @@ class TrackerTraining(Stage):
             KeyboardInterrupt: SIGINT or SIGTERM came; the step was finished and kept.
         """
         config, ranks, what = self.learning, work.ranks, f"{encoder.spec.title}: training the tracker"
-        pairs = Pairs(sources_of(self.datasets), seed, config.gap)
+        pairs = PairSequence(sources_of(self.datasets), seed, config.gap)
         views = PairViews(pairs, self.tracker, config, encoder.patch, told=isinstance(encoder, Informed))
         if ranks.leads:
             _say(f"{what}: rate {config.rate:g} for a batch of {config.batch} pairs over all ranks ({ranks.size})")
@@ -126,7 +126,7 @@ def encoded_batches(
     leg: Leg,
     step: int,
     positions: Mapping[int, Position] | None,
-) -> Generator[Encoded]:
+) -> Generator[EncodedPairs]:
     """The rest of the training's pairs from this step on, with what the encoder makes of them."""
     config, gpu = views.learning, encoder.device.type == "cuda"
     # On a CPU the encoder takes all cores, and processes that decode would only wait for them.
@@ -143,7 +143,7 @@ def encoded_batches(
         )
 
     for batch in pair_batches(views, config, first=step, rank=ranks.rank, world=ranks.size, workers=workers, pin=gpu):
-        yield Encoded(batch, tokens)
+        yield EncodedPairs(batch, tokens)
 
 
 def learnt(config: TrackerConfig) -> TrackerConfig:

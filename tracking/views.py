@@ -18,7 +18,7 @@ from rice_core.images import ImageError, load_image
 from rice_core.record import Skipped
 from tracking.crops import cut, foreground, truth
 from tracking.geometry import Crop
-from tracking.pairs import TRIES, VIEW, Floats, Pairs, Shot, Unusable
+from tracking.pairs import TRIES, VIEW, Floats, PairSequence, Shot, Unusable
 from tracking.recipe import LearningConfig, TrackerConfig
 from tracking.tokens import sizes_of
 
@@ -65,7 +65,7 @@ class PairViews(Dataset["PairView | UserError"]):
         told: also give the truth that an informed encoder asks for.
     """
 
-    pairs: Pairs
+    pairs: PairSequence
     tracker: TrackerConfig
     learning: LearningConfig
     patch: int

@@ -8,8 +8,8 @@ import torch
 from drawn_clips import clip, dataset, moving
 
 from rice_core.errors import UserError
-from tracking.loader import Places, pair_batches
-from tracking.pairs import Pairs, sources_of
+from tracking.loader import PairPlaces, pair_batches
+from tracking.pairs import PairSequence, sources_of
 from tracking.recipe import RECIPES, LearningConfig
 from tracking.views import PairViews
 
@@ -23,7 +23,7 @@ def views(tmp_path_factory):
     torn = moving(folder, "torn")
     torn.frames[3].write_bytes(b"")
     data = dataset(moving(folder, "a"), moving(folder, "b", colour=(90, 200, 10)), torn)
-    return PairViews(Pairs(sources_of([data]), 5, CONFIG.gap), TRACKER, CONFIG, 8, told=True)
+    return PairViews(PairSequence(sources_of([data]), 5, CONFIG.gap), TRACKER, CONFIG, 8, told=True)
 
 
 def _some(views, n=8, **given):
@@ -77,15 +77,15 @@ def test_it_goes_on_at_any_step(views):
 
 def test_parts_that_do_not_divide_over_the_ranks_are_refused():
     with pytest.raises(UserError, match=r"a batch of 8 pairs in parts of 2 does not divide over 3 ranks; use 2\."):
-        Places(8, 2, world=3)
+        PairPlaces(8, 2, world=3)
     with pytest.raises(UserError, match=r"does not divide over 8 ranks; use 4\."):
-        Places(8, 2, world=8)
+        PairPlaces(8, 2, world=8)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_set_that_gives_nothing_is_said_in_its_sentence(tmp_path, workers):
     data = dataset(clip(tmp_path, "v", [(1, 1, 9, 9)]))
-    views = PairViews(Pairs(sources_of([data]), 0, 5), TRACKER, CONFIG, 8)
+    views = PairViews(PairSequence(sources_of([data]), 0, 5), TRACKER, CONFIG, 8)
     with pytest.raises(UserError, match=r"^drawn: none of 200 draws gave a pair .* has 1 of 1 frames with a box"):
         _some(views, 1, workers=workers)
 

@@ -9,7 +9,7 @@ from drawn_clips import clip, dataset, draw, moving, still
 from PIL import Image
 
 from rice_core.errors import UserError
-from tracking.pairs import Pairs, Shot, Unusable, sources_of
+from tracking.pairs import PairSequence, Shot, Unusable, sources_of
 from tracking.recipe import RECIPES, TrackerConfig
 from tracking.views import PairViews, jittered, lit, seen
 
@@ -19,7 +19,7 @@ PLAIN = RECIPES["mini"].learning.model_copy(update={"gray": 0.0, "flip": 0.0, "f
 
 def _views(*datasets, told=False, tracker=TRACKER, seed=0, **learning):
     config = PLAIN.model_copy(update=learning)
-    return PairViews(Pairs(sources_of(datasets), seed, config.gap), tracker, config, 8, told)
+    return PairViews(PairSequence(sources_of(datasets), seed, config.gap), tracker, config, 8, told)
 
 
 def _white(pixels_SS3):

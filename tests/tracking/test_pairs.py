@@ -13,7 +13,7 @@ from rice_core.datasets.nouns import Video
 from rice_core.datasets.tracks import KnownTrack, Track
 from rice_core.errors import UserError
 from tracking import pairs as drawing
-from tracking.pairs import Pairs, Unusable, causal, sources_of
+from tracking.pairs import PairSequence, Unusable, causal, sources_of
 from tracking.recipe import RECIPES
 from tracking.views import PairViews
 
@@ -21,7 +21,7 @@ SMOKE = RECIPES["smoke"]
 
 
 def _pairs(*datasets, seed=0, gap=5):
-    return Pairs(sources_of(datasets), seed, gap)
+    return PairSequence(sources_of(datasets), seed, gap)
 
 
 def _frames(pair):
