@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from rice_core.datasets import Dataset, Video, data_digest, file_digests, limit, open_dataset
+from rice_core.datasets.class_folders import ClassFolders
 from rice_core.datasets.describe import describe
+from rice_core.datasets.foreign import tracking_truth
 from rice_core.datasets.layout import Reader
 from rice_core.datasets.reading import _installed, choose
 from rice_core.datasets.videos.got10k import Got10k, selected
@@ -307,6 +309,17 @@ def test_chunks_of_trackingnet_are_no_splits_of_class_folders(tmp_path: Path) ->
     for chunk in ("TRAIN_0", "TRAIN_1", "TEST"):
         trackingnet(tmp_path, chunk, ["a", "b"])
     assert open_dataset(tmp_path).spec.layout == "trackingnet"
+    # They are not looked through for classes: there may be 30,000 videos.
+    assert tracking_truth(tmp_path) == "TEST/anno/a.txt"
+    assert ClassFolders().recognises(tmp_path) is None
+
+
+def test_the_first_frame_of_trackingnet_has_number_nought(tmp_path: Path) -> None:
+    trackingnet(tmp_path, "TRAIN_0", ["a", "b"])
+    (tmp_path / "TRAIN_0/frames/a/0.jpg").unlink()
+    data = opened(tmp_path, "trackingnet")
+    assert ids(data) == {"train": ["TRAIN_0/b"]}
+    assert "TRAIN_0/a: has a gap: frame 0 is missing of 0 to 11" in said(data)
 
 
 def test_trackingnet_that_is_not_extracted_is_counted(tmp_path: Path) -> None:
@@ -389,6 +402,14 @@ def test_tnl2k_flags_of_its_toolkit(tmp_path: Path) -> None:
     assert "has 1 more flags absent than rows" in said(data)
 
 
+def test_tnl2k_outside_its_splits(tmp_path: Path) -> None:
+    tnl2k(tmp_path / "train", "mine")
+    tnl2k(tmp_path, "other")
+    data = opened(tmp_path, "tnl2k")
+    assert ids(data) == {"train": ["mine"]}
+    assert "other: is in no folder of a split and in neither list of TNL2K" in said(data)
+
+
 def test_tnl2k_more_boxes_than_images(tmp_path: Path) -> None:
     tnl2k(tmp_path, "mine", 7, range(1, 6))
     data = opened(tmp_path, "tnl2k")
@@ -455,6 +476,7 @@ def test_several_objects_of_one_video(tmp_path: Path) -> None:
     write(tmp_path / "Both/groundtruth.txt", rows(3))
     data = opened(tmp_path, "videos")
     assert ids(data) == {"all": ["Human4.2", "Jogging.1", "Jogging.2"]}
+    assert "Human4" not in said(data)
     assert "Both: has groundtruth.txt and groundtruth_rect.txt, and nothing says which counts" in said(data)
     assert data.splits["all"][2].track().boxes_T4[0, 0] == 2  # type: ignore[union-attr]
 
@@ -471,7 +493,7 @@ def test_what_of_a_folder_cannot_be_used_is_named(tmp_path: Path) -> None:
         frames(tmp_path / name / "img", numbers)
         write(tmp_path / name / "groundtruth.txt", rows(n))
     frames(tmp_path / "bare/img", range(3))
-    frames(tmp_path / "__MACOSX/fine", ["._0"])
+    frames(tmp_path / "__MACOSX/fine", ["0"])
     frames(tmp_path / ".hidden", range(3))
     (tmp_path / "void").mkdir()
     frames(tmp_path / "odd/img", range(2))
@@ -624,6 +646,15 @@ def test_one_layout_alone_is_seen_among_all_that_are_installed(tmp_path: Path, l
     data = open_dataset(folder)
     assert data.spec.layout == layout
     assert sum(map(len, data.splits.values())) == 3
+
+
+@pytest.mark.parametrize("layout", READERS)
+def test_where_two_are_sure_the_user_is_asked(tmp_path: Path, layout: str) -> None:
+    folder = each(tmp_path / "sets")[layout]
+    write(folder / "annotations/instances_val2017.json", "{}")
+    with pytest.raises(UserError, match=rf"looks like coco .* and {layout} .*; write .*@coco or the like to say which"):
+        open_dataset(folder)
+    assert open_dataset(folder, layout=layout).spec.layout == layout
 
 
 @pytest.mark.parametrize("layout", READERS)
