@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from rice_core.datasets.in_bytes import still
 from rice_core.images import ImageError, load_image
 
 Pixels = npt.NDArray[np.uint8]
@@ -38,6 +39,7 @@ def decoded(paths: Iterable[Path], workers: int) -> Iterator[Pixels | str]:
         num_workers=workers,
         prefetch_factor=_PREFETCH,
         collate_fn=_packed,
+        worker_init_fn=still,
         # Else it draws a seed from the global generator.
         generator=torch.Generator(),
     )
