@@ -48,6 +48,8 @@ class Shot:
 
     item: str
     """How sentences call it."""
+    of: str
+    """How they call the video, or the object of a still image: bad boxes come by thousands, so a video of them is named once."""
     path: Path
     box_4: Floats
     """x, y, w, h in pixels from 0, as annotated: it may leave the image."""
@@ -107,7 +109,8 @@ class Footage:
     def _shot(self, strip: _Strip, frame: int) -> Shot:
         path = strip.video.frames[frame]
         box_4 = strip.boxes_T4[frame] - (strip.video.origin, strip.video.origin, 0, 0)
-        return Shot(f"{self.name}/{strip.video.id}/{path.name}", path, box_4)
+        of = f"{self.name}/{strip.video.id}"
+        return Shot(f"{of}/{path.name}", of, path, box_4)
 
     def _strip(self, number: int) -> _Strip:
         if number not in self.held:
@@ -173,9 +176,10 @@ class Stills:
         image = int(np.searchsorted(self.first_N, number, side="right")) - 1
         sample, nth = self.samples[image], number - int(self.first_N[image])
         box_4 = np.array(sample.regions[nth].box_xywh, np.float64)
+        item = f"{self.name}/{sample.id}#{nth}"
         if not (np.isfinite(box_4).all() and (box_4[2:] > 0).all()):
-            raise Unusable(f"{self.name}/{sample.id}#{nth}", "has a box without size")
-        shot = Shot(f"{self.name}/{sample.id}#{nth}", sample.path, box_4, sample.size_hw)
+            raise Unusable(item, "has a box without size")
+        shot = Shot(item, item, sample.path, box_4, sample.size_hw)
         return shot, shot
 
 

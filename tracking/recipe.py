@@ -88,6 +88,9 @@ class LearningConfig(Frozen):
     l1_weight: float = Field(default=5.0, ge=0)
     got10k: Literal["all", "vottrain", "vottrain-corrected"] = "all"
     """Which of GOT-10k's 9,335 training videos: all, OSTrack's 7,086 as published, or those without the off-by-one."""
+    shown: Literal["own", "shared"] = "own"
+    """own: each seed is shown pairs of its own. shared: all are shown those of seed 0, and one pass of the encoder trains the trackers of
+    all seeds side by side; their spread is then without that of the pairs."""
     precision: Literal["bf16", "fp32"] = "bf16"
 
     @model_validator(mode="after")

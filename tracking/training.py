@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Generator, Mapping, Sequence
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save
 from rice_core.budget import Budget, Passes, Took
 from rice_core.datasets.nouns import Dataset
 from rice_core.disk.files import write_atomically
+from rice_core.errors import UserError
 from rice_core.features import Encoder, Informed
 from rice_core.ranks import Ranks
 from rice_core.spec import EncoderSpec, Param
@@ -41,6 +43,8 @@ _SAVES = 20
 """Checkpoints over a training: at most a twentieth of it is lost."""
 _PATCH = 16
 """Of an encoder that was never loaded, for what `plan` says."""
+_SHOWN = ("template_grid", "search_grid", "template_factor", "search_factor", "norm", "geometry")
+"""Settings of a tracker that crops and tokens depend on."""
 _say = logging.getLogger("ricebench.train").warning
 
 
@@ -64,11 +68,18 @@ class TrackerTraining(Stage):
     def data(self) -> tuple[Dataset, ...]:
         return self.datasets
 
+    def shares_with(self, other: Stage) -> bool:
+        """Where all seeds are shown the same: blocks and heads may differ, what they are shown may not."""
+        if not isinstance(other, TrackerTraining) or self.learning != other.learning or self.learning.shown == "own":
+            return False
+        alike = [getattr(self.tracker, name) == getattr(other.tracker, name) for name in _SHOWN]
+        return all(alike) and [each.spec for each in self.datasets] == [each.spec for each in other.datasets]
+
     def cost(self, encoder: EncoderSpec, budget: Budget, *, companions: int = 0) -> Passes:
-        """In search crops: a template counts by its pixels."""
-        steps, seconds = self.learning.steps, seconds_a_step(self.spec, budget.trained)
+        """In search crops: a template counts by its pixels. Companions make steps of their own on the same crops."""
+        seconds, pairs = seconds_a_step(self.spec, budget.trained), self.learning.steps * self.learning.batch
+        steps = (1 + companions) * self.learning.steps
         share = 1 + (self.tracker.template_grid / self.tracker.search_grid) ** 2
-        pairs = steps * self.learning.batch
         price = "" if seconds is None else f"; about {steps * seconds / 3600:.2g} h"
         why = f"tracker: {pairs:,} pairs of template and search crop in {steps:,} steps{price}"
         side = self.tracker.search_grid * (budget.patch or _PATCH)
@@ -97,15 +108,22 @@ class TrackerTraining(Stage):
             KeyboardInterrupt: SIGINT or SIGTERM came; the step was finished and kept.
         """
         config, ranks, what = self.learning, work.ranks, f"{encoder.spec.title}: training the tracker"
-        pairs = PairSequence(sources_of(self.datasets), seed, config.gap)
+        pairs = PairSequence(sources_of(self.datasets), seed if config.shown == "own" else 0, config.gap)
         views = PairViews(pairs, self.tracker, config, encoder.patch, told=isinstance(encoder, Informed))
         if ranks.leads:
             _say(f"{what}: rate {config.rate:g} for a batch of {config.batch} pairs over all ranks ({ranks.size})")
+        trainees = [own]
+        for other in work.companions:
+            assert isinstance(other.stage, TrackerTraining)
+            # What is wrong with another is told when its turn comes.
+            with contextlib.suppress(UserError):
+                head = built(other.stage.tracker, channels=encoder.dim, seed=other.seed).to(encoder.device)
+                trainees.append(trainee(head, config, seed=other.seed, folder=other.folder, ranks=ranks))
         training = Training(
             name=what,
             folder=own.checkpoints.folder,
             ranks=ranks,
-            trainees=[own],
+            trainees=trainees,
             legs=legs([config.steps], ["the tracker's training"]),
             rate=lambda leg, step: rate_at(config, step),
             open_loader=partial(encoded_batches, encoder, views, ranks, work.workers),

@@ -117,7 +117,7 @@ class PairViews(Dataset["PairView | UserError"]):
         try:
             return Crop.around(jittered(shot.box_4, jitter, rng).tolist(), factor, size, self.tracker.geometry)
         except ValueError:
-            raise Unusable(shot.item, "has a box too large to have an area") from None
+            raise Unusable(shot.of, "has a box too large to have an area") from None
 
     def _crop(self, shot: Shot, frame: Image.Image, crop: Crop, *, gray: bool, flip: bool, light: float) -> View:
         box = seen(shot, frame.size)
@@ -161,7 +161,7 @@ def seen(shot: Shot, size: tuple[int, int]) -> tuple[float, float, float, float]
     low_2, high_2 = np.maximum(shot.box_4[:2], 0), np.minimum(shot.box_4[:2] + shot.box_4[2:], size)
     (x, y), (w, h) = low_2.tolist(), (high_2 - low_2).tolist()
     if w * h < 1 or min(w, h) <= 0:
-        raise Unusable(shot.item, "shows less than a pixel of the object's box")
+        raise Unusable(shot.of, "has a box of which less than a pixel is in the image")
     return x, y, w, h
 
 

@@ -16,7 +16,7 @@ from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.ranks import Ranks, join
 from rice_core.spec import EncoderSpec
-from rice_core.stage import request_of
+from rice_core.stage import Companion, request_of
 from tracking import learner as learning
 from tracking.recipe import LearningConfig, TrackerConfig
 from tracking.training import TrackerTraining, built, load_tracker, seconds_a_step
@@ -42,12 +42,12 @@ def _stop_at(stop):
     return progress
 
 
-def _work(folder, stop=None, ranks=ALONE):
+def _work(folder, stop=None, ranks=ALONE, companions=()):
     said = {}
     return SimpleNamespace(
         ranks=ranks,
         folder=folder,
-        companions=(),
+        companions=companions,
         workers=0,
         progress=_stop_at(stop),
         skip=said.__setitem__,
@@ -271,3 +271,39 @@ def test_a_prior_is_about_the_score_that_every_cell_begins_with():
 
     assert score(0.02) == pytest.approx(0.02, rel=0.7)
     assert 0.2 < score(None) < 0.8
+
+
+def test_seeds_that_are_shown_the_same_share_the_encoder_s_passes_and_end_as_they_would_alone(
+    films, tmp_path, monkeypatch
+):
+    config = CONFIG.model_copy(update={"shown": "shared"})
+    alone = [_weights(_train(films, tmp_path / str(seed), config, seed=seed)[0]) for seed in (1, 2)]
+    assert not torch.equal(alone[0]["types"], alone[1]["types"])
+    stage, encoder = TrackerTraining(TRACKER, config, (films,)), load_encoder(EncoderSpec.parse("synthetic:oracle"))
+    passes, encode = [], type(encoder).encode
+    monkeypatch.setattr(type(encoder), "encode", lambda *given: (passes.append(1), encode(*given))[1])
+    state, out = tmp_path / "shared", tmp_path / "out"
+    out.mkdir()
+    companion = Companion(stage, 2, state / "2")
+    stage.train(encoder, None, out, seed=1, work=_work(state / "1", companions=(companion,)))
+    assert len(passes) == 2 * 2 * CONFIG.steps  # template and search crops of two parts a step
+    _same(_weights(out), alone[0])
+    # The other one's turn: nothing is left to be done.
+    stage.train(encoder, None, out, seed=2, work=_work(state / "2"))
+    assert len(passes) == 2 * 2 * CONFIG.steps
+    _same(_weights(out), alone[1])
+
+
+def test_trackers_share_passes_where_they_are_shown_the_same(films):
+    shared = CONFIG.model_copy(update={"shown": "shared"})
+    stage = TrackerTraining(TRACKER, shared, (films,))
+    assert stage.shares_with(TrackerTraining(TRACKER.model_copy(update={"blocks": 1, "width": 8}), shared, (films,)))
+    assert not TrackerTraining(TRACKER, CONFIG, (films,)).shares_with(TrackerTraining(TRACKER, CONFIG, (films,)))
+    for other in (
+        TrackerTraining(TRACKER.model_copy(update={"search_grid": 8}), shared, (films,)),
+        TrackerTraining(TRACKER, shared.model_copy(update={"rate": 0.1}), (films,)),
+        TrackerTraining(TRACKER, shared, (films, films)),
+    ):
+        assert not stage.shares_with(other)
+    alone, three = (stage.cost(EncoderSpec.parse("synthetic:oracle"), Budget(0, 0), companions=n) for n in (0, 2))
+    assert (three.images, three.steps) == (alone.images, 3 * alone.steps)
