@@ -171,8 +171,9 @@ def _origin(folder: Path, clips: list[_Clip], notes: list[str]) -> int | None:
         return int(text[0])
     ones = sum(map(_from_one, clips))
     if ones:
+        whose = "boxes" if ones == len(clips) else f"boxes of {ones} of {len(clips)} videos"
         notes.append(
-            f"boxes of {ones} of {len(clips)} videos count pixels from 1 (groundtruth_rect.txt, as in OTB); write 0 into {_ORIGIN} in the folder if "
+            f"{whose} count pixels from 1 (groundtruth_rect.txt, as in OTB); write 0 into {_ORIGIN} in the folder if "
             "they count from 0"
         )
     return None
