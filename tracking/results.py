@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from rice_core.record import Skipped
 DECIMALS = 3
 _LARGEST = 2**26
 """Bytes of a file of results: a video of a million frames has less."""
+UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""What a member of an archive raises that is damaged, encrypted (RuntimeError) or packed as zipfile cannot (NotImplementedError, which is one)."""
 _REPEATED = re.compile(r"(.+)_(\d{3})")
 
 
@@ -74,6 +77,8 @@ def read_results(place: Path, videos: Sequence[Video]) -> ResultFiles:
     named, found, skipped = names_of(videos), dict[tuple[str, int], tuple[str, Callable[[], bytes]]](), list[Skipped]()
     for file, read in _texts(place).items():
         if (whose := _whose(PurePosixPath(file), named)) is None:
+            if PurePosixPath(file).stem.endswith("_time"):
+                continue
             skipped.append(Skipped(item=file, reason="is for no video of the data set"))
             continue
         if whose in found:
@@ -94,7 +99,7 @@ def read_results(place: Path, videos: Sequence[Video]) -> ResultFiles:
             file, read = found[key]
             try:
                 boxes_T4 = parsed_rows(read().decode("utf-8-sig", "replace"), file)
-            except (UserError, OSError, zipfile.BadZipFile, ValueError) as error:
+            except (UserError, *UNREADABLE) as error:
                 skipped.append(Skipped(item=file, reason=f"cannot be read: {error}"))
             else:
                 results.append(Result(video.id, file, boxes_T4, key[1]))
@@ -130,7 +135,7 @@ def rows_of(boxes_T4: Floats) -> str:
 
 
 def _texts(place: Path) -> Mapping[str, Callable[[], bytes]]:
-    """Names relative to the place, with what reads them; files of running times are none of results."""
+    """Names relative to the place, with what reads them."""
     files: dict[str, Callable[[], bytes]] = {}
     if place.is_dir():
         below = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
@@ -149,9 +154,7 @@ def _texts(place: Path) -> Mapping[str, Callable[[], bytes]]:
 def _is_result(name: str, size: int) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return (
-        path.suffix.lower() in (".txt", ".csv") and not hidden and not path.stem.endswith("_time") and size < _LARGEST
-    )
+    return path.suffix.lower() in (".txt", ".csv") and not hidden and size < _LARGEST
 
 
 def _member(place: Path, name: str) -> bytes:

@@ -38,6 +38,10 @@ class TrackingScorer:
         """See `rice_core.scorer.Scorer`."""
         from tracking.overall import judge, subsets_of
 
+        if self.server:
+            raise UserError(
+                f"server={self.server} says what that server would take, and judges nothing; write --check beside it."
+            )
         dataset = _opened(data)
         dialects = self._dialects(dataset)
         split, found = self._found(results, dataset)
@@ -62,7 +66,7 @@ class TrackingScorer:
 
     def validate(self, results: Path, data: Path) -> Checked:
         """See `rice_core.scorer.Scorer`; with `server`, by that server's rules."""
-        from tracking.submissions import faults_of
+        from tracking.submissions import faults_of, files_of
 
         dataset = _opened(data)
         if self.server:
@@ -70,7 +74,8 @@ class TrackingScorer:
             videos = {video.id: video for video in _videos(dataset, split)}
             faults = faults_of(self.server, results, videos)
             bad = {fault.item for fault in faults}
-            return _checked(results, dataset, split, len(videos) - len(bad), list(faults), [])
+            sound = sum(bad.isdisjoint(files) for files in files_of(self.server, videos).values())
+            return _checked(results, dataset, split, sound, list(faults), [])
         split, found = self._found(results, dataset)
         followed, skipped, notes = _followed(found, {video.id: video for video in _videos(dataset, split)})
         return _checked(results, dataset, split, len(followed), skipped, notes)

@@ -2,7 +2,7 @@
 
 got10k       ZIP with <video>/<video>_001.txt and <video>/<video>_time.txt; commas, all rows (GOT-10k toolkit, issues 3 and 21)
 trackingnet  ZIP with <video>.txt and no folder; commas, no header, the first frame too (TrackingNet devkit, issues 12, 13 and 26)
-toolkit      a folder with <video>.txt, as LaSOT's and TNL2K's MATLAB code reads
+toolkit      a folder with <video>.txt, as LaSOT's and TNL2K's MATLAB code reads (dlmread: commas, tabs or spaces)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rice_core.datasets.tracks import Floats
 from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError
 from rice_core.record import Skipped
-from tracking.results import names_of, rows_of
+from tracking.results import UNREADABLE, names_of, rows_of
 
 Server = Literal["got10k", "trackingnet", "toolkit"]
 SERVERS: tuple[Server, ...] = ("got10k", "trackingnet", "toolkit")
@@ -70,31 +70,43 @@ def write_submission(
     return path
 
 
+def files_of(server: Server, videos: Mapping[str, Video]) -> dict[str, tuple[str, ...]]:
+    """Id -> the files that the server looks for: that of the boxes, and of times where it asks for them."""
+    named = names_of(videos.values())
+    if server == "got10k":
+        return {video.id: (f"{name}/{name}_001.txt", f"{name}/{name}_time.txt") for name, video in named.items()}
+    return {video.id: (f"{name}.txt",) for name, video in named.items()}
+
+
 def faults_of(server: Server, place: Path, videos: Mapping[str, Video]) -> tuple[Skipped, ...]:
-    """What the server would fail on, or count as zero boxes, in an archive or a folder of anyone's."""
-    if server == "toolkit" or place.is_dir():
-        files = {
-            path.relative_to(place).as_posix(): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()
-        }
-    elif zipfile.is_zipfile(place):
-        with zipfile.ZipFile(place) as archive:
-            files = {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
-    else:
-        return (Skipped(item=place.name, reason="is no .zip; pack the files into one"),)
+    """What the server would fail on, or count as zero boxes, in an archive or a folder of anyone's.
+
+    Raises:
+        UserError: there is no such place, or nobody can open it.
+    """
+    if server == "toolkit" and not place.is_dir():
+        raise UserError(f"{place} is no folder, and MATLAB reads one with a text file for each video; unpack it.")
     faults: list[Skipped] = []
-    wanted: dict[str, Video] = {}
-    for name, video in names_of(videos.values()).items():
-        wanted[f"{name}/{name}_001.txt" if server == "got10k" else f"{name}.txt"] = video
-    for file, video in wanted.items():
-        if file not in files:
-            faults.append(Skipped(item=file, reason="is missing: the server counts its video as boxes of no size"))
-        elif reason := _fault(files[file].decode("utf-8", "replace"), len(video.frames)):
-            faults.append(Skipped(item=file, reason=reason))
-        if server == "got10k" and (time := file.replace("_001.txt", "_time.txt")) not in files:
-            faults.append(Skipped(item=time, reason="is missing: the server asks for the seconds of each frame"))
-    times = {file.replace("_001.txt", "_time.txt") for file in wanted} if server == "got10k" else set()
-    repeated = {f"{file[:-5]}{k}.txt" for file in wanted for k in (2, 3)} if server == "got10k" else set()
-    for file in sorted(files.keys() - wanted.keys() - times - repeated):
+    files = _contents(place, faults)
+    wanted = files_of(server, videos)
+    unreadable = {fault.item for fault in faults}
+    for key, (file, *times) in wanted.items():
+        if file in files:
+            if reason := _fault(files[file].decode("utf-8", "replace"), len(videos[key].frames), server):
+                faults.append(Skipped(item=file, reason=reason))
+        elif file not in unreadable:
+            then = (
+                "the toolkit stops there" if server == "toolkit" else "the server counts its video as boxes of no size"
+            )
+            faults.append(Skipped(item=file, reason=f"is missing: {then}"))
+        for time in times:
+            if time not in files and time not in unreadable:
+                faults.append(Skipped(item=time, reason="is missing: the server asks for the seconds of each frame"))
+    known = {file for of_video in wanted.values() for file in of_video}
+    if server == "got10k":
+        known |= {f"{file[:-5]}{k}.txt" for file, _ in wanted.values() for k in (2, 3)}
+    # MATLAB opens the files of its own list, whatever lies beside them (OSTrack writes the times there).
+    for file in () if server == "toolkit" else sorted(files.keys() - known):
         where = (
             "; the files lie at the top of the archive, in no folder" if server == "trackingnet" and "/" in file else ""
         )
@@ -102,15 +114,39 @@ def faults_of(server: Server, place: Path, videos: Mapping[str, Video]) -> tuple
     return tuple(faults)
 
 
-def _fault(text: str, frames: int) -> str | None:
+def _contents(place: Path, faults: list[Skipped]) -> dict[str, bytes]:
+    """The files of a folder or an archive; what cannot be read is a fault.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if place.is_dir():
+        paths = [path for path in sorted(place.rglob("*")) if path.is_file()]
+        return {path.relative_to(place).as_posix(): path.read_bytes() for path in paths}
+    if not zipfile.is_zipfile(place):
+        raise UserError(f"{place} is no .zip and no folder; pack the files into one.")
+    files: dict[str, bytes] = {}
+    with zipfile.ZipFile(place) as archive:
+        for info in archive.infolist():
+            try:
+                if not info.is_dir():
+                    files[info.filename] = archive.read(info)
+            except UNREADABLE as error:
+                faults.append(Skipped(item=info.filename, reason=f"cannot be read ({error})"))
+    return files
+
+
+def _fault(text: str, frames: int, server: Server) -> str | None:
     rows = [row for row in text.splitlines() if row.strip()]
     if len(rows) != frames:
         return f"has {len(rows)} rows for {frames} frames"
+    # The servers part at commas; MATLAB's dlmread at tabs and spaces too.
+    between, part = ("commas", ",") if server != "toolkit" or "," in "".join(rows[:1]) else ("tabs and spaces", None)
     for number, row in enumerate(rows, start=1):
         try:
-            values = [float(value) for value in row.split(",")]
+            values = [float(value) for value in row.split(part)]
         except ValueError:
-            return f"has in row {number} what is no number between commas: {row[:40]!r}"
+            return f"has in row {number} what is no number between {between}: {row[:40]!r}"
         if len(values) != 4 or not np.isfinite(values).all():
-            return f"has in row {number} not 4 finite numbers with commas between them: {row[:40]!r}"
+            return f"has in row {number} not 4 finite numbers with {between} between them: {row[:40]!r}"
     return None

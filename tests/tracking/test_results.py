@@ -145,7 +145,55 @@ def test_a_flat_archive_is_flat_and_times_are_asked_for(tmp_path: Path) -> None:
     assert "in no folder" in faults[1].reason
     (fault,) = faults_of("got10k", tmp_path / "v.zip", one)
     assert fault.item == "v/v_time.txt"
-    assert faults_of("got10k", tmp_path / "none.zip", one)[0].reason == "is no .zip; pack the files into one"
+    for server, said in (("got10k", "is no .zip and no folder"), ("toolkit", "is no folder, and MATLAB reads one")):
+        with pytest.raises(UserError, match=said):
+            faults_of(server, tmp_path / "none.zip", one)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("separator", [",", "\t", " "])
+def test_matlab_reads_what_ostrack_writes(tmp_path: Path, separator: str) -> None:
+    rows = f"{separator.join('1234')}\n"
+    (tmp_path / "v.txt").write_text(rows * 2)
+    (tmp_path / "v_time.txt").write_text("0.1\n" * 2)
+    assert faults_of("toolkit", tmp_path, {"v": video("v", 2)}) == ()
+    (tmp_path / "v.txt").write_text(rows + "1;2;3;4\n")
+    (fault,) = faults_of("toolkit", tmp_path, {"v": video("v", 2)})
+    assert "in row 2 what is no number between" in fault.reason
+
+
+def damaged(place: Path, how: str) -> Path:
+    """An archive of a.txt and b.txt whose a.txt cannot be read."""
+    with zipfile.ZipFile(place, "w") as archive:
+        for name in "ab":
+            archive.writestr(f"{name}.txt", "1,2,3,4\n" * 4)
+    content = bytearray(place.read_bytes())
+    first = content.find(b"PK\x01\x02")
+    if how == "bytes":
+        content[len("a.txt") + 30] ^= 1
+    elif how == "encrypted":
+        content[6] |= 1
+        content[first + 8] |= 1
+    else:  # packed as zipfile cannot, as Windows does with large files (Deflate64)
+        content[8] = content[first + 10] = 9
+    place.write_bytes(content)
+    return place
+
+
+@pytest.mark.parametrize("how", ["bytes", "encrypted", "Deflate64"])
+def test_what_of_an_archive_cannot_be_read_is_named(tmp_path: Path, how: str) -> None:
+    place = damaged(tmp_path / "r.zip", how)
+    videos = {name: video(name) for name in "ab"}
+    found = read_results(place, [*videos.values()])
+    assert ([each.video for each in found.results], [skip.item for skip in found.skipped]) == (["b"], ["a.txt"])
+    (fault,) = faults_of("trackingnet", place, videos)
+    assert (fault.item, "cannot be read" in fault.reason) == ("a.txt", True)
+
+
+def test_a_video_may_be_called_as_files_of_times_are(tmp_path: Path) -> None:
+    for name in ("play_time.txt", "play_time_time.txt", "other_time.txt"):
+        (tmp_path / name).write_text(text(","))
+    found = read_results(tmp_path, [video("play_time")])
+    assert ([each.file for each in found.results], found.skipped) == (["play_time.txt"], ())
 
 
 @pytest.fixture
@@ -229,3 +277,15 @@ def test_a_mean_over_fewer_videos_has_to_be_asked_for(
     code, out, _ = evaluated(capsys, *where, "--check")
     assert code == 3
     assert "did you mean lasot" in evaluated(capsys, *where, "--dialect", "lasott")[2]
+
+
+def test_a_check_counts_videos_and_not_their_files(
+    lasot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.mat").write_text("")
+    words = ("--results", str(tmp_path / "empty"), "--data", str(lasot), "--server", "got10k")
+    code, _, error = evaluated(capsys, *words, "--check")
+    assert (code, "no entry of" in error) == (1, True)
+    code, _, error = evaluated(capsys, *words)
+    assert (code, "judges nothing; write --check" in error) == (2, True)
