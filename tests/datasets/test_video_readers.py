@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -638,6 +639,34 @@ def each(folder: Path) -> dict[str, Path]:
         frames(folder / "videos" / name, range(5))
         write(folder / "videos" / name / "groundtruth.txt", rows(5))
     return {path.name: path for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("above", ["GOT", "data/sets", "data/sets/all"])
+@pytest.mark.parametrize("layout", ["got10k", "trackingnet", "tnl2k"])
+def test_a_known_data_set_further_down_is_not_taken_for_ones_own(tmp_path: Path, layout: str, above: str) -> None:
+    place = each(tmp_path / "each")[layout]
+    (tmp_path / above).parent.mkdir(parents=True, exist_ok=True)
+    place.rename(tmp_path / above)
+    top = tmp_path / Path(above).parts[0] if "/" in above else tmp_path
+    for name in tmp_path.iterdir():
+        if name not in (top, tmp_path / above):
+            shutil.rmtree(name)
+    with pytest.raises(UserError, match="a data set of its own") as refused:
+        seen(top)
+    assert str(tmp_path / above) in str(refused.value)
+
+
+def test_flags_beside_the_boxes_of_ones_own_videos_count(tmp_path: Path) -> None:
+    for name, file in (("a", "full_occlusion.txt"), ("b", "absence.label"), ("c", "")):
+        write(frames(tmp_path / name, range(3)) / "groundtruth.txt", rows(3))
+        if file:
+            write(tmp_path / name / file, "0\n1\n0\n")
+    data = READERS["videos"].open(tmp_path, name="set", judge="val")
+    tracks = [video.track() for video in data.splits["all"] if isinstance(video, Video)]
+    assert [track.absent_T.tolist() for track in tracks] == [[False, True, False]] * 2 + [[False] * 3]
+    assert [track.flagged for track in tracks] == [True, True, False]
+    (tmp_path / "a" / "full_occlusion.txt").write_text("0,0,,0\n")
+    assert "write a flag of each frame" in said(opened(tmp_path, "videos"))
 
 
 @pytest.mark.parametrize("layout", READERS)

@@ -101,7 +101,7 @@ def _is_split(root: Path) -> bool:
     if any((video / _TRUTH).is_file() and has_image(video) for video in listed):
         return True
     return any(
-        (video / _TRUTH).is_file() and (_NAME.fullmatch(video.name) or listed or labelled(video, **_LABELS))
+        (video / _TRUTH).is_file() and (_NAME.fullmatch(video.name) or listed or labelled(video, **LABELS))
         for video in some
     )
 
@@ -114,7 +114,7 @@ def _video_names(root: Path) -> list[str]:
     return names
 
 
-_LABELS = {"absence": "absence.label", "cover": "cover.label", "cut_by_image": "cut_by_image.label"}
+LABELS = {"absence": "absence.label", "cover": "cover.label", "cut_by_image": "cut_by_image.label"}
 
 
 def _videos(root: Path, split: str, skipped: list[Skipped]) -> list[Video]:
@@ -131,6 +131,6 @@ def _videos(root: Path, split: str, skipped: list[Skipped]) -> list[Video]:
 
 def _video(folder: Path, split: str) -> Video:
     source = VideoFiles(
-        folder.name, folder, folder / _TRUTH, labelled(folder, **_LABELS), first=1, hidden=split == "test"
+        folder.name, folder, folder / _TRUTH, labelled(folder, **LABELS), first=1, hidden=split == "test"
     )
     return video_of(source, folder.name, attributes=VideoTexts(table=folder / "meta_info.ini"))

@@ -19,7 +19,7 @@ from rice_core.datasets.videos.subsets import LASOT, subsets
 from rice_core.record import Skipped
 
 _TRUTH, _IMAGES = "groundtruth.txt", "img"
-_FLAGS = {"full_occlusion": "full_occlusion.txt", "out_of_view": "out_of_view.txt"}
+FLAGS = {"full_occlusion": "full_occlusion.txt", "out_of_view": "out_of_view.txt"}
 _NAME = re.compile(r"(.+)-(\d+)")
 _EXTENSION = frozenset(
     """atv badminton cosplay dancingshoe footbag frisbee jianzi lantern misc opossum paddle raccoon rhino skatingshoe
@@ -37,7 +37,7 @@ class Lasot:
 
     def recognises(self, folder: Path) -> Sighting | None:
         for place in _video_folders(folder, most=4):
-            if labelled(place, **_FLAGS) or _official(place.name):
+            if labelled(place, **FLAGS) or _official(place.name):
                 return Sighting("sure", f"{place.parent.name}/{place.name}/{_IMAGES}/ beside {_TRUTH}")
         return None
 
@@ -57,7 +57,7 @@ class Lasot:
         unflagged = [video.id for videos in found.values() for video in videos if len(video.truth.files) < 3]
         if unflagged:
             notes.append(
-                f"{len(unflagged)} videos have not both of {' and '.join(_FLAGS.values())}, such as {unflagged[0]}: what is not flagged counts as "
+                f"{len(unflagged)} videos have not both of {' and '.join(FLAGS.values())}, such as {unflagged[0]}: what is not flagged counts as "
                 "visible"
             )
         saw = f"CLASS-k/{_IMAGES}/ beside {_TRUTH}"
@@ -134,7 +134,7 @@ def _video(folder: Path, place: Path) -> Video:
         place.name,
         named(place, _IMAGES) or place / _IMAGES,
         place / _TRUTH,
-        labelled(place, **_FLAGS),
+        labelled(place, **FLAGS),
         first=1,
         hidden=False,
     )

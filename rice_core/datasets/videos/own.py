@@ -11,11 +11,22 @@ from rice_core.datasets.foreign import tracking_truth
 from rice_core.datasets.layout import Reader, Sighting
 from rice_core.datasets.nouns import Dataset, Video
 from rice_core.datasets.splits import Judge, role
+from rice_core.datasets.videos.got10k import LABELS as GOT10K_LABELS
 from rice_core.datasets.videos.got10k import Got10k
+from rice_core.datasets.videos.lasot import FLAGS as LASOT_FLAGS
 from rice_core.datasets.videos.lasot import Lasot
 from rice_core.datasets.videos.opening import dataset
 from rice_core.datasets.videos.others import other_truth
-from rice_core.datasets.videos.places import IMAGE_FOLDERS, has_image, inside, leave_out, lines, named, split_folders
+from rice_core.datasets.videos.places import (
+    IMAGE_FOLDERS,
+    has_image,
+    inside,
+    labelled,
+    leave_out,
+    lines,
+    named,
+    split_folders,
+)
 from rice_core.datasets.videos.source import VideoFiles, video_of
 from rice_core.datasets.videos.tnl2k import Tnl2k
 from rice_core.datasets.videos.trackingnet import TrackingNet
@@ -42,18 +53,23 @@ class _Clip:
 @dataclass(frozen=True)
 class Videos:
     """VIDEO/*.jpg or VIDEO/img/*.jpg beside groundtruth.txt, groundtruth_rect.txt (boxes from 1) or gt.txt; or anno/VIDEO.txt
-    beside frames/VIDEO/. Folders called train, val or test are splits; else all is one split, `all`."""
+    beside frames/VIDEO/. Folders called train, val or test are splits; else all is one split, `all`. Flags called as GOT-10k's or
+    LaSOT's count where they lie beside the boxes."""
 
     layout: str = "videos"
 
     def recognises(self, folder: Path) -> Sighting | None:
         if any((seen := reader.recognises(folder)) and seen.how == "sure" for reader in _KNOWN):
             return None
+        if inner := next(_known_below(folder), None):
+            place, layout = inner
+            words = f"holds {relative(place, folder)}/, which is a data set of its own ({layout}); give {place}"
+            return Sighting("doubtful", f"{words}, or write {folder}@videos to read all videos below as of one kind")
         clip = next((clip for clip in _clips(folder, folder, [], most=4) if has_image(clip.frames)), None)
         if clip:
             return Sighting("sure", f"frames beside {relative(clip.truth, folder)}")
-        words = other_truth(folder) or _unframed(folder)
-        return Sighting("doubtful", words) if words else None
+        other = other_truth(folder) or _unframed(folder)
+        return Sighting("doubtful", other) if other else None
 
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
         skipped: list[Skipped] = []
@@ -71,6 +87,16 @@ class Videos:
         one = next(clip for of_split in clips.values() for clip in of_split)
         saw = f"frames beside {as_text(relative(one.truth, folder))}"
         return dataset(self.layout, folder, found, skipped, name=name, judge=judge, saw=saw, notes=notes)
+
+
+def _known_below(folder: Path, *, depth: int = 2) -> Iterator[tuple[Path, str]]:
+    """Data sets of the known layouts in the folders of a folder, with the layout: read as one's own they would lose their splits and flags."""
+    for place in (folder / name for name in inside(folder)[:8]):
+        known = next((r.layout for r in _KNOWN if (below := r.recognises(place)) and below.how == "sure"), None)
+        if known:
+            yield place, known
+        elif depth > 1:
+            yield from _known_below(place, depth=depth - 1)
 
 
 def _unframed(folder: Path) -> str | None:
@@ -184,5 +210,8 @@ def _from_one(clip: _Clip) -> bool:
 
 
 def _video(clip: _Clip, origin: int | None) -> Video:
-    source = VideoFiles(clip.id, clip.frames, clip.truth, hidden=True)
+    whose = _TRUTH.fullmatch(clip.truth.name)
+    alone = whose is not None and not whose[2]  # flags are of one object
+    labels = labelled(clip.truth.parent, **GOT10K_LABELS, **LASOT_FLAGS) if alone else {}
+    source = VideoFiles(clip.id, clip.frames, clip.truth, labels, hidden=True)
     return video_of(source, clip.id, origin=int(_from_one(clip)) if origin is None else origin)

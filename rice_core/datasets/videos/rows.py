@@ -53,7 +53,11 @@ def read_flags(path: Path) -> Floats:
     lines = _text(path).splitlines()
     rows = _quickly([line for line in lines if line.strip()])
     if rows is None:
-        rows = [_numbers(_called(path), row, line) for row, line in enumerate(lines, start=1) if line.strip()]
+        rows = [
+            _numbers(_called(path), row, line, "a flag of each frame")
+            for row, line in enumerate(lines, start=1)
+            if line.strip()
+        ]
     return np.array([value for row in rows for value in row], np.float64)
 
 
@@ -77,12 +81,12 @@ def _quickly(lines: list[str]) -> list[list[float]] | None:
     return rows if all(rows) else None
 
 
-def _numbers(called: str, row: int, line: str) -> list[float]:
+def _numbers(called: str, row: int, line: str, wanted: str = "x,y,w,h a line") -> list[float]:
     values = _PARTED.split(re.sub(r"[,;]$", "", line.strip()))
     if wrong := next((value for value in values if not _NUMBER.fullmatch(value)), None):
-        raise UserError(f"{called} has {wrong!r:.40} in row {row}, which is no number; write x,y,w,h a line.")
+        raise UserError(f"{called} has {wrong!r:.40} in row {row}, which is no number; write {wanted}.")
     if "" in values:
-        raise UserError(f"{called} lacks a number in row {row} ({line.strip()!r:.40}); write x,y,w,h a line.")
+        raise UserError(f"{called} lacks a number in row {row} ({line.strip()!r:.40}); write {wanted}.")
     return [float(value) for value in values]
 
 
