@@ -54,6 +54,8 @@ class Passes:
     """Of a training that makes steps."""
     seconds: float | None = None
     """Of the training in all, by what its like took; None where none is on record."""
+    short: str = ""
+    """Settings of a training that is over soon, for whoever wants to put one on record."""
 
 
 def budget_of(encoder: EncoderSpec, records: Sequence[Record], space: Budget) -> Budget:

@@ -83,6 +83,8 @@ class _Strip:
     boxes_T4: Floats
     usable_N: npt.NDArray[np.int64]
     """Frames with a box that can be learnt from, ascending; at least two."""
+    frames: int
+    """That have a row of the annotation."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Footage:
     def pair(self, number: int, gap: int, rng: np.random.Generator) -> tuple[Shot, Shot]:
         """The search frame comes after the template, at most `gap` frames or as few more as it takes."""
         strip = self._strip(number)
-        template, search = causal(strip.usable_N, gap, rng)
+        template, search = causal(strip.usable_N, strip.frames, gap, rng)
         return self._shot(strip, template), self._shot(strip, search)
 
     def _shot(self, strip: _Strip, frame: int) -> Shot:
@@ -135,20 +137,21 @@ class Footage:
             return Unusable(
                 item, f"has {len(usable_N)} of {frames} frames with a box to learn from, and a pair needs two"
             )
-        return _Strip(video, track.boxes_T4, usable_N)
+        return _Strip(video, track.boxes_T4, usable_N, min(frames, len(track.boxes_T4)))
 
 
-def causal(usable_N: npt.NDArray[np.int64], gap: int, rng: np.random.Generator) -> tuple[int, int]:
+def causal(usable_N: npt.NDArray[np.int64], frames: int, gap: int, rng: np.random.Generator) -> tuple[int, int]:
     """Frames of template and search: template < search <= template + gap, both usable.
 
-    As OSTrack draws them: the template among all, the search frame among those of the gap; where there is none, both again
-    with a wider gap. (There the end of the gap is left out, so its 200 are 199.)
+    As OSTrack draws them: the template among all but the video's last frame, the search frame among those of the gap; where there is
+    none, both again with a wider gap. (There the end of the gap is left out, so its 200 are 199.)
 
     Args:
-        usable_N: ascending, at least two.
+        usable_N: ascending, at least two. frames: of the video.
     """
+    templates = int(np.searchsorted(usable_N, frames - 1))
     while True:
-        first = int(rng.integers(len(usable_N) - 1))
+        first = int(rng.integers(templates))
         end = int(np.searchsorted(usable_N, usable_N[first] + gap, side="right"))
         if end > first + 1:
             return int(usable_N[first]), int(usable_N[rng.integers(first + 1, end)])

@@ -83,7 +83,9 @@ class TrackerTraining(Stage):
         price = "" if seconds is None else f"; about {steps * seconds / 3600:.2g} h"
         why = f"tracker: {pairs:,} pairs of template and search crop in {steps:,} steps{price}"
         side = self.tracker.search_grid * (budget.patch or _PATCH)
-        return Passes(round(pairs * share), side, why, steps, None if seconds is None else steps * seconds)
+        total = None if seconds is None else steps * seconds
+        short = f"epochs=1,pairs={100 * self.learning.batch}"
+        return Passes(round(pairs * share), side, why, steps, total, short)
 
     def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
         """See `rice_core.stage.Stage`."""

@@ -98,7 +98,8 @@ class DetectorTraining(Stage):
         seconds = seconds_a_step(self.spec, budget.trained)
         price = "" if seconds is None else f"; {steps:,} steps, about {steps * seconds / 3600:.2g} h"
         why = f"detector{f' of {self.part}' if self.part else ''}, {way.name}: {way.why}{price}"
-        return Passes(way.images, side, why, steps, None if seconds is None else steps * seconds)
+        total = None if seconds is None else steps * seconds
+        return Passes(way.images, side, why, steps, total, short="iterations=100")
 
     def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
         """See `rice_core.stage.Stage`. A companion may have trained it already: then its state is in `work.folder`."""

@@ -104,9 +104,10 @@ def _hours(trainings: list[Passes]) -> str:
     stepping = [each for each in trainings if each.steps]
     known = [each.seconds for each in stepping if each.seconds is not None]
     if len(known) < len(stepping):
+        ways = " or ".join(dict.fromkeys(each.short for each in stepping if each.seconds is None and each.short))
         return (
             f"no finished training of this encoder prices {_several(len(stepping) - len(known), 'training')} of them: a short one "
-            "(iterations=100) on one data set does"
+            f"{f'({ways}) ' if ways else ''}on one data set does"
         )
     return f"about {sum(known) / 3600:.3g} h at what a step of the slowest earlier training of the same head took, on the machine that it ran on"
 

@@ -36,15 +36,26 @@ def test_the_search_frame_comes_after_the_template_within_the_gap(tmp_path):
 
 def test_templates_are_drawn_evenly_and_search_frames_evenly_among_those_of_the_gap():
     rng, usable_N = np.random.default_rng(0), np.array([0, 4, 5, 6, 30])
-    found = Counter(causal(usable_N, 6, rng) for _ in range(9000))
+    found = Counter(causal(usable_N, 31, 6, rng) for _ in range(9000))
     # From 0 to 4, 5 and 6; from 4 to 5 and 6; from 5 to 6; from 6 to nothing, and what is then drawn again has a wider gap.
     assert found[0, 4] == pytest.approx(found[0, 5], rel=0.15) == pytest.approx(found[0, 6], rel=0.15)
     assert found[5, 6] == pytest.approx(2 * found[4, 5], rel=0.15)
     assert set(found) <= {(0, 4), (0, 5), (0, 6), (4, 5), (4, 6), (5, 6), (6, 30), (5, 30), (4, 30), (0, 30)}
 
 
+def test_frames_are_drawn_as_often_as_ostrack_s_sampler_draws_them():
+    """Of its own code, 300,000 draws with max_gap=4, whose end it leaves out."""
+    visible = np.flatnonzero([1, 0, 0, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0])
+    theirs = {(0, 3): 0.1889, (0, 4): 0.0222, (0, 6): 0.0220, (3, 4): 0.1142, (3, 6): 0.1133, (4, 6): 0.2260}
+    theirs |= {(6, 14): 0.0609, (6, 15): 0.0055, (14, 15): 0.2338}
+    rng = np.random.default_rng(0)
+    found = Counter(causal(visible, 17, 3, rng) for _ in range(20_000))
+    for frames, share in theirs.items():
+        assert found[frames] / 20_000 == pytest.approx(share, abs=0.01), frames
+
+
 def test_the_gap_grows_where_it_holds_nothing():
-    found = {causal(np.array([3, 900]), 5, np.random.default_rng(seed)) for seed in range(20)}
+    found = {causal(np.array([3, 900]), 1000, 5, np.random.default_rng(seed)) for seed in range(20)}
     assert found == {(3, 900)}
 
 

@@ -110,10 +110,10 @@ def test_seeds_differ_in_weights_and_in_pairs(films, tmp_path):
 
 
 def test_it_learns(films, tmp_path):
-    config = CONFIG.model_copy(update={"epochs": 20, "rate": 1e-2})
+    config = CONFIG.model_copy(update={"epochs": 10, "rate": 1e-2})
     _, curve, _ = _train(films, tmp_path, config)
     losses = [point["loss"] for point in curve]
-    assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
     assert set(curve[0]) == {"step", "rate", "focal", "giou", "l1", "loss", "redrawn"}
     assert curve[0]["loss"] == pytest.approx(sum(curve[0][name] for name in ("focal", "giou", "l1")))
 
@@ -240,6 +240,7 @@ def test_the_price_counts_search_and_template_crops(films):
     passes = stage.cost(encoder, Budget(0, 0, patch=8))
     # 8 steps of 4 pairs; a template has 16 tokens and a search crop 36.
     assert (passes.images, passes.side, passes.steps, passes.seconds) == (round(32 * 52 / 36), 48, 8, None)
+    assert passes.short == "epochs=1,pairs=400"
     longer = TrackerTraining(TRACKER, CONFIG.model_copy(update={"epochs": 20, "rate": 0.1}), (films,))
     took = [Took("tracker", longer.spec.params, 160.0), Took("tracker", stage.spec.params, 4.0)]
     other = TrackerTraining(TRACKER, CONFIG.model_copy(update={"batch": 8}), (films,))

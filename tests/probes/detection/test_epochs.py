@@ -90,6 +90,7 @@ def test_a_plan_prices_trainings_by_what_their_like_took(tmp_path, monkeypatch):
     store = Store(tmp_path / "s")
     (said,) = [line for line in bill(plan, store, Budget(1 << 30, 1 << 30)) if "steps in all" in line]
     assert "60 training steps in all; no finished training of this encoder prices 1 training of them" in said
+    assert "a short one (iterations=100) on one data set does" in said
     monkeypatch.setattr("probes.detection.training.seconds_a_step", lambda spec, trained: 120.0)
     lines = list(bill(plan, store, Budget(1 << 30, 1 << 30)))
     assert any("240 training views, each new to its seed" in line and "60 steps, about 2 h" in line for line in lines)
