@@ -81,7 +81,7 @@ class Following:
     def _followed(
         self, encoder: Encoder, ranks: Ranks, progress: Callable[[Sequence[Any], str], Iterator[Any]]
     ) -> TrackResults:
-        order = longest_first([1 + len(video.frames) for video in self.videos])
+        order = longest_first([1 + _frames(video) for video in self.videos])
         return track(
             [self.maker.on(encoder)],
             [self.videos[place] for place in order[ranks.rank :: ranks.size]],
@@ -91,6 +91,14 @@ class Following:
             progress=progress,
             what=self.what,
         )
+
+
+def _frames(video: Video) -> int:
+    """None where they cannot be listed, which `track` says."""
+    try:
+        return len(video.frames)
+    except OSError:
+        return 0
 
 
 def slots_of(device: torch.device) -> int:

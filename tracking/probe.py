@@ -138,7 +138,8 @@ class VideoTracking:
         following = Following(
             WithHead(recipe.tracker, recipe.learning.precision, ready.folder),
             videos,
-            work.folder / "followed",
+            # Boxes of a tracker that was trained anew do not go on where another's ended.
+            work.folder / f"followed-{ready.trained.used.digest[:12]}",
             f"{encoder.spec.title}: {self.name}",
             decoders_of(encoder.device, work.workers),
         )

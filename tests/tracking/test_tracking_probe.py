@@ -15,11 +15,13 @@ from drawn_clips import moving
 
 from rice_core.budget import Budget
 from rice_core.datasets import Dataset, KnownTrack, Track, Video
+from rice_core.datasets.listed import Frames
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.measure.plan import Plan
 from rice_core.measure.roles import taught
 from rice_core.measure.run import Runner, Settings
+from rice_core.measure.trained import all_trained
 from rice_core.measure.verify import verify
 from rice_core.progress import Progress
 from rice_core.ranks import Ranks
@@ -252,12 +254,27 @@ def test_a_run_that_is_killed_while_it_follows_goes_on(
     with pytest.raises(KeyboardInterrupt):
         run(dataset, tmp_path / "killed", probe)
     before = sum(seen[:3])
+    (trained,) = all_trained(Store(tmp_path / "killed"))
+    (kept,) = (tmp_path / "killed").glob("unfinished/*/followed-*")
+    assert kept.name == f"followed-{trained.used.digest[:12]}"  # of no tracker but this one
     (record,) = run(dataset, tmp_path / "killed", probe)
     assert sum(seen[4:]) == 5 + 9 + 7 + 6 - 4 - before
     assert [metric.value for metric in record.metrics] == pytest.approx(
         [metric.value for metric in whole.metrics], abs=1e-3
     )
     assert not list((tmp_path / "killed").rglob("*.npz"))
+
+
+def test_a_video_whose_folder_is_gone_is_left_out(clips: tuple[Video, ...], tmp_path: Path) -> None:
+    gone = replace(clips[0], id="gone", frames=Frames(tmp_path / "nowhere"))
+    encoder = load_encoder(EncoderSpec.parse("synthetic:random-weights"))
+    run(made(train=clips[2:], val=clips[:1]), tmp_path, VideoTracking(recipe="smoke"))
+    (weights,) = tmp_path.glob("stages/*/tracker.safetensors")
+    maker = WithHead(VideoTracking(recipe="smoke").settings().tracker, "fp32", weights.parent)
+    errand = Following(maker, (gone, clips[0]), tmp_path / "keep", "two", 0)
+    found = errand.run(encoder, Ranks(0, 1, torch.device("cpu")), lambda sequence, _: iter(sequence))
+    assert list(found.tracked[0]) == ["a"]
+    assert [skip.item for skip in found.left_out] == ["gone"]
 
 
 def test_without_a_video_that_can_be_begun_with_nothing_is_said(clips: tuple[Video, ...], tmp_path: Path) -> None:
