@@ -1,0 +1,1 @@
+"""LLaVA-NeXT with any encoder: tiles of a picture, text and labels, the model."""
