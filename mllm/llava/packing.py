@@ -20,7 +20,7 @@ from typing import Literal
 
 import torch
 from PIL import Image
-from torchvision.transforms.v2 import functional as tvF  # noqa: N813
+from torchvision.transforms.v2 import functional as tvF
 from torchvision.transforms.v2.functional import InterpolationMode
 
 from rice_core.encoders.preprocess import PixelRecipe, Preprocess
@@ -195,9 +195,7 @@ def _rounded(tokens: float) -> int:
 
 def _resized(pixels_3HW: torch.Tensor, height: int, width: int, interpolation: Interpolation) -> torch.Tensor:
     # What transformers' processor of an export calls, so that both give the same bits.
-    resized: torch.Tensor = tvF.resize(
-        pixels_3HW, [height, width], interpolation=_MODES[interpolation], antialias=True
-    )
+    resized: torch.Tensor = tvF.resize(pixels_3HW, [height, width], interpolation=_MODES[interpolation], antialias=True)
     return resized
 
 

@@ -161,7 +161,7 @@ def test_nothing_is_printed_but_by_the_one_echo():
     root = Path(rice_core.__file__).parents[1]
     loud = {
         str(path.relative_to(root))
-        for package in ("rice_core", "probes", "tracking", "reports")
+        for package in ("rice_core", "probes", "tracking", "mllm", "reports")
         for path in (root / package).rglob("*.py")
         if any(_prints(node) for node in ast.walk(ast.parse(path.read_text())))
     }

@@ -21,7 +21,7 @@ def _doubled(root: Path, packages: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def test_no_class_name_has_two_meanings() -> None:
-    assert _doubled(ROOT, ("rice_core", "probes", "tracking", "reports")) == {}
+    assert _doubled(ROOT, ("rice_core", "probes", "tracking", "mllm", "reports")) == {}
 
 
 def test_a_name_of_two_files_is_found(tmp_path: Path) -> None:
