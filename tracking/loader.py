@@ -61,6 +61,19 @@ class PairBatch:
         )
 
 
+def parts_of(batch: int, part: int, world: int) -> int:
+    """How many parts of a step's batch each of the ranks has.
+
+    Raises:
+        UserError: they do not divide over the ranks.
+    """
+    parts = batch // part
+    if parts % world:
+        most = next(n for n in range(min(parts, world), 0, -1) if parts % n == 0)
+        raise UserError(f"a batch of {batch} pairs in parts of {part} does not divide over {world} ranks; use {most}.")
+    return parts // world
+
+
 @dataclass(frozen=True)
 class PairPlaces(Sampler[int]):
     """Of one rank's share of the pairs, from step `first` on, without end: every `world`-th part of each step.
@@ -76,11 +89,7 @@ class PairPlaces(Sampler[int]):
     world: int = 1
 
     def __post_init__(self) -> None:
-        if (parts := self.batch // self.part) % self.world:
-            most = next(n for n in range(min(parts, self.world), 0, -1) if parts % n == 0)
-            raise UserError(
-                f"a batch of {self.batch} pairs in parts of {self.part} does not divide over {self.world} ranks; use {most}."
-            )
+        parts_of(self.batch, self.part, self.world)
 
     def __iter__(self) -> Iterator[int]:
         for step in count(self.first):

@@ -28,7 +28,7 @@ from rice_core.train.learner import Trainee
 from rice_core.train.runner import SafeRunner, Training
 from rice_core.train.schedule import Leg, legs
 from tracking.learner import EncodedPairs, TrackerLearner, trainee
-from tracking.loader import Crops, pair_batches
+from tracking.loader import Crops, pair_batches, parts_of
 from tracking.model import TrackerHead
 from tracking.pairs import PairSequence, sources_of
 from tracking.recipe import LearningConfig, TrackerConfig, more_room, rate_at
@@ -110,6 +110,7 @@ class TrackerTraining(Stage):
             KeyboardInterrupt: SIGINT or SIGTERM came; the step was finished and kept.
         """
         config, ranks, what = self.learning, work.ranks, f"{encoder.spec.title}: training the tracker"
+        parts = parts_of(config.batch, config.part, ranks.size)
         pairs = PairSequence(sources_of(self.datasets), seed if config.shown == "own" else 0, config.gap)
         views = PairViews(pairs, self.tracker, config, encoder.patch, told=isinstance(encoder, Informed))
         if ranks.leads:
@@ -129,7 +130,7 @@ class TrackerTraining(Stage):
             legs=legs([config.steps], ["the tracker's training"]),
             rate=lambda leg, step: rate_at(config, step),
             open_loader=partial(encoded_batches, encoder, views, ranks, work.workers),
-            accumulate=config.batch // (config.part * ranks.size),
+            accumulate=parts,
             advice="try a smaller rate=",
             room=more_room(config),
         )

@@ -163,6 +163,12 @@ def _rank(rank, films, folder, meeting):
             (folder / "curve.json").write_text(json.dumps(curve))
 
 
+@pytest.mark.parametrize("world", [3, 4, 8])
+def test_more_ranks_than_parts_are_refused_before_anything_is_done(films, tmp_path, world):
+    with pytest.raises(UserError, match=rf"in parts of 2 does not divide over {world} ranks; use 2\."):
+        _train(films, tmp_path, ranks=Ranks(0, world, torch.device("cpu")))
+
+
 def test_what_any_rank_left_out_is_told(films, tmp_path):
     torn = moving(tmp_path, "torn")
     for frame in torn.frames:
