@@ -12,10 +12,17 @@ SOLID, DASHED = (1, 0), (6, 4)
 HALO = (255, 255, 255)
 
 
-def framed(pen: ImageDraw.ImageDraw, box: Box, ink: tuple[int, int, int], line: tuple[int, int] = SOLID) -> None:
-    """Draw a frame; of a box without size a point."""
+def framed(
+    pen: ImageDraw.ImageDraw, box: Box, ink: tuple[int, int, int], line: tuple[int, int] = SOLID, *, halo: bool = True
+) -> None:
+    """Draw a frame; of a box without size a point.
+
+    Args:
+        halo: whether on a pale frame, which hides others that are near.
+    """
     x0, y0, x1, y1 = box[0], box[1], max(box[0], box[2]), max(box[1], box[3])
-    pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=HALO, width=4)
+    if halo:
+        pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=HALO, width=4)
     dash, gap = line
     for (ax, ay), (bx, by) in (((x0, y0), (x1, y0)), ((x0, y1), (x1, y1)), ((x0, y0), (x0, y1)), ((x1, y0), (x1, y1))):
         if not gap:

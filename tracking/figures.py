@@ -175,7 +175,7 @@ def _pictures(work: Work, split: FollowedSplit, official: Judgement) -> Iterator
         strips(best, headline),
         figure="wide-image",
         title="Where it was found",
-        caption=f"Frames of the best, the middle and the worst videos by {headline}, spread evenly over each.",
+        caption=f"Frames of the best, the middle and the worst videos by {headline}, spread evenly over each; the true frame is drawn a line outside its box.",
     )
     _, middle = best[len(best) // 2]
     yield work.artifact_webp(

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rice_core.datasets import Video
 from rice_core.images import ImageError, load_image
-from rice_core.outlines import DASHED, HALO, framed
+from rice_core.outlines import DASHED, HALO, SOLID, framed
 from tracking.curves import Floats
 
 Pixels = npt.NDArray[np.uint8]
@@ -93,12 +93,17 @@ def _tile(followed: FollowedVideo, place: int, size: tuple[int, int]) -> Image.I
     there = bool(track.usable_T[place])
     overlap = _overlap(true_4, found_4) if there else 0.0
     inside = ImageDraw.Draw(tile)
-    for box_4, ink, line in ((found_4, _FOUND if overlap >= 0.5 else _LOST, (1, 0)), (true_4, _TRUE, DASHED)):
-        if np.isfinite(box_4).all() and (there or line != DASHED):
+    # The true frame lies a line outside its box, so that a found one that meets it is seen.
+    for box_4, ink, line, beyond in (
+        (true_4, _TRUE, DASHED, 3),
+        (found_4, _FOUND if overlap >= 0.5 else _LOST, SOLID, 0),
+    ):
+        if np.isfinite(box_4).all() and (there or line == SOLID):
             x, y, w, h = (box_4 - [video.origin, video.origin, 0, 0]) * scale
+            left, top = max(1.0, x - beyond), max(1.0, y - beyond)
             # What is beyond the frame would be drawn over the words.
-            x0, y0 = max(1.0, x), max(1.0, y)
-            framed(inside, (x0, y0, min(x + w, shown[0] - 2.0), min(y + h, shown[1] - 2.0)), ink, line)
+            right, bottom = min(x + w + beyond, shown[0] - 2.0), min(y + h + beyond, shown[1] - 2.0)
+            framed(inside, (left, top, right, bottom), ink, line, halo=line == DASHED)
     pen.rectangle((0, shown[1], size[0], size[1]), fill=HALO)
     words = f"frame {place}: " + (f"IoU {overlap:.2f}" if there else "not to be seen")
     pen.text((2, shown[1] + 1), words, fill=_INK, font=_FONT)
@@ -110,8 +115,8 @@ def _legend(width: int) -> Pixels:
     pen, left = ImageDraw.Draw(line), 4.0
     for ink, kind, words in (
         (_TRUE, DASHED, "true"),
-        (_FOUND, (1, 0), "found, IoU at least .5"),
-        (_LOST, (1, 0), "found, below .5"),
+        (_FOUND, SOLID, "found, IoU at least .5"),
+        (_LOST, SOLID, "found, below .5"),
     ):
         framed(pen, (left, 5, left + 20, 14), ink, kind)
         pen.text((left + 26, 3), words, fill=_INK, font=_FONT)
