@@ -47,6 +47,7 @@ class TrackingScorer:
         split, found = self._found(results, dataset)
         videos = {video.id: video for video in _videos(dataset, split)}
         followed, skipped, notes = _followed(found, videos)
+        notes = _of_data(dataset) + notes
         if (lost := len(videos) - len(followed)) and not self.partial:
             first = skipped[0]
             raise UserError(
@@ -75,10 +76,10 @@ class TrackingScorer:
             faults = faults_of(self.server, results, videos)
             bad = {fault.item for fault in faults}
             sound = sum(bad.isdisjoint(files) for files in files_of(self.server, videos).values())
-            return _checked(results, dataset, split, sound, list(faults), [])
+            return _checked(results, dataset, split, sound, list(faults), _of_data(dataset))
         split, found = self._found(results, dataset)
         followed, skipped, notes = _followed(found, {video.id: video for video in _videos(dataset, split)})
-        return _checked(results, dataset, split, len(followed), skipped, notes)
+        return _checked(results, dataset, split, len(followed), skipped, _of_data(dataset) + notes)
 
     def _dialects(self, dataset: Dataset) -> tuple[str, ...]:
         from tracking.dialects import DIALECTS, OFFICIAL
@@ -120,6 +121,7 @@ class TrackingScorer:
 
 def _opened(data: Path) -> Dataset:
     from rice_core.datasets import layouts, open_dataset
+    from rice_core.datasets.videos.toolkits import toolkit_annotations
 
     folder, at, layout = str(data).rpartition("@")
     if not data.is_dir() and at and Path(folder).is_dir():
@@ -130,7 +132,22 @@ def _opened(data: Path) -> Dataset:
         return open_dataset(Path(folder), layout=layout)
     if not data.is_dir():
         raise UserError(f"{data} is no folder; give the data set's own, which holds the videos and their annotations.")
-    return open_dataset(data)
+    try:
+        return open_dataset(data)
+    except UserError:
+        # Who has a tracker's files and no 227 GB of LaSOT has its toolkit, whose annotations are enough.
+        if (alone := toolkit_annotations(data)) is None:
+            raise
+        return alone
+
+
+def _of_data(dataset: Dataset) -> list[str]:
+    """What was decided about the truth, and what of it is left out: results of such videos are for no video."""
+    from rice_core.datasets.reading import FRAMES_NOTE
+    from rice_core.left_out import left_out
+
+    said = [note for note in dataset.notes if note != FRAMES_NOTE]  # no digest is made here
+    return said + [f"of the data set is {line}" for line in left_out(dataset.skipped, most=4)]
 
 
 def _videos(dataset: Dataset, split: str) -> list[Video]:

@@ -20,7 +20,7 @@ from rice_core.datasets.tracks import Floats
 from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError
 from rice_core.record import Skipped
-from tracking.results import UNREADABLE, names_of, rows_of
+from tracking.results import UNREADABLE, length_of, names_of, rows_of
 
 Server = Literal["got10k", "trackingnet", "toolkit"]
 SERVERS: tuple[Server, ...] = ("got10k", "trackingnet", "toolkit")
@@ -92,7 +92,7 @@ def faults_of(server: Server, place: Path, videos: Mapping[str, Video]) -> tuple
     unreadable = {fault.item for fault in faults}
     for key, (file, *times) in wanted.items():
         if file in files:
-            if reason := _fault(files[file].decode("utf-8", "replace"), len(videos[key].frames), server):
+            if reason := _fault(files[file].decode("utf-8", "replace"), _frames(videos[key]), server):
                 faults.append(Skipped(item=file, reason=reason))
         elif file not in unreadable:
             then = (
@@ -134,6 +134,11 @@ def _contents(place: Path, faults: list[Skipped]) -> dict[str, bytes]:
             except UNREADABLE as error:
                 faults.append(Skipped(item=info.filename, reason=f"cannot be read ({error})"))
     return files
+
+
+def _frames(video: Video) -> int:
+    # A toolkit's annotations come without frames.
+    return len(video.frames) or length_of(video, video.track())
 
 
 def _fault(text: str, frames: int, server: Server) -> str | None:

@@ -52,7 +52,8 @@ def to_terminal(checked: Checked, card: Scorecard | None, *, details: bool) -> s
         wrong = sum(skip.times for skip in checked.left_out)
         return "\n".join([*lines, f"{checked.usable} entries can be judged; {wrong or 'none'} cannot"])
     lines += _table([row for row in card.rows if not row.detail], card.across)
-    methods = dict.fromkeys(row.error.method for row in card.rows if row.error and row.error.stderr is not None)
+    shown = [row for row in card.rows if details or not row.detail]
+    methods = dict.fromkeys(row.error.method for row in shown if row.error and row.error.stderr is not None)
     lines += [f"+-: standard error, {method}" for method in methods]
     if details:
         lines += ["", *_table([row for row in card.rows if row.detail], card.across)]

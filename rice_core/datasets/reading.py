@@ -17,7 +17,7 @@ from rice_core.errors import UserError, loaded, one_line
 
 _LAST = {"class-folders": 1, "photos": 2}
 """Those that see something in nearly any folder: the doubt of a layout of its own says more, and photographs are what is left."""
-_FRAMES = f"of each video the names of all frames count for the data's digest, and the bytes of {FRAMES_READ} at most, spread evenly"
+FRAMES_NOTE = f"of each video the names of all frames count for the data's digest, and the bytes of {FRAMES_READ} at most, spread evenly"
 
 
 def open_dataset(
@@ -54,7 +54,7 @@ def open_dataset(
     dataset = _opened(reader, folder, as_text(name or folder.resolve().name or "data"), judge)
     _check_ids(dataset, reader)
     dataset = divided(dataset, groups, str(folder))
-    notes = (*dataset.notes, *class_notes(dataset), *([_FRAMES] if "videos" in dataset.provides else []))
+    notes = (*dataset.notes, *class_notes(dataset), *([FRAMES_NOTE] if "videos" in dataset.provides else []))
     # Regions say what each pixel shows.
     provides = dataset.provides | ({"dense-labels"} if "regions" in dataset.provides else set())
     saw = "; ".join(filter(None, [dataset.saw, *broken]))

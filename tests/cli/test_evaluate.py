@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 
 from rice_core.cli import evaluate, main
+from rice_core.cli.scorecard import to_terminal
 from rice_core.errors import UserError
 from rice_core.measure.config import probe_kind
 from rice_core.record import Skipped
@@ -184,3 +185,15 @@ def test_a_command_that_cannot_be_loaded_costs_no_other(monkeypatch, capsys):
     assert ended.value.code == 0
     assert "knn" in said.out
     assert "note: the command gone (no_such_package:register) cannot be loaded" in said.err
+
+
+def test_how_errors_were_found_is_said_of_what_is_shown():
+    whole, part = (mean_clustered([0.0, 1.0, 1.0][:n], ["a", "b", "c"][:n]) for n in (3, 2))
+    rows = tuple(
+        Rated({"metric": name}, 0.5, n, error=error, detail=n == 2)
+        for name, n, error in (("all", 3, whole), ("a part", 2, part))
+    )
+    card = Scorecard(Checked({}, 3), rows)
+    for details in (False, True):
+        told = to_terminal(card.checked, card, details=details)
+        assert (whole.method in told, part.method in told) == (True, details)

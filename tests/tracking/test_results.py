@@ -289,3 +289,61 @@ def test_a_check_counts_videos_and_not_their_files(
     assert (code, "no entry of" in error) == (1, True)
     code, _, error = evaluated(capsys, *words)
     assert (code, "judges nothing; write --check" in error) == (2, True)
+
+
+def toolkit(place: Path, kind: str, names: list[str]) -> Path:
+    """Example A of the traps as a toolkit has it, in each of the videos."""
+    boxes = place / "annos" / ("annos/gt_rect" if kind == "tnl2k" else "")
+    for folder in (boxes, absent := boxes.parent / "absent" if kind == "tnl2k" else boxes / "absent"):
+        folder.mkdir(parents=True, exist_ok=True)
+    rows = ["10,20,40,30"] * 3 + ["0,0,0,0"] * 2 + ["10,20,40,30"] * 2 + ["0,20,40,30"] + ["10,20,40,30"] * 2
+    for name in names:
+        (boxes / f"{name}.txt").write_text("\n".join(rows) + "\n")
+        (absent / f"{name}.txt").write_text("0\n" * 3 + "1\n" * 2 + "0\n" * (6 if kind == "tnl2k" else 5))
+        (place / "results").mkdir(exist_ok=True)
+        (place / "results" / f"{name}.txt").write_text("\n".join(rows).replace(",", "\t") + "\n")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "numbers"),
+    [
+        ("lasot", ["airplane-1", "airplane-9"], {"lasot": (66.6667, 80, 80), "pytracking": (66.6667, 70, 80), "ostrack": (76.1905, 80, 80)}),
+        ("tnl2k", ["advSamp_monitor_bikeyellow"], {"lasot": (66.6667, 80, 80), "pytracking": (66.6667, 70, 100), "ostrack": (76.1905, 80, 100)}),
+    ],
+)  # fmt: skip
+def test_a_toolkits_annotations_are_enough_to_judge(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    names: list[str],
+    numbers: dict[str, tuple[float, ...]],
+) -> None:
+    place = toolkit(tmp_path / "toolkit", kind, names)
+    for data in (place, place / "annos"):
+        words = ("--results", str(place / "results"), "--data", str(data))
+        code, out, error = evaluated(capsys, *words, "--dialect", "all", "--format", "json")
+        assert (code, "annotations alone" in error, "got10k clips boxes" in error) == (0, True, True)
+        found = json.loads(out)
+        assert f"({kind}), test" in found["data"]
+        values = {(row["dialect"], row["metric"]): row["value"] for row in found["numbers"] if row["video"] is None}
+        for dialect, expected in numbers.items():
+            metrics = ("success", "precision", "norm_precision")
+            assert [values[dialect, metric] for metric in metrics] == pytest.approx(expected, abs=1e-4), dialect
+        assert evaluated(capsys, *words, "--server", "toolkit", "--check")[0] == 0
+    (place / "results" / f"{names[0]}.txt").write_text("1,2,3,4\n" * 9)
+    code, _, error = evaluated(capsys, *words, "--server", "toolkit", "--check")
+    assert "has 9 rows for 10 frames" in error
+
+
+def test_what_of_the_truth_is_left_out_is_told(lasot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r").mkdir()
+    for name in ("airplane-1", "airplane-9"):
+        (tmp_path / "r" / f"{name}.txt").write_text("10,20,40,30\n" * 10)
+    (lasot / "airplane" / "airplane-9" / "img" / "00000004.jpg").unlink()
+    (lasot / "airplane" / "airplane-1" / "out_of_view.txt").unlink()
+    for more in ((), ("--check",), ("--check", "--server", "toolkit")):
+        _, _, error = evaluated(capsys, "--results", str(tmp_path / "r"), "--data", str(lasot), *more)
+        assert "note: of the data set is left out: airplane-9: has a gap: frame 4 is missing" in error, more
+        assert "note: 1 videos have not both of" in error, more
+        assert "digest" not in error

@@ -11,7 +11,8 @@ from rice_core.errors import UserError
 from tracking.curves import Curves, Errors, Flags, Floats, Size, curves_of, errors_of, fitted, repeated
 from tracking.dialects.base import Dialect
 
-_LASOT = ("full_occlusion", "out_of_view")
+_LASOT = (("full_occlusion", "out_of_view"), ("full_occlusion or out_of_view",))
+"""Flags of the data set, and of its toolkit, which has one file of both."""
 
 
 class PytrackingDialect(Dialect):
@@ -40,9 +41,8 @@ class PytrackingDialect(Dialect):
         self._refuse(boxes_T4, truth_T4)
         boxes_T4 = repeated(boxes_T4, (boxes_T4[:, 2:] == 0).any(1))
         boxes_T4[:1] = truth_T4[:1]
-        seen_T = (
-            ~np.any([track.flags[name] != 0 for name in _LASOT], axis=0) if set(_LASOT) <= set(track.flags) else None
-        )
+        told = next((names for names in _LASOT if set(names) <= set(track.flags)), None)
+        seen_T = None if told is None else ~np.any([track.flags[name] != 0 for name in told], axis=0)
         valid_T = self.valid(truth_T4) if seen_T is None else self.valid(truth_T4) & seen_T
         errors = errors_of(boxes_T4, truth_T4)
         normalised_T = np.where(valid_T, errors.normalised_T, -1.0)

@@ -52,7 +52,7 @@ class Lasot:
         skipped += leave_out(twice, "is there twice")
         whole, bare = told_apart(there, _TRUTH, _IMAGES)
         skipped += bare
-        splits = _split(folder, whole, skipped)
+        splits = splits_of(folder, whole, skipped)
         found = {split: [_video(folder, there[name]) for name in names] for split, names in splits.items()}
         unflagged = [video.id for videos in found.values() for video in videos if len(video.truth.files) < 3]
         if unflagged:
@@ -81,7 +81,7 @@ def _video_folders(folder: Path, *, depth: int = 4, most: int | None = None) -> 
             yield from _video_folders(place, depth=depth - 1, most=most)
 
 
-def _split(folder: Path, names: list[str], skipped: list[Skipped]) -> Mapping[str, list[str]]:
+def splits_of(folder: Path, names: list[str], skipped: list[Skipped]) -> Mapping[str, list[str]]:
     """Split -> the videos that the lists have in it; all of them where nothing is known of any."""
     given = {split: frozenset(listed) for split, file in _LISTS.items() if (listed := _list(folder, file))}
     plain = [name for name in names if not _is_extension(name)]

@@ -40,7 +40,7 @@ class Tnl2k:
         there = {place.relative_to(folder).as_posix(): place for place in places}
         whole, bare = told_apart(there, _TRUTH, _IMAGES)
         skipped += bare
-        splits = _split(folder, [there[name] for name in whole])
+        splits = splits_of(folder, [there[name] for name in whole])
         if len(splits) > 1 and (unknown := splits.pop("all", None)):
             skipped += leave_out(
                 [place.name for place in unknown], "is in no folder of a split and in neither list of TNL2K"
@@ -81,7 +81,7 @@ def _is_video(place: Path) -> bool:
     return (place / _TRUTH).is_file() or named(place, _IMAGES) is not None
 
 
-def _split(folder: Path, places: list[Path]) -> dict[str, list[Path]]:
+def splits_of(folder: Path, places: list[Path]) -> dict[str, list[Path]]:
     """By TNL2K's lists in the folder, by the folder that a video is in, by the names of its 700 test videos, in this order."""
     given = {name: split for split, file in _LISTS.items() for name in lines(folder / file)}
     official = any(place.name in _test_names() for place in places)
