@@ -22,6 +22,7 @@ NAMES = (
     "evaluate",
     "tracking",
     "tracking_metrics",
+    "peer_ostrack",
     "detection",
     "detection_data",
     "views",

@@ -16,17 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from benchmarks.measuring import Lap, alternate, keep, machine, median, ratio
-from rice_core.datasets import KnownTrack, Track, Video
-from rice_core.encoders.base import TorchEncoder
-from rice_core.encoders.preprocess import Preprocess
-from rice_core.encoders.rice import native_trunk
-from rice_core.model.vit import PRESETS, ViT, ViTConfig
-from rice_core.spec import EncoderSpec
+from benchmarks.tracking_material import SMALL, bare_forward, untrained, write_videos
+from rice_core.model.vit import PRESETS
 from tracking.follow import SLOTS
-from tracking.model import TrackerHead
 from tracking.recipe import RECIPES
 from tracking.track import TrackResults, track
 from tracking.tracker import ObjectTracker
@@ -56,7 +50,7 @@ def main() -> None:
 def _measured(folder: Path, device: str, workers: int) -> dict[str, Any]:
     slots = SLOTS[device]
     lengths = np.random.default_rng(0).integers(20, 60, 2 * slots) if device == "cuda" else [*range(4, 36)]
-    videos = _written(folder, [int(length) for length in lengths])
+    videos = write_videos(folder, [int(length) for length in lengths], WIDTH, HEIGHT)
     one, other = (_tracker(device, seed) for seed in (0, 1))
     frames = sum(len(video.frames) for video in videos)
     found: list[TrackResults] = []
@@ -68,7 +62,7 @@ def _measured(folder: Path, device: str, workers: int) -> dict[str, Any]:
         "batched": partial(followed, [one], slots),
         "sequential": partial(followed, [one], 1),
         "two": partial(followed, [one, other], slots),
-        "forward": partial(_forward, one, frames - len(videos), slots),
+        "forward": partial(bare_forward, one, frames - len(videos), slots),
     }
     for call in calls.values():
         call()
@@ -95,43 +89,5 @@ def _measured(folder: Path, device: str, workers: int) -> dict[str, Any]:
 
 def _tracker(device: str, seed: int) -> ObjectTracker:
     """Untrained."""
-    small = ViTConfig(width=96, depth=4, heads=3, patch=8, resolution=96)
-    config, recipe = (PRESETS["B/16"], RECIPES["paper@1"]) if device == "cuda" else (small, RECIPES["mini"])
-    torch.manual_seed(seed)
-    preprocess = Preprocess(resolution=(config.resolution, config.resolution))
-    spec = EncoderSpec.parse("synthetic:random-weights")
-    encoder = TorchEncoder(spec, native_trunk(ViT(config), preprocess, {})).to(device)
-    head = TrackerHead(recipe.tracker, encoder.dim).to(device).eval()
-    return ObjectTracker(encoder, head, recipe.tracker, recipe.learning.precision)
-
-
-def _forward(tracker: ObjectTracker, crops: int, batch: int) -> None:
-    """The encoder alone, over as many crops as are searched."""
-    encoder, size = tracker.encoder, tracker.search_size
-    pixels_B3SS = torch.rand(batch, 3, size, size, device=encoder.device)
-    with (
-        torch.inference_mode(),
-        torch.autocast(encoder.device.type, torch.bfloat16, enabled=tracker.precision == "bf16"),
-    ):
-        for _ in range(0, crops, batch):
-            encoder.encode(pixels_B3SS)
-    if encoder.device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def _written(folder: Path, lengths: list[int]) -> list[Video]:
-    """A textured square over a textured background, in JPEG as data sets have it."""
-    rng, videos = np.random.default_rng(0), []
-    for k, length in enumerate(lengths):
-        back = Image.fromarray(rng.integers(0, 255, (24, 40, 3), np.uint8)).resize((WIDTH, HEIGHT))
-        thing = Image.fromarray(rng.integers(0, 255, (6, 6, 3), np.uint8)).resize((60, 60))
-        place = folder / f"{k}"
-        place.mkdir()
-        paths = [place / f"{frame}.jpg" for frame in range(length)]
-        for frame, path in enumerate(paths):
-            shown = back.copy()
-            shown.paste(thing, (100 + 3 * frame, 120 + frame))
-            shown.save(path, quality=90)
-        boxes_T4 = np.tile([100.0, 120.0, 60.0, 60.0], (length, 1))
-        videos.append(Video(f"{k}", paths, KnownTrack(Track(boxes_T4, np.zeros(length, bool)))))
-    return videos
+    shape, recipe = (PRESETS["B/16"], RECIPES["paper@1"]) if device == "cuda" else (SMALL, RECIPES["mini"])
+    return untrained(shape, recipe.tracker, device, seed=seed, precision=recipe.learning.precision)
