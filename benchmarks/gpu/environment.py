@@ -17,6 +17,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "extraction": (*_ALL, "pycocotools"),
     "rice_step": (*_ALL, "pycocotools"),
     "detector_step": _ALL,
+    "tracking": _ALL,
     "one_rank": _TRAINS,
     "resume": _TRAINS,
     "compiled": (*_ALL, "pycocotools"),

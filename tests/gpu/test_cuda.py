@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ from rice_core.spec import EncoderSpec
 
 pytestmark = pytest.mark.gpu
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def device() -> torch.device:
-    if os.environ.get("RICEBENCH_GPU_TESTS") == "cpu":
-        return CPU
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    return torch.device("cuda:0")
 
 
 def test_float32_features_are_those_of_the_cpu(device: torch.device) -> None:

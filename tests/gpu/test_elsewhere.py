@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from elsewhere import THERE, Elsewhere, second_device
 
 from benchmarks.gpu.trainings import TINY, batch_of, configured, learner_of
+from benchmarks.tracking_material import SMALL, untrained
 from probes.detection.cascade import CascadeMaskRCNN
 from probes.detection.nouns import StepPart, Target
 from probes.detection.recipe import RECIPES
@@ -21,6 +23,9 @@ from rice_core.rice.loss.centers import ClassCenters
 from rice_core.rice.loss.cluster import cluster_loss
 from rice_core.rice.loss.config import LossConfig
 from rice_core.spec import EncoderSpec
+from tracking.losses import tracking_losses
+from tracking.recipe import LearningConfig, TrackerConfig
+from tracking.tracker import VideoFrame
 
 CPU = torch.device("cpu")
 
@@ -177,5 +182,30 @@ def test_features_that_are_kept(on_both: Callable[..., None]) -> None:
     def compute(device: torch.device) -> Any:
         tokens = tokens_BCTU.to(device)
         return rounded(tokens), packed(tokens).half_BCTU
+
+    on_both(compute)
+
+
+def test_a_tracker_learns_and_follows(on_both: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrackerConfig(template_grid=4, search_grid=8, blocks=2, head_width=16, drop_path=0)
+    learning = LearningConfig(epochs=1, pairs=8, batch=4, part=4, precision="fp32")
+    rng = np.random.default_rng(0)
+    frames = [
+        VideoFrame(name, rng.integers(256, size=(60, 80, 3), dtype=np.uint8), np.full(4, np.nan)) for name in "ab"
+    ]
+    boxes_B4 = np.array([[10.0, 10, 20, 30], [40, 20, 25, 20]])
+    template_BCTT, search_BCSS = torch.randn(4, 96, 4, 4), torch.randn(4, 96, 8, 8)
+    cells_BTT, truth_B4 = torch.rand(4, 4, 4) < 0.3, torch.tensor([[0.5, 0.5, 0.3, 0.2]]).repeat(4, 1)
+
+    def compute(device: torch.device) -> Any:
+        tracker = untrained(SMALL, config, device)
+        # The made-up device's tensors cannot be sliced in inference mode.
+        monkeypatch.setattr(tracker, "_quietly", torch.no_grad)
+        found = tracker.step(tracker.begin(frames, boxes_B4), frames, boxes_B4)
+        head = tracker.head.train()
+        maps = head(head.template(template_BCTT.to(device), cells_BTT.to(device)), search_BCSS.to(device))
+        losses = tracking_losses(maps, truth_B4.to(device), learning)
+        torch.stack(list(losses.values())).sum().backward()
+        return *map(torch.from_numpy, found), {name: each.detach() for name, each in losses.items()}, head.types.grad
 
     on_both(compute)
