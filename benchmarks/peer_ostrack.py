@@ -9,8 +9,11 @@ Frames a second end to end (decoding, crops, encoder, head, boxes), in alternati
 tracker that has learnt, JPEGs of 1280 x 720 and a small encoder (decoding matters), and the same with ViT-Ti/16 and OSTrack's 128 and 256
 pixels (it does not). OSTrack follows one video at a time; once as its loop is, with the template in every pass, and once with what
 becomes of the template kept, which separate passes allow and which is the fairer peer. Ours follows in lock step, and one at a time besides.
-Its tracker is made once and not anew for each video, as its evaluation does. Boxes are compared: with `geometry="ostrack"` they are to be
-the same but for how OpenCV and ours decode and round.
+Its tracker is made once and not anew for each video, as its evaluation does.
+
+Boxes are compared, with `geometry="ostrack"` in ours: to the end of the videos with its crops cut by our code, where they have to be the same
+within NEAR pixels, and with its own, where OpenCV's integer arithmetic makes some pixels of another level, and a tracker that has learnt little
+goes another way from there.
 """
 
 from __future__ import annotations
@@ -44,8 +47,8 @@ from tracking.track import track
 from tracking.tracker import ObjectTracker
 
 WIDTH, HEIGHT = 1280, 720
-_NEAR = 2.0
-"""Pixels: boxes that differ by less are called the same in the claim."""
+NEAR = 0.01
+"""Pixels of the frame."""
 Boxes = Mapping[str, npt.NDArray[np.float64]]
 
 
@@ -80,12 +83,12 @@ def main() -> None:
 
 def _claim(what: str, found: dict[str, Any]) -> str:
     kept, again, one = (found["over_ours"][side] for side in ("ostrack_kept", "ostrack", "ours_one"))
-    boxes = found["boxes"]
+    boxes, theirs = found["boxes_on_equal_crops"], found["boxes"]
     return (
         f"{what}, {found['frames']} frames: {found['frames_per_second']['ours']} frames/s end to end, {kept['cpu']:.2f}x OSTrack's loop "
         f"with the template kept, {again['cpu']:.2f}x with it in every pass, {one['cpu']:.2f}x ours one at a time (CPU seconds; by wall "
-        f"{kept['wall']:.2f}x, {again['wall']:.2f}x, {one['wall']:.2f}x); boxes differ by {boxes['median']:.2g} px in the median, by less "
-        f"than {_NEAR:g} in {boxes['near']:.1%} of frames, by {boxes['most']:.2g} at most"
+        f"{kept['wall']:.2f}x, {again['wall']:.2f}x, {one['wall']:.2f}x); boxes to the end of the videos differ by {boxes['most']:.2g} px at most "
+        f"on equal crops, and with OpenCV's own by {theirs['median']:.2g} px in the median ({theirs['first']:.2g} after one step)"
     )
 
 
@@ -100,6 +103,9 @@ def _compared(checkout: Path, tracker: ObjectTracker, videos: Sequence[Video], r
         "ostrack": partial(again.follow, videos),
     }
     boxes = {side: call() for side, call in calls.items()}
+    same = _apart(boxes["ours"], OstrackLoop(checkout, tracker, again=False, crops=True).follow(videos))
+    if same["most"] > NEAR:
+        raise RuntimeError(f"on equal crops boxes are {same['most']} px apart")
     laps: dict[str, list[Lap]] = dict(zip(calls, alternate(list(calls.values()), rounds), strict=True))
     frames = sum(len(video.frames) for video in videos)
     return {
@@ -112,6 +118,7 @@ def _compared(checkout: Path, tracker: ObjectTracker, videos: Sequence[Video], r
         },
         "over_ours": {side: ratio(each, laps["ours"]) for side, each in laps.items() if side != "ours"},
         "boxes": _apart(boxes["ours"], boxes["ostrack_kept"]),
+        "boxes_on_equal_crops": same,
         "boxes_kept_and_again": _apart(boxes["ostrack"], boxes["ostrack_kept"]),
         "boxes_in_step_and_one": _apart(boxes["ours"], boxes["ours_one"]),
     }
@@ -124,7 +131,7 @@ def _apart(one: Boxes, other: Boxes) -> dict[str, float]:
         "median": float(np.median(apart_N)),
         "p99": float(np.quantile(apart_N, 0.99)),
         "most": float(apart_N.max()),
-        "near": float((apart_N < _NEAR).mean()),
+        "first": float(np.median([np.abs(one[name][1] - other[name][1]).max() for name in one])),
     }
 
 

@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional
 
 from rice_core.datasets import Video
-from tracking.crops import foreground
+from tracking.crops import cut, foreground
 from tracking.geometry import Crop
 from tracking.tracker import ObjectTracker
 
@@ -36,23 +36,26 @@ class OstrackLoop:
         checkout: of botaoye/OSTrack. tracker: ours, of `geometry="ostrack"` and `norm="layer"`.
         again: whether the template passes the encoder with every frame, as it does there, where template and search share one
             stream of tokens; else once a video, which the separate passes of a frozen encoder allow.
+        crops: whether its crops are cut by our code; OpenCV resizes in whole numbers, which makes pixels of another level.
 
     Raises:
         ModuleNotFoundError: OpenCV is not installed here.
     """
 
-    def __init__(self, checkout: Path, tracker: ObjectTracker, *, again: bool) -> None:
+    def __init__(self, checkout: Path, tracker: ObjectTracker, *, again: bool, crops: bool = False) -> None:
         _stand_in(checkout)
         from lib.models.layers.head import CenterPredictor
         from lib.test.evaluation.data import Sequence as Frames
         from lib.test.evaluation.tracker import Tracker
         from lib.test.tracker import ostrack
+        from lib.train.data.processing_utils import sample_target
 
         config = tracker.config
         assert (config.geometry, config.norm) == ("ostrack", "layer")
         self._network = _Network(tracker, CenterPredictor(8, 16, config.search_grid, tracker.encoder.patch), again)
         ostrack.build_ostrack = lambda *_, **__: self._network
-        self._loop, self._frames = Tracker.__new__(Tracker), Frames
+        self._loop, self._frames, self._module = Tracker.__new__(Tracker), Frames, ostrack
+        self._cut = _our_crop if crops else sample_target
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = Path(folder, "empty.pth")
             torch.save({"net": {}}, checkpoint)
@@ -64,7 +67,7 @@ class OstrackLoop:
 
     def follow(self, videos: Sequence[Video]) -> dict[str, npt.NDArray[np.float64]]:
         """The boxes of each video (T, 4); they count from 0, as the videos do."""
-        found = {}
+        found, self._module.sample_target = {}, self._cut
         for video in videos:
             truth_T4 = video.track().boxes_T4
             sequence = self._frames(video.id, [str(path) for path in video.frames], "videos", truth_T4)
@@ -108,6 +111,14 @@ class _Network:
 
     def load_state_dict(self, *_: object, **__: object) -> None:
         """Its weights are there."""
+
+
+def _our_crop(
+    pixels_HW3: npt.NDArray[np.uint8], box: Sequence[float], factor: float, *, output_sz: int
+) -> tuple[npt.NDArray[np.uint8], float, npt.NDArray[np.bool_]]:
+    """Its `sample_target` by our code: the crop, how much larger it is than in the frame, and a mask that nobody reads."""
+    crop = Crop.around(box, factor, output_sz, "ostrack")
+    return cut(pixels_HW3, crop), output_sz / crop.side, np.zeros((output_sz, output_sz), np.bool_)
 
 
 def _stand_in(checkout: Path) -> None:
