@@ -43,7 +43,7 @@ class Board:
     @property
     def title(self) -> str:
         """Data set, recipe and limit in one line."""
-        limit = f", first {self.limit} images of each split" if self.limit else ""
+        limit = f", first {self.limit} of each split" if self.limit else ""
         version = f" (data {self.version})" if self.version else ""
         return f"{self.dataset.title}{version}, recipe {self.recipe}{limit}"
 

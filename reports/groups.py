@@ -113,7 +113,7 @@ class Group:
     @property
     def title(self) -> str:
         """Probe, data set, recipe and limit in one line; `settings` has the rest."""
-        limit = f", first {self.limit} images of each split" if self.limit else ""
+        limit = f", first {self.limit} of each split" if self.limit else ""
         return f"{self.probe.name} on {self.dataset.title}, recipe {self.probe.recipe}@{self.probe.version}{limit}"
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, cast
 from rice_core.datasets import Dataset, Video
 from rice_core.encoders.normed import NORMS
 from rice_core.features import Encoder
-from tracking.dialects import DIALECTS, of_published
+from tracking.dialects import DIALECTS, PUBLISHED
 from tracking.recipe import TrackingRecipe
 from tracking.split import FollowedSplit
 
@@ -16,9 +16,11 @@ from tracking.split import FollowedSplit
 def judged_on(split: FollowedSplit) -> str:
     """Of which videos a number is, and by whose arithmetic."""
     n = len(split.followed)
-    missing = len(split.videos) - n
+    missing, published = len(split.videos) - n, PUBLISHED.get((split.layout, split.split))
+    # The data may be a drawn world in that layout: what it is part of is for the reader to say.
     return (
-        f"Judged on {of_published(n, split.layout, split.split)}"
+        f"Judged on {n} videos of {split.split}"
+        + (f", where the published {split.layout} has {published}" if published else "")
         + (f", {missing} of those here left out" if missing else "")
         + f", in the dialect {split.dialect}: {DIALECTS[split.dialect].says}."
     )
@@ -38,7 +40,7 @@ def assumptions(encoder: Encoder, recipe: TrackingRecipe, learnt_from: Sequence[
         f"The search crop is {tracker.search_grid * patch} pixels, {tracker.search_grid} x {tracker.search_grid} tokens of {patch}, over "
         f"{tracker.search_factor:g} sides of the object, the template {tracker.template_grid * patch} pixels over {tracker.template_factor:g}; "
         "each passes the frozen encoder by itself.",
-        f"{tracker.blocks} blocks of {width} lie between encoder and head; "
+        f"{tracker.blocks} block{'s' * (tracker.blocks != 1)} of {width} {'lie' if tracker.blocks != 1 else 'lies'} between encoder and head; "
         + (
             "template tokens are told whether they show the object."
             if tracker.foreground

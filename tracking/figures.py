@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rice_core.errors import UserError
 from rice_core.record import Artifact
 from tracking.dialects import DIALECTS
+from tracking.dialects.got10k import Got10kDialect
 from tracking.overall import Judgement, subsets_of
 from tracking.pictures import MOVING, FollowedVideo, animation, chosen, strips
 from tracking.split import FollowedSplit
@@ -36,10 +37,13 @@ def figures_of(
 
 def _dialects(work: Work, name: str, judged: Mapping[str, Judgement | UserError]) -> Artifact:
     rows: list[tuple[Any, ...]] = []
+    said = []
     for dialect, found in judged.items():
         if isinstance(found, UserError):
-            rows.append((dialect, "-", None, None, None, None, 0, str(found)[:300]))
+            rows.append((dialect, "refused", None, None, None, None, 0))
+            said.append(f"{dialect} refuses: {str(found)[:300]}")
             continue
+        said.append(f"{dialect}: {DIALECTS[dialect].says}.")
         for metric in found.metrics():
             known = found.overall.counted[metric.name]
             rows.append(
@@ -48,21 +52,24 @@ def _dialects(work: Work, name: str, judged: Mapping[str, Judgement | UserError]
                     metric.name,
                     *map(_hundredths, (metric.value, metric.stderr, metric.chance, metric.ceiling)),
                     known,
-                    DIALECTS[dialect].says,
                 )
             )
     units = {"value": "%", "standard error": "%", "standing still": "%", "perfect": "%"}
-    labels = ("dialect", "metric", *units, "videos", "what sets it apart")
+    labels = ("dialect", "metric", *units, "videos")
     body = {"columns": [{"label": each, "unit": units.get(each, "")} for each in labels], "rows": rows}
-    caption = "The same boxes by each toolkit's arithmetic. Perfect: the truth itself as a result; standing still: the first box for ever."
+    caption = (
+        "The same boxes by each toolkit's arithmetic. Perfect: the truth itself as a result; standing still: the first box for ever. "
+        + " ".join(said)
+    )
     return work.artifact_json(f"{name}-dialects.json", body, figure="table", title="In every dialect", caption=caption)
 
 
 def _curves(work: Work, name: str, official: Judgement) -> Iterator[Artifact]:
     """Success over IoU, and where the dialect has them precision over distances."""
     dialect, curves = DIALECTS[official.overall.dialect], official.overall.curves
+    over = "all videos' frames together" if isinstance(dialect, Got10kDialect) else "mean over videos"
     kinds = (
-        ("success", "IoU threshold", "", curves.success_S, "Share of frames whose IoU is above the threshold"),
+        ("success", "IoU threshold", "", curves.success_S, "Share of frames whose IoU passes the threshold"),
         ("precision", "distance of centres", "pixels", curves.precision_P, "Share of frames within the distance"),
         (
             "normalised-precision",
@@ -79,7 +86,10 @@ def _curves(work: Work, name: str, official: Judgement) -> Iterator[Artifact]:
                 "y": {"label": "frames", "unit": "%"},
                 "series": [{"x": thresholds.tolist(), "y": [_hundredths(100 * share) for share in shares]}],
             }
-            title, caption = kind.replace("-", " ").capitalize(), f"{words}, mean over videos; dialect {dialect.name}."
+            title, caption = (
+                kind.replace("-", " ").capitalize(),
+                f"{words}, {over}; dialect {dialect.name}: {dialect.says}.",
+            )
             yield work.artifact_json(f"{name}-{kind}.json", body, figure="lines", title=title, caption=caption)
 
 

@@ -56,6 +56,9 @@ def outcome_of(
         raise NotApplicable(
             f"the truth of {split.split} is hidden: its {len(split.tracked)} videos were followed, and {written} is what the server takes"
         )
+    known = {one.id for one in split.followed}
+    for name in sorted(split.tracked.keys() - known):
+        work.skip(name, "is of hidden truth: it was followed, its results are exported, and no number is about it")
     judged = judge(split.followed, tuple(DIALECTS))
     official = judged[split.dialect]
     if isinstance(official, UserError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ class Sheet:
 
     title: str
     caption: str
+    """Empty where each picture has its own."""
     pictures: tuple[Picture, ...]
     wide: bool = False
 
@@ -76,11 +77,14 @@ class Pictures:
         sheets, names = [], probe_names(board.groups)
         for group in board.groups:
             for artifact, entries in _left(group, _is_picture):
-                copies = [self._copy(entry, entry.done[0], artifact, marked(entry)) for entry in entries]
+                copies = [
+                    self._copy(entry, entry.done[0], own, marked(entry)) for entry, own in _own(entries, artifact)
+                ]
                 pictures = tuple(picture for picture in copies if picture)
                 if pictures:
                     title = artifact.title or artifact.name.rpartition(".")[0]
-                    caption = artifact.caption or "A picture that the probe left."
+                    captions = {picture.caption for picture in pictures}
+                    caption = (captions.pop() or "A picture that the probe left.") if len(captions) == 1 else ""
                     sheets.append(
                         Sheet(f"{title} ({names[group.key]})", caption, pictures, artifact.figure == "wide-image")
                     )
@@ -105,7 +109,7 @@ class Pictures:
                 if shown:
                     key = f"{kind.name}-{artifact.name.removesuffix('.json')}-{group.key}"
                     title = f"{artifact.title or kind.title or artifact.name} ({probe})"
-                    caption = artifact.caption or kind.caption
+                    caption = _caption(_own(entries, artifact), shown) or kind.caption
                     yield self._chart(kind, key, title, caption, shown, len(drawn) - len(shown))
 
     def _chart(self, kind: Drawing, key: str, title: str, caption: str, shown: dict[str, Any], left_out: int) -> Chart:
@@ -151,12 +155,28 @@ def _sorted(record: Record) -> list[Artifact]:
 
 
 def _left(group: Group, wanted: Callable[[Artifact], bool]) -> list[tuple[Artifact, list[Entry]]]:
-    """Artifacts of the first finished seed by name and type of figure, with who left one; what the first says of it counts."""
+    """Artifacts of the first finished seed by name and type of figure, with who left one."""
     found: dict[tuple[str, str], tuple[Artifact, list[Entry]]] = {}
     for entry in group.entries:
         for artifact in filter(wanted, _sorted(entry.done[0]) if entry.done else ()):
             found.setdefault((artifact.name, artifact.figure), (artifact, []))[1].append(entry)
     return list(found.values())
+
+
+def _own(entries: list[Entry], artifact: Artifact) -> list[tuple[Entry, Artifact]]:
+    """Each entry with its own artifact of that name and figure: captions may differ."""
+    return [
+        (entry, own)
+        for entry in entries
+        for own in _sorted(entry.done[0])
+        if (own.name, own.figure) == (artifact.name, artifact.figure)
+    ]
+
+
+def _caption(owned: list[tuple[Entry, Artifact]], shown: Mapping[str, Any]) -> str:
+    """What all say of one chart; where they differ, each behind its encoder's name."""
+    said = {label: own.caption for entry, own in owned if (label := marked(entry)) in shown}
+    return next(iter(said.values())) if len({*said.values()}) == 1 else " ".join(f"{k}: {v}" for k, v in said.items())
 
 
 def _has(body: Any, part: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import io
 import json
 import re
 import sys
@@ -206,6 +207,25 @@ def test_encoders_whose_axes_differ_keep_them(store, fake, tmp_path):
     assert "could not be drawn" not in drawn(store, fake, tmp_path, "lines", [GOOD["lines"], other])
     apart = GOOD["table"] | {"columns": [{"label": "q"}]}
     assert "the encoders’ tables" in drawn(store, fake, tmp_path, "table", [GOOD["table"], apart]).replace("&#39;", "’")
+
+
+def test_pictures_and_charts_of_other_words_keep_each_its_own(store, fake, tmp_path):
+    """The middle video of one encoder is not that of another."""
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    for name, words in (("one", "Video 7."), ("two", "Video 9.")):
+        cell = fake.cell(f"{name}=hf:x/{name}")
+        curve, body = f"Of {words}", json.dumps(GOOD["lines"]).encode()
+        artifacts = (
+            store.put_artifact(cell.id, "curve.json", body, figure="lines", title="Curve", caption=curve),
+            store.put_artifact(cell.id, "a.png", picture.getvalue(), figure="image", title="Moving", caption=words),
+        )
+        store.put(fake.simple(cell).model_copy(update={"artifacts": artifacts}))
+    page = words_of(build_site(store, tmp_path / "out").parent / "index.html")
+    for name, words in (("one", "Video 7."), ("two", "Video 9.")):
+        assert f"{name}: {words}" in page
+        assert f"{name}: Of {words}" in page
+        assert page.count(words) == 2
 
 
 def test_a_type_that_nothing_draws_is_said_in_the_report(store, fake, tmp_path):

@@ -94,6 +94,10 @@ def test_a_record_has_official_numbers_all_dialects_curves_and_each_video(
     store = Store(tmp_path)
     bodies = {name: store.artifact(record, name).decode() for name in names if not name.endswith(".webp")}
     assert {row[0] for row in json.loads(bodies["lasot-dialects.json"])["rows"]} == {*DIALECTS}
+    assert "Judged on 3 videos of test, where the published lasot has 280" in record.assumptions[-1]
+    captions = {artifact.name: artifact.caption for artifact in record.artifacts}
+    assert all(f"{name}: {dialect.says}." in captions["lasot-dialects.json"] for name, dialect in DIALECTS.items())
+    assert "mean over videos; dialect lasot" in captions["lasot-success.json"]
     own = [row for row in json.loads(bodies["lasot-dialects.json"])["rows"] if row[0] == "lasot"]
     assert [row[2] for row in own] == [pytest.approx(metric.value, abs=1e-3) for metric in record.metrics]
     curve = json.loads(bodies["lasot-success.json"])["series"][0]
@@ -119,7 +123,7 @@ def test_what_was_decided_is_said(clips: tuple[Video, ...], tmp_path: Path) -> N
         "The search crop is 64 pixels, 8 x 8 tokens of 8",
         "as the model gives them",
         "0.5 of a Hann window",
-        "2 of the 280 videos of lasot test, in the dialect lasot",
+        "2 videos of test, where the published lasot has 280, in the dialect lasot",
         "learns from 2 videos of drawn",
     ):
         assert words in said
@@ -219,7 +223,7 @@ def test_what_is_broken_is_named_and_the_mean_says_of_how_many(tmp_path: Path) -
     (record,) = run(dataset, tmp_path / "store", LasotTracking(recipe="smoke"))
     assert record.status == "done", record.error
     assert record.metrics[0].n == 2
-    assert "2 of the 280 videos of lasot test, 1 of those here left out" in " ".join(record.assumptions)
+    assert "2 videos of test, where the published lasot has 280, 1 of those here left out" in " ".join(record.assumptions)
     skipped = {skip.item: skip.reason for skip in record.skipped}
     assert "the box before it is repeated" in skipped["b/0003.png"]
     assert "no size" in skipped["c"]
@@ -346,6 +350,25 @@ def test_of_what_nobody_divided_a_part_is_judged(probe: type[VideoTracking], cli
 def test_of_hidden_truth_frames_are_counted_by_the_files(clips: tuple[Video, ...]) -> None:
     dataset = made(test=tuple(map(hidden, clips[:2])))
     assert TrackingNetTracking().passes(dataset, Budget(0, 0)).images == 14
+
+
+def test_what_is_followed_and_not_judged_is_named(clips: tuple[Video, ...], tmp_path: Path) -> None:
+    test = (clips[0], hidden(clips[1]))
+    (record,) = run(
+        made(train=clips[2:], test=test, layout="trackingnet"), tmp_path, TrackingNetTracking(recipe="smoke")
+    )
+    assert (record.status, record.metrics[0].n) == ("done", 1)
+    assert [(skip.item, skip.reason.split(":")[0]) for skip in record.skipped] == [("b", "is of hidden truth")]
+    assert (
+        "Judged on 1 videos of test, where the published trackingnet has 511, 1 of those here left out"
+        in record.assumptions[-1]
+    )
+
+
+def test_a_curve_of_got10k_is_of_all_frames(clips: tuple[Video, ...], tmp_path: Path) -> None:
+    (record,) = run(made(train=clips[2:], val=clips[:2], layout="got10k"), tmp_path, Got10kTracking(recipe="smoke"))
+    captions = {artifact.name: artifact.caption for artifact in record.artifacts}
+    assert "all videos' frames together; dialect got10k" in captions["got10k-success.json"]
 
 
 def test_a_split_that_is_not_there_is_told(clips: tuple[Video, ...], tmp_path: Path) -> None:
