@@ -223,7 +223,9 @@ def test_what_is_broken_is_named_and_the_mean_says_of_how_many(tmp_path: Path) -
     (record,) = run(dataset, tmp_path / "store", LasotTracking(recipe="smoke"))
     assert record.status == "done", record.error
     assert record.metrics[0].n == 2
-    assert "2 videos of test, where the published lasot has 280, 1 of those here left out" in " ".join(record.assumptions)
+    assert "2 videos of test, where the published lasot has 280, 1 of those here left out" in " ".join(
+        record.assumptions
+    )
     skipped = {skip.item: skip.reason for skip in record.skipped}
     assert "the box before it is repeated" in skipped["b/0003.png"]
     assert "no size" in skipped["c"]
