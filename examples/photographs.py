@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
@@ -24,6 +25,8 @@ TILE = 96
 
 def main(folder: str) -> None:
     """Write `folder`/train and `folder`/val; neighbouring columns of tiles alternate between the two."""
+    if find_spec("skimage") is None:
+        sys.exit("scikit-image is not installed; run: .venv/bin/uv pip install -c constraints.txt scikit-image")
     written = 0
     for package, names in PHOTOGRAPHS.items():
         for name in names:
