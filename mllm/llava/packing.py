@@ -65,8 +65,8 @@ class TilePlan:
     @property
     def tokens(self) -> int:
         """N."""
-        height, width = self.rows * self.grid - 2 * self.top, self.columns * self.grid - 2 * self.left
-        return self.grid**2 + height * (width + bool(self.rows))
+        height, width = self.rows * self.grid - 2 * self.top, self.columns * self.grid - 2 * self.left  # 0 of one tile
+        return self.grid**2 + height * (width + 1)
 
     def pack(self, tiles_KTC: torch.Tensor, newline_C: torch.Tensor) -> torch.Tensor:
         """Projected tokens of the tiles -> the sequence [N, C] that the language model reads."""
@@ -140,8 +140,9 @@ class Anyres:
         """Resized to fit, in the middle of black [3, tall, wide]; an odd pixel of padding is at the bottom or right."""
         height, width = pixels_3HW.shape[1:]
         if wide / width < tall / height:
-            h, w = min(math.ceil(height * (wide / width)), tall), wide
+            h, w = math.ceil(height * (wide / width)), wide
         else:
+            # A product such as 28.000000000000004 is no 29.
             h, w = tall, min(math.ceil(width * (tall / height)), wide)
         top, left = (tall - h) // 2, (wide - w) // 2
         padded_3HW = pixels_3HW.new_zeros(3, tall, wide)

@@ -221,14 +221,14 @@ def _fitted(ids: list[int], labels: list[int], answer: list[int], most: int | No
     """Cut at the end to `most` tokens.
 
     Args:
-        answer: labels of the answers alone, of which one has to be left behind the first token.
+        answer: labels of the answers alone, of which one has to be left.
 
     Raises:
         NothingToLearn: no answer, or not all of a picture, is left.
     """
     most = len(ids) if most is None else most
     cut = max(0, len(ids) - most)
-    if all(label == IGNORED for label in answer[1:most]) or IMAGE in ids[most:]:
+    if all(label == IGNORED for label in answer[:most]) or IMAGE in ids[most:]:
         raise NothingToLearn(
             f"has {len(ids)} tokens, of which the {most} that fit hold no answer or not all of a picture"
         )
