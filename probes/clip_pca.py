@@ -94,8 +94,14 @@ class ClipPca(LightProbe):
         stability: dict[str, float] = {}
         rows: list[npt.NDArray[np.uint8]] = []
         explained: list[list[float]] = []
-        for video in work.progress(self._chosen(work), f"{encoder.spec.title}: clips"):
-            shown = self._frames(encoder, video, work)
+        split, chosen, there = self._chosen(work)
+        for video in work.progress(chosen, f"{encoder.spec.title}: clips"):
+            try:
+                track = video.track()
+            except UserError as error:  # large data sets are not looked through when they are opened
+                work.skip(video.id, str(error).rstrip("."))
+                continue
+            shown = self._frames(encoder, video, track, work)
             if len(shown) < 2:
                 work.skip(video.id, "has fewer than 2 frames that can be read and show the object")
                 continue
@@ -129,11 +135,12 @@ class ClipPca(LightProbe):
             caption="Each clip's frames with the object's box, and below them three principal components of their patch tokens as red, "
             "green and blue; one basis and one scaling a clip (the paper's Figure 5). Colours of two clips, or of two encoders, have nothing to do with each other.",
         )
+        clips = f"Of {len(stability)} clips of the {there} videos of {split}, spread evenly."
         note = f"The basis explains {100 * float(np.mean([sum(each) for each in explained])):.0f} % of the variance of a clip's tokens, on average."
-        return Outcome(metrics=(metric,), scores=scores, artifacts=(sheet,), assumptions=(note,))
+        return Outcome(metrics=(metric,), scores=scores, artifacts=(sheet,), assumptions=(clips, note))
 
-    def _chosen(self, work: Work) -> list[Video]:
-        """Clips spread evenly over the split."""
+    def _chosen(self, work: Work) -> tuple[str, list[Video], int]:
+        """The split, clips spread evenly over it, and how many it has."""
         from rice_core.datasets import Video
 
         for split in _SPLITS:
@@ -141,17 +148,18 @@ class ClipPca(LightProbe):
                 videos = work.samples(split, Video)
             except NotApplicable:
                 continue
-            if len(videos[0].track().boxes_T4) > 1:
-                places = np.linspace(0, len(videos) - 1, min(self.clips, len(videos))).round().astype(int)
-                return [videos[place] for place in places]
+            places = np.linspace(0, len(videos) - 1, min(self.clips, len(videos))).round().astype(int)
+            chosen = [videos[place] for place in places]
+            if any(_rows(video) > 1 for video in chosen):
+                return split, chosen, len(videos)
         raise NotApplicable(
             "clip-pca needs videos whose truth goes beyond the first frame; those of a server's test split do not tell it"
         )
 
-    def _frames(self, encoder: Encoder, video: Video, work: Work) -> list[Frame]:
+    def _frames(self, encoder: Encoder, video: Video, track: Track, work: Work) -> list[Frame]:
         from rice_core.images import ImageError, load_image
 
-        track, shown = video.track(), list[Frame]()
+        shown = list[Frame]()
         size_hw: tuple[int, int] | None = None
         for place in self._places(track, len(video.frames)):
             try:
@@ -184,6 +192,14 @@ class ClipPca(LightProbe):
         scale = longer / max(picture.size)
         h, w = (max(1, round(side * scale / encoder.patch)) * encoder.patch for side in (picture.height, picture.width))
         return h, w
+
+
+def _rows(video: Video) -> int:
+    """Of its truth; none where that cannot be read."""
+    try:
+        return len(video.track().boxes_T4)
+    except UserError:
+        return 0
 
 
 def colour_stability(

@@ -54,7 +54,7 @@ def _dialects(work: Work, name: str, judged: Mapping[str, Judgement | UserError]
                     known,
                 )
             )
-    units = {"value": "%", "standard error": "%", "standing still": "%", "perfect": "%"}
+    units = {"value": "%", "error": "%", "standing still": "%", "perfect": "%"}
     labels = ("dialect", "metric", *units, "videos")
     body = {"columns": [{"label": each, "unit": units.get(each, "")} for each in labels], "rows": rows}
     caption = (

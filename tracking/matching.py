@@ -61,7 +61,7 @@ class TemplateMatching(LightProbe):
         from tracking.outcome import outcome_of
         from tracking.split import FollowedSplit
 
-        split, videos = self._videos(work)
+        split, videos, there = self._videos(work)
         what = f"{encoder.spec.title}: {self.name}"
         decoders = decoders_of(encoder.device, work.workers)
         results = work.share(Following(self._maker(), videos, work.folder / "followed", what, decoders))
@@ -69,6 +69,11 @@ class TemplateMatching(LightProbe):
             "Nothing is trained: the box moves to where tokens are most like the object's in the first frame, by the mean cosine of their "
             f"differences from the template's mean, with a Hann window of weight .2, in {self.scales} sizes 5 % apart; the values are SiamFC's.",
         )
+        if len(videos) < there:
+            said = (
+                *said,
+                f"Of the {there} videos of {split} {len(videos)} are followed, spread evenly (most={self.most}).",
+            )
         # Whatever the data set, its number is that of the dialect for videos that have no toolkit; the others are in its table.
         return outcome_of(work, encoder, FollowedSplit(self.name, "videos", split, videos, results), said)
 
@@ -79,12 +84,13 @@ class TemplateMatching(LightProbe):
         config = TrackerConfig(template_grid=self.template_grid, search_grid=self.search_grid, norm=self.norm)
         return Matching(config, MatchRules() if self.scales == 3 else MatchRules(scales=(1.0,)), self.precision)
 
-    def _videos(self, work: Work) -> tuple[str, tuple[Video, ...]]:
+    def _videos(self, work: Work) -> tuple[str, tuple[Video, ...], int]:
         from rice_core.datasets import Video
 
         for split in _SPLITS:
             try:
-                return split, tuple(self._few(work.samples(split, Video)))
+                videos = work.samples(split, Video)
+                return split, tuple(self._few(videos)), len(videos)
             except NotApplicable:
                 continue
         raise NotApplicable(f"{self.name} judges {', '.join(_SPLITS)}, and the data set has no videos in any of them")

@@ -177,6 +177,16 @@ def _followed(found: ResultFiles, videos: dict[str, Video]) -> tuple[list[Follow
             long += rows > wanted
             followed.append(Followed(video.id, result.boxes_T4, track, size_of(video)))
     notes = [f"{long} files have more rows than their videos have frames; what is over is not judged."] if long else []
+    # All toolkits put the truth in row 0's place, so that corners, or another origin, make a low number and no fault.
+    other = [each for each in followed if (abs(each.boxes_T4[0] - each.track.boxes_T4[0]) >= 1).any()]
+    if other:
+        rows = [
+            ",".join(f"{value:g}" for value in boxes_T4[0]) for boxes_T4 in (other[0].boxes_T4, other[0].track.boxes_T4)
+        ]
+        notes.append(
+            f"{len(other)} of {len(followed)} files do not begin with the true box, with which trackers begin ({other[0].id}: {rows[0]}, true "
+            f"{rows[1]}); rows are x,y,w,h, with the first pixel called as in the annotation."
+        )
     if again:
         notes.append(f"{len(again)} files are of repeated runs and not judged: the first run of each video is.")
     return followed, skipped, notes

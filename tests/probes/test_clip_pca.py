@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,23 @@ def test_a_frame_that_cannot_be_read_costs_itself_and_a_clip_of_one_frame_itself
     said = {skip.item: skip.reason for skip in record.skipped}
     assert "torn, frame 2" in said
     assert "fewer than 2 frames" in said["short"]
+
+
+class Torn:
+    files = (Path(__file__),)
+
+    def read(self) -> Track:
+        raise UserError("torn/groundtruth.txt has 'x' in row 1, which is no number; write x,y,w,h a line.")
+
+
+def test_truth_that_cannot_be_read_costs_its_clip_and_the_record_says_of_how_many_clips_it_is(tmp_path):
+    videos = [dataclasses.replace(video(tmp_path, "a torn one"), truth=Torn())]
+    videos += [video(tmp_path, "hidden", rows=1), *(video(tmp_path, f"v{k}") for k in range(5))]
+    record = measured(tmp_path / "s", videos, "oracle", ClipPca(clips=4))
+    assert (record.status, record.metrics[0].n) == ("done", 3)
+    said = {skip.item: skip.reason for skip in record.skipped}
+    assert "'x' in row 1" in said["a torn one"]
+    assert "Of 3 clips of the 7 videos of val, spread evenly." in record.assumptions
 
 
 def test_truth_of_the_first_frame_alone_is_no_clip(tmp_path):

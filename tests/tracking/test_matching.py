@@ -48,10 +48,10 @@ def clip(folder: Path, name: str, *, frames: int = 8, origin: int = 0, grow: flo
     return Video(name, Frames(folder / name), KnownTrack(track), origin)
 
 
-def measured(store: Path, videos: list[Video], *encoders: str, split: str = "all"):
+def measured(store: Path, videos: list[Video], *encoders: str, split: str = "all", most: int = 1000):
     spec = DatasetSpec(name="clips", layout="videos", fingerprint="f")
     dataset = Dataset(spec, (), {split: tuple(videos)}, frozenset({"videos"}))
-    probe = TemplateMatching(template_grid=6, search_grid=12)
+    probe = TemplateMatching(template_grid=6, search_grid=12, most=most)
     plan = Plan.over([resolve(encoder) for encoder in encoders], [probe], dataset)
     opened = Store(store)
     return opened, Runner(opened, Settings(device="cpu"), Progress(quiet=True)).run(plan).records
@@ -113,6 +113,14 @@ def test_constant_features_stand_still_and_others_follow(tmp_path: Path) -> None
     assert figures["template-match-strips.webp"] == "wide-image"
     assert figures["template-match-moving.webp"] == "image"
     assert any("Nothing is trained" in said for said in real.assumptions)
+    assert not any("are followed, spread evenly" in said for said in real.assumptions)
+
+
+def test_the_record_says_of_how_many_videos_some_are_followed(tmp_path: Path) -> None:
+    videos = [clip(tmp_path, f"v{k}", frames=3) for k in range(3)]
+    _, (record,) = measured(tmp_path / "s", videos, "mini-supervised", most=2)
+    assert record.metrics[0].n == 2
+    assert "Of the 3 videos of all 2 are followed, spread evenly (most=2)." in record.assumptions
 
 
 @pytest.mark.parametrize(("scales", "grows"), [((1.0,), False), (MatchRules().scales, True)])

@@ -347,3 +347,17 @@ def test_what_of_the_truth_is_left_out_is_told(lasot: Path, tmp_path: Path, caps
         assert "note: of the data set is left out: airplane-9: has a gap: frame 4 is missing" in error, more
         assert "note: 1 videos have not both of" in error, more
         assert "digest" not in error
+
+
+@pytest.mark.parametrize(("row", "told"), [("10,20,50,50", True), ("9,19,40,30", True), ("10.6,20.4,40.9,30", False)])
+def test_files_that_do_not_begin_with_the_true_box_are_counted(
+    lasot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, told: bool
+) -> None:
+    """Corners and another origin are judged as they stand, and make no fault in any toolkit."""
+    (tmp_path / "r").mkdir()
+    for name, first in (("airplane-1", row), ("airplane-9", "10,20,40,30")):
+        (tmp_path / "r" / f"{name}.txt").write_text(f"{first}\n" + "10,20,40,30\n" * 9)
+    for more in ((), ("--check",)):
+        _, _, error = evaluated(capsys, "--results", str(tmp_path / "r"), "--data", str(lasot), *more)
+        said = f"1 of 2 files do not begin with the true box, with which trackers begin (airplane-1: {row}, true 10,20,40,30)"
+        assert (said in error) == told
