@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tracking.training import TrackerTraining
 
 _TRACKER = ("template_grid", "search_grid", "norm", "width", "blocks", "window")
-_LEARNING = ("epochs", "pairs", "batch", "part", "rate", "gap", "precision")
+_LEARNING = ("epochs", "pairs", "batch", "part", "rate", "gap", "precision", "got10k")
 _PATCH = 16
 """Of an encoder that was never loaded, for what `plan` says."""
 
@@ -46,6 +46,8 @@ class VideoTracking:
     rate: float | None = None
     gap: int | None = None
     precision: str | None = None
+    got10k: str | None = None
+    """Which of GOT-10k's training videos are learnt from: all, vottrain or vottrain-corrected."""
 
     name: ClassVar[str] = "videos"
     version: ClassVar[int] = 1

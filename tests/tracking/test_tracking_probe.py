@@ -16,6 +16,7 @@ from drawn_clips import moving
 from rice_core.budget import Budget
 from rice_core.datasets import Dataset, KnownTrack, Track, Video
 from rice_core.datasets.listed import Frames
+from rice_core.datasets.videos.got10k import selected
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.measure.plan import Plan
@@ -324,6 +325,14 @@ def test_of_got10k_the_published_list_is_learnt_from_where_the_recipe_says_so(cl
     assert 0 < len(listed) < 59
     assert len(alone.data[0].splits["train"]) == 59
     assert four.data[0].spec.fingerprint != alone.data[0].spec.fingerprint
+    probe = LasotTracking(recipe="paper@1", got10k="vottrain-corrected")
+    (corrected,) = probe.stages(got)
+    there = [video.id for video in corrected.data[0].splits["train"]]
+    assert there == [*selected((video.id for video in named), "vottrain-corrected")] != listed
+    assert probe.spec.params == {"got10k": "vottrain-corrected"}
+    assert LasotTracking(recipe="paper@1", got10k="vottrain").spec.params == {}
+    with pytest.raises(UserError, match=r"lasot: got10k: Input should be 'all', 'vottrain' or 'vottrain-corrected'"):
+        LasotTracking(got10k="vot")
     other = made(layout="got10k", train=clips)
     (kept,) = VideoTracking(recipe="paper@1").stages(other)
     assert kept.data[0].splits["train"] == clips
