@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from rice_core.datasets import KnownTrack, Track, Video
 from rice_core.encoders.base import TorchEncoder
@@ -46,12 +49,17 @@ def write_videos(folder: Path, lengths: Sequence[int], width: int, height: int) 
 def untrained(
     shape: ViTConfig, config: TrackerConfig, device: torch.device | str, *, seed: int = 0, precision: str = "fp32"
 ) -> ObjectTracker:
-    """A tracker on an encoder, both as they were drawn."""
+    """A tracker on an encoder, both as they were drawn, but that it finds the object as large as it was."""
     torch.manual_seed(seed)
     preprocess = Preprocess(resolution=(shape.resolution, shape.resolution))
     spec = EncoderSpec.parse("synthetic:random-weights")
     encoder = TorchEncoder(spec, native_trunk(ViT(shape), preprocess, {})).to(device)
-    return ObjectTracker(encoder, TrackerHead(config, encoder.dim).to(device).eval(), config, precision)
+    head = TrackerHead(config, encoder.dim)
+    # A box as large as the one before: else crops grow to many times the frame, and cutting them takes what no trained tracker's takes.
+    share, last = 1 / config.search_factor, cast(Any, head.head.size[-1])
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, math.log(share / (1 - share)))
+    return ObjectTracker(encoder, head.to(device).eval(), config, precision)
 
 
 def bare_forward(tracker: ObjectTracker, crops: int, batch: int) -> None:
