@@ -54,14 +54,33 @@ def site_of(names: set[str], folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
-def test_the_demo_needs_the_package_alone(tmp_path: Path) -> None:
-    site = site_of(needed_by("ricebench"), tmp_path / "site")
-    assert not {"timm", "open_clip", "faiss", "skimage", "lmms_eval", "pytest"} & {path.name for path in site.iterdir()}
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return site_of(needed_by("ricebench"), tmp_path_factory.mktemp("alone") / "site")
+
+
+def python(site: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """-S: without the site-packages that the tests run in."""
     there = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)])}
-    # -S: without the site-packages that the tests run in.
-    command = [sys.executable, "-S", "-c", DEMO, str(tmp_path / "store")]
-    done = subprocess.run(command, env=there, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    return subprocess.run([sys.executable, "-S", *words], env=there, capture_output=True, text=True, timeout=900)
+
+
+def test_the_package_alone_brings_no_extra(site: Path) -> None:
+    assert not {"timm", "open_clip", "faiss", "skimage", "lmms_eval", "pytest"} & {path.name for path in site.iterdir()}
+
+
+@pytest.mark.slow
+def test_the_demo_needs_the_package_alone(site: Path, tmp_path: Path) -> None:
+    done = python(site, "-c", DEMO, tmp_path / "store")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[16/16] oracle / tokens" in done.stderr
     assert list((tmp_path / "store").rglob("index.html"))
+
+
+def test_the_example_says_what_the_package_alone_lacks(site: Path, tmp_path: Path) -> None:
+    done = python(site, ROOT / "examples" / "photographs.py", tmp_path / "photos")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "scikit-image is not installed; run: .venv/bin/uv pip install -c constraints.txt scikit-image\n"
+    )
+    assert not (tmp_path / "photos").exists()

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 import pytest
 import yaml
+from packaging.version import Version
 
 # Column of Table 1 -> folder of its tasks, and each task with the metric that its column is read from.
 TASKS = {
@@ -53,8 +54,8 @@ def read(held: dict[str, PackagePath], folder: str, name: str) -> dict[str, obje
 
 
 def test_the_evaluator_is_one_whose_wheel_has_task_files(held: dict[str, PackagePath]) -> None:
-    assert version("lmms-eval").split(".")[:2] == ["0", "7"]
-    assert held
+    assert (0, 7, 3) <= Version(version("lmms-eval")).release < (0, 8)
+    assert any(path.endswith(".yaml") for path in held)
 
 
 @pytest.mark.parametrize("column", TASKS)
