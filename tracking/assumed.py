@@ -46,6 +46,7 @@ def assumptions(encoder: Encoder, recipe: TrackingRecipe, learnt_from: Sequence[
             if tracker.foreground
             else "no template token is told whether it shows the object."
         ),
+        "Weights start by Xavier's rule, keys equal to queries, and type embeddings as long as normed tokens.",
         NORMS[tracker.norm],
         f"The tracker learns from {_named(learnt_from)}: AdamW at {learning.rate:g}, decay {learning.weight_decay:g}, {learning.steps:,} "
         f"steps of {learning.batch} pairs, a tenth of the rate at {shares} of them; the paper gives the number of epochs alone.",

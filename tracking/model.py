@@ -38,8 +38,9 @@ class TrackerHead(nn.Module):
         self.project = nn.Identity() if config.width is None else nn.Linear(channels, width)
         self.template_positions = nn.Parameter(sines(config.template_grid, width))
         self.search_positions = nn.Parameter(sines(config.search_grid, width))
-        # Search, template, and the template's tokens that show the object, where those are told.
-        self.types = nn.Parameter(nn.init.trunc_normal_(torch.empty(2 + config.foreground, width), std=0.02))
+        # Search, template, and the template's tokens that show the object, where those are told; as long as a normed token, for what is
+        # a fiftieth of that is found by no query in a short training.
+        self.types = nn.Parameter(nn.init.normal_(torch.empty(2 + config.foreground, width)))
         heads = heads_of(config, width)
         self.blocks = nn.ModuleList([InsertedBlock(config, width, heads) for _ in range(config.blocks)])
         self.norm = nn.LayerNorm(width, eps=_EPS)
@@ -83,8 +84,13 @@ class InsertedBlock(nn.Module):
         self.drop = StochasticDepth(config.drop_path, "row")
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.xavier_uniform_(
+                    module.weight
+                )  # as the first ViT's; .02 is for 768 channels, and no attention at 96
                 nn.init.zeros_(module.bias)
+        # Tokens begin by looking at those that are like them: from random keys a head learns to find objects before it learns to match.
+        with torch.no_grad():
+            self.kv.weight[:width].copy_(self.q.weight)
 
     def forward(self, x_BLD: torch.Tensor, wanted: int) -> torch.Tensor:
         """Args:

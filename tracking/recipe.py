@@ -151,7 +151,7 @@ RECIPES: dict[str, TrackingRecipe] = {
             name="mini",
             tracker=TrackerConfig(template_grid=6, search_grid=12, head_width=64, prior=0.02),
             learning=LearningConfig(
-                epochs=10, pairs=320, batch=16, part=16, rate=1e-3, warm_up=20, gap=20, flip_each=0, precision="fp32"
+                epochs=10, pairs=640, batch=16, part=16, rate=2e-3, warm_up=20, gap=20, flip_each=0, precision="fp32"
             ),
         ),
         # The paper's probe as far as it says what it is.

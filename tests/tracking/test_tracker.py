@@ -81,7 +81,7 @@ def test_a_run_that_goes_on_ends_as_the_whole_one(tmp_path: Path) -> None:
 
 def test_the_template_is_of_the_first_frame_alone(tmp_path: Path) -> None:
     """And what is followed depends on it."""
-    one, (video,) = tracker(), videos(tmp_path, {"a": 3})
+    one, (video,) = tracker(seed=1), videos(tmp_path, {"a": 3})
     seen = [VideoFrame("a", np.array(Image.open(path)), np.full(4, np.nan)) for path in video.frames]
     box_14 = video.track().boxes_T4[:1]
     (template,) = one.begin(seen[:1], box_14)
