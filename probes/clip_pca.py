@@ -37,6 +37,8 @@ _SPLITS = ("val", "test", "all", "train")
 _CELL = 160
 """Least height of a picture in the sheet, in pixels."""
 _GAP = 6
+_INK = (20, 110, 40)
+"""Of the object's frame: tracking's strips draw what is true so."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,8 @@ def _strip(shown: Sequence[Frame], colours: Sequence[npt.NDArray[np.float64]]) -
     """The frames of a clip with their boxes above their colours, whose tokens stay squares."""
     from PIL import Image, ImageDraw
 
+    from rice_core.outlines import framed
+
     columns = []
     for each, c_HW3 in zip(shown, colours, strict=True):
         scale = -(-_CELL // c_HW3.shape[0])
@@ -260,10 +264,7 @@ def _strip(shown: Sequence[Frame], colours: Sequence[npt.NDArray[np.float64]]) -
         h, w = map_HW3.shape[:2]
         picture = each.picture.resize((w, h), Image.Resampling.BICUBIC)
         x, y, bw, bh = each.box_xywh * (np.array([w, h] * 2) / np.array([each.picture.width, each.picture.height] * 2))
-        corners = (x, y, max(x, x + bw - 1), max(y, y + bh - 1))
-        pen = ImageDraw.Draw(picture)
-        pen.rectangle(corners, outline="black", width=4)
-        pen.rectangle((x + 1, y + 1, max(x + 1, x + bw - 2), max(y + 1, y + bh - 2)), outline="yellow", width=2)
+        framed(ImageDraw.Draw(picture), (x, y, x + bw - 1, y + bh - 1), _INK)
         columns.append(np.concatenate([np.asarray(picture), np.full((2, w, 3), 255, np.uint8), map_HW3]))
     between = np.full((len(columns[0]), 2, 3), 255, np.uint8)
     parts = [part for column in columns for part in (between, column)][1:]

@@ -218,11 +218,7 @@ class Work(Handle, Protocol):
         """Keep a picture; `name` ends in .png. Its figure is "image", or "wide-image" where no other fits beside it."""
 
     def artifact_webp(self, name: str, pixels: npt.NDArray[np.uint8], **told: Unpack[Told]) -> Artifact:
-        """As `artifact_png`, for photographs: a tenth of the size, with losses; `name` ends in .webp.
-
-        Args:
-            pixels: (H, W, 3), or (T, H, W, 3) of an animation of ten frames a second that goes round for ever.
-        """
+        """As `artifact_png`, with losses and a tenth of the size; `name` ends in .webp. (T, H, W, 3) is an animation, 10 frames/s."""
 
 
 class Probe(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from rice_core.disk.sealed import key_of
 from rice_core.errors import UserError, lacks_memory
 from rice_core.ranks import Ranks, reducing, spread
 from rice_core.record import Skipped
 from rice_core.train.adam import Adam
-from rice_core.train.checkpoint import Checkpoints
+from rice_core.train.checkpoint import checkpoints_below
 from rice_core.train.learner import StepOutcome, Trainee
 from tracking.loader import Crops, PairBatch
 from tracking.losses import tracking_losses
@@ -142,16 +140,7 @@ def trainee(
     head: TrackerHead, config: LearningConfig, *, seed: int, folder: Path, ranks: Ranks
 ) -> Trainee[TrackerLearner]:
     """A tracker that goes on from `folder`/checkpoints, which belong to a folder of this name wherever it lies."""
-    kept = folder / "checkpoints"
-    checkpoints = Checkpoints(
-        kept,
-        ranks,
-        logging.getLogger("ricebench.train").warning,
-        data=key_of(kept),
-        foreign=f"{kept} holds what belongs to another name",
-        advice=f"remove {kept} to begin again",
-    )
-    return Trainee(TrackerLearner(head, config, seed=seed, ranks=ranks), checkpoints)
+    return Trainee(TrackerLearner(head, config, seed=seed, ranks=ranks), checkpoints_below(folder, ranks))
 
 
 def _seed(*numbers: int) -> int:

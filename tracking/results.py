@@ -112,11 +112,16 @@ def length_of(video: Video, track: Track) -> int:
     return max(rows, len(video.frames)) if rows == 1 else rows
 
 
-def size_of(video: Video) -> tuple[int, int] | None:
-    """Width and height of its frames: as GOT-10k's meta_info says, else of the first frame; None where neither can be read."""
+def stated_size(video: Video) -> tuple[int, int] | None:
+    """Width and height of its frames as the data set says (GOT-10k's meta_info); None where it does not."""
     stated = re.fullmatch(r"\D*(\d+)\D+(\d+)\D*", video.attributes.get("resolution", ""))
-    if stated:
-        return int(stated[1]), int(stated[2])
+    return (int(stated[1]), int(stated[2])) if stated else None
+
+
+def size_of(video: Video) -> tuple[int, int] | None:
+    """As `stated_size`, else of the first frame; None where neither can be read."""
+    if stated := stated_size(video):
+        return stated
     try:
         with Image.open(video.frames[0]) as image:
             return image.size

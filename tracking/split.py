@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from rice_core.datasets import Track, Video
-from tracking.curves import Size
 from tracking.dialects import OFFICIAL
 from tracking.kept import Tracked
 from tracking.overall import Followed
-from tracking.results import rounded
+from tracking.results import rounded, stated_size
 from tracking.track import TrackResults
-
-_PAIR = re.compile(r"\(?\s*(\d+)\s*,\s*(\d+)\s*\)?")
 
 
 @dataclass(frozen=True)
@@ -47,17 +43,12 @@ class FollowedSplit:
             if (one := self.tracked.get(video.id)) is not None:
                 track = video.track()
                 if not _hidden(video, track):
-                    found.append(Followed(video.id, rounded(one.boxes_T4), track, _size(video, one)))
+                    # Toolkits know one size a video: the stated one, or the first frame's.
+                    width, height = stated_size(video) or one.sizes_T2[0].tolist()
+                    found.append(Followed(video.id, rounded(one.boxes_T4), track, (width, height)))
         return tuple(found)
 
 
 def _hidden(video: Video, track: Track) -> bool:
     """Whether only the first box is known."""
     return len(track.boxes_T4) < len(video.frames)
-
-
-def _size(video: Video, one: Tracked) -> Size:
-    """Width and height as the data set says, else of the first frame: toolkits know one size a video."""
-    told = _PAIR.fullmatch(video.attributes.get("resolution", ""))
-    width, height = map(int, told.groups()) if told else one.sizes_T2[0].tolist()
-    return width, height

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,11 +16,10 @@ from probes.detection.loader import ViewBatch
 from probes.detection.nouns import Detector, StepPart
 from probes.detection.recipe import TrainingConfig
 from probes.detection.tokens import Encoded
-from rice_core.disk.sealed import key_of
 from rice_core.errors import UserError, lacks_memory
 from rice_core.ranks import Ranks, reducing, spread
 from rice_core.train.adam import Adam
-from rice_core.train.checkpoint import Checkpoints
+from rice_core.train.checkpoint import checkpoints_below
 from rice_core.train.learner import StepOutcome, Trainee
 
 T = TypeVar("T")
@@ -135,16 +133,9 @@ def trainee(
     Args:
         scale: of the rate, as of `DetectorLearner`.
     """
-    kept = folder / "checkpoints"
-    checkpoints = Checkpoints(
-        kept,
-        ranks,
-        logging.getLogger("ricebench.train").warning,
-        data=key_of(kept),
-        foreign=f"{kept} holds what belongs to another name",
-        advice=f"remove {kept} to begin again",
+    return Trainee(
+        DetectorLearner(detector, config, seed=seed, ranks=ranks, scale=scale), checkpoints_below(folder, ranks)
     )
-    return Trainee(DetectorLearner(detector, config, seed=seed, ranks=ranks, scale=scale), checkpoints)
 
 
 def _seed(*numbers: int) -> int:

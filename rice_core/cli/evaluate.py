@@ -81,13 +81,10 @@ def evaluate(
     if checked.left_out and not checked.usable:
         echo(f"ricebench: no entry of {results} can be used; the reasons are above.", err=True)
         raise typer.Exit(1)
-    match format_:
-        case ScoreFormat.terminal:
-            echo(scorecard.to_terminal(checked, card, details=all_))
-        case ScoreFormat.json:
-            emit(scorecard.to_json(checked, card))
-        case ScoreFormat.csv:
-            emit(scorecard.to_csv(checked, card))
+    if format_ is ScoreFormat.terminal:
+        echo(scorecard.to_terminal(checked, card, details=all_))
+    else:
+        emit((scorecard.to_json if format_ is ScoreFormat.json else scorecard.to_csv)(checked, card))
     if checked.left_out:
         raise typer.Exit(3)
 

@@ -10,6 +10,7 @@ aside as damaged-step-00000123. Nothing is pickled.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 
 from rice_core.digest import file_digest, json_digest
 from rice_core.disk.files import write_atomically
-from rice_core.disk.sealed import Damaged, Unsealed
+from rice_core.disk.sealed import Damaged, Unsealed, key_of
 from rice_core.disk.temporaries import beside
 from rice_core.errors import StoreError, UserError
 from rice_core.ranks import Ranks
@@ -234,3 +235,16 @@ def _flush(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def checkpoints_below(folder: Path, ranks: Ranks) -> Checkpoints:
+    """Those of a stage's training, in `folder`/checkpoints; they belong to a folder of this name wherever it lies."""
+    kept = folder / "checkpoints"
+    return Checkpoints(
+        kept,
+        ranks,
+        logging.getLogger("ricebench.train").warning,
+        data=key_of(kept),
+        foreign=f"{kept} holds what belongs to another name",
+        advice=f"remove {kept} to begin again",
+    )
