@@ -132,10 +132,12 @@ class Conversation:
     cluster: str = ""
     """What its images are called (a document, say): many questions are asked about one."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    source: Path | None = None
+    """A file that holds it whole, turns and images, as a row of a table does: the turns are then left out."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.images
+        return self.images if self.source is None else (*self.images, self.source)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""What a number of a language model means: which model reads the encoder's tokens, and how the two are trained. Named recipes at the end.
+
+The paper (section 4.2, Table 1) names LLaVA-NeXT, Qwen2.5-7B and LLaVA-NeXT's 740 K samples; what it leaves open is as the authors'
+published script for it has it, each choice an assumption in the record.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mllm.llava.packing import Resize
+from mllm.llava.text import Labels
+from rice_core.spec import Frozen
+
+MINI_LM = "mini"
+"""A small language model of Qwen2's kind with random weights, and a tokenizer of the miniature world's words: nothing is downloaded."""
+Rate = Annotated[float, Field(gt=0, le=10)]
+
+
+class LlavaConfig(Frozen):
+    """The model between an encoder and an answer."""
+
+    lm: str = "Qwen/Qwen2.5-7B-Instruct"
+    """What `AutoModelForCausalLM` reads: a name of the hub or a folder; or `mini`."""
+    layer: int = Field(default=-2, le=-1)
+    """Block of the encoder that is read, from the end, behind no final norm."""
+    tiles: Literal["2x2", "one"] = "2x2"
+    """Of a picture, from the second stage on. 2x2: LLaVA-NeXT's anyres, the base tile and a grid that wastes least. one: a single square."""
+    square: Resize = "own"
+    """How a picture becomes one tile: in the first stage always, in the second where `tiles` says so."""
+
+
+class LlavaLearning(Frozen):
+    """One training of the model. What has no rate is frozen."""
+
+    epochs: int = Field(default=1, ge=1, le=10**4)
+    batch: int = Field(default=128, ge=1, le=10**6)
+    """Samples a step, over all ranks; the rates belong to it."""
+    part: int = Field(default=1, ge=1)
+    """Samples that go through the network at once, on each rank: a matter of memory, since the loss is a sum over the step's labels."""
+    projector_rate: Rate = 1e-3
+    tower_rate: Rate | None = None
+    lm_rate: Rate | None = None
+    warm_up: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the steps; a cosine to zero follows."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float | None = Field(default=1.0, gt=0)
+    labels: Labels = "published"
+    context: int = Field(default=32_768, ge=16)
+    """Tokens of a sample, those of its pictures among them; what is longer is cut at its end, and counted."""
+    grouped: bool = True
+    """Whether samples of like length, and with or without pictures, share a step: less padding."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+class LlavaRecipe(Frozen):
+    """All that fixes a number beside the encoder, the data and the seed."""
+
+    name: str
+    reading: str = ""
+    """How it reads what the paper leaves open, one sentence; empty where it stands for nothing of the paper."""
+    model: LlavaConfig = LlavaConfig()
+    align: LlavaLearning = LlavaLearning()
+    """Stage 1: captions, one tile, the projector alone."""
+    instruct: LlavaLearning = LlavaLearning(projector_rate=1e-5, tower_rate=2e-6, lm_rate=1e-5)
+    """Stage 2: conversations, tiles, everything."""
+
+
+_READING = (
+    "Table 1 names LLaVA-NeXT's framework and data alone: rates, batch, tiles and labels are those of LLaVA-NeXT's published scripts for Qwen, "
+    "with one rate for projector and language model."
+)
+_MINI = LlavaLearning(batch=32, part=32, projector_rate=2e-3, context=512, precision="fp32")
+
+RECIPES: dict[str, LlavaRecipe] = {
+    recipe.name: recipe
+    for recipe in (
+        LlavaRecipe(
+            name="smoke",
+            model=LlavaConfig(lm=MINI_LM, tiles="one"),
+            align=_MINI.model_copy(update={"batch": 4, "part": 4}),
+            instruct=_MINI.model_copy(update={"batch": 4, "part": 4, "tower_rate": 1e-4, "lm_rate": 2e-3}),
+        ),
+        # A language model that starts from nothing has to learn to speak as well: many epochs of few samples.
+        LlavaRecipe(
+            name="mini",
+            model=LlavaConfig(lm=MINI_LM, tiles="one"),
+            align=_MINI,
+            instruct=_MINI.model_copy(update={"epochs": 10, "tower_rate": 2e-4, "lm_rate": 2e-3}),
+        ),
+        # An hour of one GPU: language models of 0.5B rank encoders much as those of 7B do (AVA-Bench, 2506.09082).
+        LlavaRecipe(name="ladder-0.5b", model=LlavaConfig(lm="Qwen/Qwen2.5-0.5B-Instruct")),
+        LlavaRecipe(name="paper@1", reading=_READING),
+    )
+}
