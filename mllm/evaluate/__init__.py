@@ -1,0 +1,1 @@
+"""Answers of a model to the benchmarks, and what they are worth."""
