@@ -118,7 +118,8 @@ class ChatML:
 
     def __init__(self, tokenizer: Any, *, labels: Labels = "published", system: str = SYSTEM) -> None:
         self.markers = Markers.of(tokenizer)
-        self._tokenizer, self._labels, self._system = tokenizer, labels, system
+        self.system = system
+        self._tokenizer, self._labels = tokenizer, labels
 
     def sample(self, turns: Sequence[Turn], image_tokens: Sequence[int], most: int | None = None) -> Tokenized:
         """A conversation to learn from.
@@ -148,8 +149,8 @@ class ChatML:
 
     def _blocks(self, turns: Sequence[Turn], image_tokens: Sequence[int]) -> Iterator[_Block]:
         turns = _checked(turns, len(image_tokens))
-        if self._system and turns[0].speaker != "system":
-            turns = (Turn("system", self._system), *turns)
+        if self.system and turns[0].speaker != "system":
+            turns = (Turn("system", self.system), *turns)
         images = iter(image_tokens)
         for turn in turns:
             spoken = turn.speaker == "assistant"
