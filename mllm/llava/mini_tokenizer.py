@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 ROWS = 1024
 """Embeddings of a language model for it: a power of two, as is usual, and more than there are ids."""
-_PIECES = 1000
+_PIECES = 1020
 """More than are learnt: each word of the corpus becomes one."""
 _QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -22,11 +22,12 @@ _QWEN = (
 """How Qwen2.5 divides a text before it merges."""
 _WORDS = (
     "system user assistant You are a helpful assistant . a an and with the word words picture image of in on is are there no not yes Yes "
-    "No Hi What what Which which How how many much Where where Who who does do it this that read say says written text letter colour "
-    "color kind shape object objects left right top bottom upper lower middle centre of than more less larger smaller largest smallest "
+    "No Hi What what Which which How how many much Where where do it this that read says written text letter colour "
+    "kind shape object objects left right top bottom upper lower middle centre of than more less larger smaller largest smallest "
     "between behind beside above below first second third last same different other A B C D E cat dog red green blue yellow orange "
-    "purple black white grey brown pink one two three four five six seven eight nine ten zero Answer answer the question using single "
-    "phrase option 's letter from given choices directly . Describe describe concisely ? , : ; ! ( ) \" '"
+    "purple black white grey brown one two three four five six seven eight nine ten zero Answer answer the question using single "
+    "phrase option 's letter from given choices directly . Describe describe concisely ? , : ; ! ( ) \" ' "
+    "Is at shapes or number only Please There Options higher further correct nothing else several"
 )
 
 

@@ -95,7 +95,7 @@ def draw_scene(
     """Draw scene `index` of the world `seed`; `size` is its side in pixels, at least 48."""
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     hard = difficulty or Difficulty.at(0)
-    canvas_HW3 = _background(rng, size, level)
+    canvas_HW3 = background(rng, size, level)
     for _ in range(hard.clutter):
         canvas_HW3 = _stroke(rng, canvas_HW3, hard.fade, level)
     places: list[Place] = []
@@ -116,7 +116,7 @@ def draw_scene(
     return Scene(pixels_HW3, _seen(owner_HW, kinds), _read(written, owner_HW >= 0))
 
 
-def _background(rng: np.random.Generator, size: int, level: Level) -> Floats:
+def background(rng: np.random.Generator, size: int, level: Level) -> Floats:
     """A colour, uneven at two scales."""
     colour = _colour(rng, (0.0, 0.25), (0.82, 0.97)) if level == "easy" else _colour(rng, (0.1, 0.7), (0.5, 0.7))
     canvas_HW3 = np.tile(colour, (size, size, 1))
@@ -139,7 +139,7 @@ def _write(
 ) -> tuple[Floats, Written]:
     """Write a word where it hides least behind what is at `places`, and add its own place to them."""
     size = len(canvas_HW3)
-    font = _font(_FONTS[rng.integers(len(_FONTS))], round(float(rng.uniform(9, 12)) * size / 96))
+    font = font_of(_FONTS[rng.integers(len(_FONTS))], round(float(rng.uniform(9, 12)) * size / 96))
     left, top, right, bottom = (int(edge) for edge in font.getbbox(text))
     w, h = right - left, bottom - top
     spots = rng.integers(0, (max(1, size - w), max(1, size - h)), size=(_TRIES, 2))
@@ -252,5 +252,5 @@ def _colour(rng: np.random.Generator, saturation: tuple[float, float], value: tu
 
 
 @lru_cache(maxsize=64)
-def _font(name: str, height: int) -> ImageFont.FreeTypeFont:
+def font_of(name: str, height: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(font_file(name)), height)

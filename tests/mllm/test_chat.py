@@ -258,6 +258,11 @@ def test_the_small_tokenizer_spells_any_text_and_knows_the_worlds_words(tokenize
     for text in ("bafo and gilade", "日本 é\n\n\t x", "1,000.5%"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert tokenizer.tokenize("a striped triangle, bafo") == ["a", "Ġstriped", "Ġtriangle", ",", "Ġba", "fo"]
+    for words in (
+        "What colour is the star?",
+        "Please answer directly with only the letter of the correct option and nothing else.",
+    ):
+        assert len(tokenizer.tokenize(words)) == len(words.split()) + 1
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert again.get_vocab() == tokenizer.get_vocab()

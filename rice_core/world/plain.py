@@ -1,0 +1,117 @@
+"""Pictures that a small language model can learn to speak of: one to three shapes and a word, each in a quarter of its own.
+
+No shape and no colour is there twice, so that "the star" and "the red one" are one thing. The ground is that of `scenes`, the shapes are solid,
+and the word is one of eight. Shapes: H x W pixels, P x P a shape's stamp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from rice_core.world.scenes import background, font_of
+from rice_core.world.shapes import SHAPES, TEXTURES, Floats, draw_stamp
+
+PLAIN_VERSION = 1
+"""Rises when the same (seed, index) comes to look different."""
+
+COLOURS = {
+    "red": (205, 30, 35),
+    "green": (20, 140, 50),
+    "blue": (30, 65, 205),
+    "yellow": (240, 200, 20),
+    "purple": (130, 40, 165),
+    "black": (25, 25, 25),
+}
+"""RGB; each shape's varies a little."""
+PLACES = ("top left", "top right", "bottom left", "bottom right")
+"""The quarters, by rows."""
+PLAIN_WORDS = ("boko", "dofi", "fila", "gano", "kibo", "lada", "magi", "nimi")
+"""Each is three letters from every other: a wrong one is no nearly right one."""
+MOST = 3
+"""Shapes of a picture: the fourth quarter is the word's."""
+
+_SALT = 0xA5
+"""No generator of a plain picture is one of a scene, whatever their seeds."""
+_FONTS = ("DejaVuSans-Bold", "DejaVuSansMono-Bold")
+
+
+@dataclass(frozen=True)
+class PlainThing:
+    """A shape of a picture."""
+
+    shape: str
+    colour: str
+    quarter: int
+    """Index into PLACES."""
+
+    @property
+    def place(self) -> str:
+        return PLACES[self.quarter]
+
+
+@dataclass(frozen=True)
+class PlainScene:
+    """The picture and its truth."""
+
+    pixels_HW3: npt.NDArray[np.uint8]
+    things: tuple[PlainThing, ...]
+    """By quarters."""
+    word: str
+    word_quarter: int
+
+    @property
+    def caption(self) -> str:
+        """As in "a red star at the top left, a blue ring at the top right, the word boko at the bottom left"."""
+        things = [f"a {thing.colour} {thing.shape} at the {thing.place}" for thing in self.things]
+        return ", ".join([*things, f"the word {self.word} at the {PLACES[self.word_quarter]}"])
+
+
+def draw_plain(seed: int, index: int, *, size: int = 96) -> PlainScene:
+    """Draw plain picture `index` of the world `seed`; `size` is its side in pixels, at least 48."""
+    rng = np.random.Generator(np.random.PCG64([seed, index, _SALT]))
+    count = int(rng.integers(1, MOST + 1))
+    quarters = [int(k) for k in rng.permutation(len(PLACES))]
+    shapes, colours = (rng.permutation(list(kinds)).tolist() for kinds in (SHAPES, COLOURS))
+    things = [PlainThing(*each) for each in zip(shapes, colours, quarters[:count], strict=False)]
+    word = str(rng.choice(PLAIN_WORDS))
+    canvas_HW3 = background(rng, size, "easy")
+    for thing in things:
+        _paste(rng, canvas_HW3, thing)
+    canvas_HW3 = _write(rng, canvas_HW3, word, quarters[count])
+    noise_HW3 = rng.standard_normal(canvas_HW3.shape, dtype=np.float32) * 2
+    pixels_HW3 = np.clip(np.rint(canvas_HW3 + noise_HW3), 0, 255).astype(np.uint8)
+    return PlainScene(pixels_HW3, tuple(sorted(things, key=lambda thing: thing.quarter)), word, quarters[count])
+
+
+def _paste(rng: np.random.Generator, canvas_HW3: Floats, thing: PlainThing) -> None:
+    half = len(canvas_HW3) // 2
+    radius = float(rng.uniform(13, 19)) * half / 48
+    opacity_PP, _ = draw_stamp(SHAPES.index(thing.shape) * len(TEXTURES), radius, rng)
+    side = len(opacity_PP)
+    left, top = _corner(rng, thing.quarter, half, side, side)
+    ink_3 = np.clip(np.array(COLOURS[thing.colour]) + rng.normal(0, 10, 3), 0, 255)
+    window_PP3 = canvas_HW3[top : top + side, left : left + side]
+    window_PP3 += opacity_PP[:, :, None] * (ink_3 - window_PP3)
+
+
+def _write(rng: np.random.Generator, canvas_HW3: Floats, word: str, quarter: int) -> Floats:
+    """The canvas with the word."""
+    size = len(canvas_HW3)
+    font = font_of(_FONTS[rng.integers(len(_FONTS))], round(float(rng.uniform(13, 15)) * size / 96))
+    left, top, right, bottom = (int(edge) for edge in font.getbbox(word))
+    x, y = _corner(rng, quarter, size // 2, right - left, bottom - top)
+    ink = Image.new("L", (size, size))
+    ImageDraw.Draw(ink).text((x - left, y - top), word, font=font, fill=255)
+    shade_3 = rng.uniform(0, 60, 3)
+    return canvas_HW3 + np.asarray(ink)[:, :, None] / 255 * (shade_3 - canvas_HW3)
+
+
+def _corner(rng: np.random.Generator, quarter: int, half: int, width: int, height: int) -> tuple[int, int]:
+    """Left and top of a box anywhere inside a quarter."""
+    row, column = divmod(quarter, 2)
+    x, y = (int(rng.integers(max(1, half - side + 1))) for side in (width, height))
+    return column * half + x, row * half + y
