@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as tvF
 from torchvision.transforms.v2.functional import InterpolationMode
 
+from mllm.llava.recipe import Resize
 from rice_core.encoders.preprocess import PixelRecipe, Preprocess
 from rice_core.errors import UserError
 from rice_core.images import rgb_pixels
@@ -30,10 +30,6 @@ from rice_core.spec import Interpolation
 
 GRIDS = ((2, 1), (1, 2), (2, 2), (1, 3), (3, 1))
 """Rows and columns of tiles, in the order of LLaVA's (S,2S) (2S,S) (2S,2S) (3S,S) (S,3S), which are width and height."""
-
-Resize = Literal["own", "crop", "squash", "pad"]
-"""How a picture becomes one square tile. own: as the encoder's processor does (CLIP crops, SigLIP distorts). crop: the centre alone, the
-ends of a wide picture are lost. squash: all of it, the aspect ratio is lost. pad: all of it, on a square of the mean colour (LLaVA-1.5)."""
 
 _MODES: dict[Interpolation, InterpolationMode] = {
     "nearest": InterpolationMode.NEAREST_EXACT,

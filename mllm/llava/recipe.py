@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mllm.llava.packing import Resize
 from mllm.llava.text import Labels
 from rice_core.spec import Frozen
 
 MINI_LM = "mini"
 """A small language model of Qwen2's kind with random weights, and a tokenizer of the miniature world's words: nothing is downloaded."""
+Resize = Literal["own", "crop", "squash", "pad"]
+"""How a picture becomes one square tile. own: as the encoder's processor does (CLIP crops, SigLIP distorts). crop: the centre alone, the
+ends of a wide picture are lost. squash: all of it, the aspect ratio is lost. pad: all of it, on a square of the mean colour (LLaVA-1.5)."""
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 
