@@ -54,6 +54,10 @@ class Reading(Frozen):
     """Of the probe, beside the recipe, that it is told by."""
     said: str
     """What it is, for the section's heading."""
+    section: str = ""
+    """Of the printed table, whose rows it is about; empty: all rows."""
+    unjudged: str = ""
+    """Why its numbers get no verdict; empty where they do."""
 
     @property
     def title(self) -> str:
@@ -71,6 +75,19 @@ class Reading(Frozen):
         return probe.recipe == self.recipe and self.settings.items() <= asked.items()
 
 
+class Mean(Frozen):
+    """An average column by one way to make it: the mean of what the printed table says it is of, each divided by its divisor."""
+
+    column: str
+    """Of the printed table."""
+    said: str
+    """The way, for the column's heading."""
+    divisors: dict[str, int] = {}
+    printed: bool = True
+    """False: the paper's number beside ours is made from its cells in this way, and not the one that it prints."""
+    goal: float = Field(gt=0)
+
+
 class Mapping(Frozen):
     """One table of the paper, as our records fill it."""
 
@@ -81,6 +98,10 @@ class Mapping(Frozen):
     settings: dict[str, tuple[str, ...]] = {}
     """Of a probe, that leave its number's meaning alone -> the values they may have; none named: any."""
     columns: dict[str, Filling]
+    averages: dict[str, Mean] = {}
+    """By a name that no column has, unless it is the printed way."""
+    assumed: tuple[str, ...] = ()
+    """What the paper leaves open and was decided: a sentence each, below the table."""
     encoders: dict[str, tuple[str, ...]] = {}
     """Row -> shorthands of its encoder, beside the one of the row's `catalogue`."""
 
@@ -103,9 +124,13 @@ class Mapping(Frozen):
         """In the order of the columns."""
         return tuple(dict.fromkeys(filling.probe for filling in self.columns.values()))
 
+    def rows(self, reading: Reading) -> tuple[PaperRow, ...]:
+        """Those of the paper that a reading is about."""
+        return tuple(row for row in self.printed.rows if reading.section in ("", row.section))
+
     def specs(self, row: PaperRow) -> tuple[EncoderSpec, ...]:
-        """What a row's encoder is asked for as; empty where no public weights are known for it."""
-        texts = [entry.spec for entry in entries() if entry.id == row.catalogue]
+        """What a row's encoder is asked for as; empty where no public weights are known for it, or none that can be read."""
+        texts = [entry.spec for entry in entries() if entry.id == row.catalogue and not entry.unreadable]
         return tuple(EncoderSpec.parse(text) for text in (*texts, *self.encoders.get(row.key, ())))
 
     @model_validator(mode="after")
@@ -116,8 +141,10 @@ class Mapping(Frozen):
         unknown = set(self.columns) - {column.key for column in table.columns}
         unknown |= set(self.encoders) - {row.key for row in table.rows}
         unknown |= {filling.data for filling in self.columns.values()} - set(self.data)
+        unknown |= {reading.section for reading in self.readings} - {"", *(row.section for row in table.rows)}
+        unknown |= {mean.column for mean in self.averages.values()} - {average.column for average in table.averages}
         if unknown:
-            raise ValueError(f"table {self.table}: no such column, row or data: {', '.join(sorted(unknown))}")
+            raise ValueError(f"table {self.table}: no such column, row, section or data: {', '.join(sorted(unknown))}")
         return self
 
 

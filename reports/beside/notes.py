@@ -37,6 +37,7 @@ def notes(
         yield from _rates(part)
     yield from _orders(parts)
     yield from _data(mapping, parts)
+    yield from mapping.assumed
     yield from _assumptions(parts)
     yield from _missing(mapping, parts[0])
 
@@ -53,7 +54,7 @@ def _verdicts(parts: Sequence[Part], paper: Lookup[tuple[str, str], Value]) -> I
         found = Counter(
             agreement(estimate, printed, source.filling.goal)
             for line, source in part.cells
-            if line.row and line.entry and (estimate := source.agreed(line.entry.key))
+            if line.row and line.entry and not part.reading.unjudged and (estimate := source.agreed(line.entry.key))
             if (printed := paper[line.row.key, source.printed.key].value) is not None
         )
         ok = found["within the goal"] + found["by the interval alone"]
@@ -62,14 +63,26 @@ def _verdicts(parts: Sequence[Part], paper: Lookup[tuple[str, str], Value]) -> I
                 f"{part.reading.title}: {found.total()} of our numbers beside the paper's: {ok} ok ({found['within the goal']} within the "
                 f"goal, {found['by the interval alone']} by the interval alone), {found['off']} off."
             )
-    goals: dict[float, list[str]] = {}
-    for source in parts[0].filled:
-        goals.setdefault(source.filling.goal, []).append(source.printed.group or source.printed.label)
-    words = "; ".join(f"{goal:g} for {', '.join(dict.fromkeys(names))}" for goal, names in goals.items())
+        if part.reading.unjudged:
+            yield f"{part.reading.title}: no verdict: {part.reading.unjudged}."
     yield (
-        f"delta = ours - paper. ok: |delta| is at most the goal ({words}), or the paper's number lies in our 95 % interval "
+        f"delta = ours - paper. ok: |delta| is at most the goal ({_goals(parts[0])}), or the paper's number lies in our 95 % interval "
         "over seeds and samples; else off."
     )
+
+
+def _goals(part: Part) -> str:
+    """`0.3 for COCO, LVIS; 1 for RF100`: by group, and by column where a group has several."""
+    of_group: dict[str, set[float]] = {}
+    for source in part.filled:
+        of_group.setdefault(source.printed.group, set()).add(source.filling.goal)
+    goals: dict[float, list[str]] = {}
+    for source in part.filled:
+        group, label = source.printed.group, source.printed.label
+        goals.setdefault(source.filling.goal, []).append(group if group and len(of_group[group]) == 1 else label)
+    for average in part.averages:
+        goals.setdefault(average.mean.goal, []).append(average.printed.label)
+    return "; ".join(f"{goal:g} for {', '.join(dict.fromkeys(names))}" for goal, names in goals.items())
 
 
 def _refused(mapping: Mapping, part: Part) -> Iterator[str]:
@@ -109,6 +122,11 @@ def _marks(parts: Sequence[Part]) -> Iterator[str]:
     own = [(line.entry, source) for part in parts for line, source in part.cells if line.entry]
     if own:
         yield "Bold: ahead of the runner-up of ours in the same section by a paired, clustered 95 % interval that excludes zero."
+    if any(part.averages for part in parts):
+        yield (
+            "An average is over every column that it claims to be of, else it is a dot; it is never bold, since no samples pair "
+            "two of them, and not counted among the verdicts."
+        )
     if any(entry.yardstick for entry, _ in own):
         yield f"{YARDSTICK} A yardstick (synthetic, or trained on these labels): never bold."
     if any(source.partial(mine) for entry, source in own if (mine := source.entry(entry.key))):
@@ -207,21 +225,35 @@ def _missing(mapping: Mapping, part: Part) -> Iterator[str]:
     if dots or wanted:
         to_fill = " To fill, with the folder of the data set for FOLDER:" if wanted else ""
         yield f"{len(dots)} of {len(cells)} cells of ours missing.{to_fill}"
-    yield from (
-        _command(mapping, part.filled, probe, list(wanted[probe])) for probe in mapping.probes if probe in wanted
-    )
+    yield from _commands(mapping, part.filled, {probe: tuple(asked) for probe, asked in wanted.items()})
     if nameless:
         yield (
-            f"{'; '.join(nameless)}: no public weights are known to be these, so nothing fills the row. An encoder of your own "
+            f"{'; '.join(nameless)}: no public weights are known to be these that can be read here, so nothing fills the row. An encoder of your own "
             "(-e NAME=hf:PATH) has a row below the paper's."
         )
 
 
-def _command(mapping: Mapping, filled: Sequence[ColumnSource], probe: str, encoders: Sequence[str]) -> str:
-    source = next(source for source in filled if source.filling.probe == probe)
+def _commands(mapping: Mapping, filled: Sequence[ColumnSource], wanted: Lookup[str, tuple[str, ...]]) -> Iterator[str]:
+    """One for the probes that want the same encoders on the same data."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for probe in (probe for probe in mapping.probes if probe in wanted):
+        data = next(source.filling.data for source in filled if source.filling.probe == probe)
+        alike.setdefault((data, wanted[probe]), []).append(probe)
+    for (data, encoders), probes in alike.items():
+        yield _command(mapping.data[data].given, filled, ",".join(probes), encoders)
+
+
+def _command(given: str, filled: Sequence[ColumnSource], probes: str, encoders: Sequence[str]) -> str:
     seeds = sorted({seed for each in filled if each.judge for seed in each.judge.group.seeds})
-    words = ["ricebench", "run", *(word for encoder in encoders for word in ("-e", encoder)), "-p", probe]
-    words += ["--data", mapping.data[source.filling.data].given]
+    words = [
+        "ricebench",
+        "run",
+        *(word for encoder in encoders for word in ("-e", encoder)),
+        "-p",
+        probes,
+        "--data",
+        given,
+    ]
     words += ["--seeds", ",".join(map(str, seeds))] if seeds not in ([], [0]) else []
     return shlex.join(words)
 

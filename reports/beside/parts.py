@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.beside.admit import Admitted
+from reports.beside.average import AverageSource, averages
 from reports.beside.mapping import Mapping, Reading
 from reports.beside.source import ColumnSource, sources
 from reports.board import marked
@@ -32,6 +33,7 @@ class Part:
     filled: tuple[ColumnSource, ...]
     """One a column that our probes fill."""
     lines: tuple[BesideRow, ...]
+    averages: tuple[AverageSource, ...] = ()
 
     @property
     def cells(self) -> Iterator[tuple[BesideRow, ColumnSource]]:
@@ -44,21 +46,23 @@ class Part:
 
 
 def parts(mapping: Mapping, admitted: Admitted, store: ScoreSource) -> Iterator[Part]:
-    """The first reading with every row of the paper, then each other that has numbers, with the rows that have them."""
-    for number, reading in enumerate(mapping.readings):
+    """The first reading of each section with every row of the paper, then each other that has numbers, with the rows that have them."""
+    begun: set[str] = set()
+    for reading in mapping.readings:
         filled = tuple(sources(mapping, admitted, reading, store))
-        lines = tuple(line for line in _lines(mapping, filled) if line.entry or not number)
+        lines = tuple(line for line in _lines(mapping, reading, filled) if line.entry or reading.section not in begun)
+        begun.add(reading.section)
         # A column that two groups claim has no line, and its reason has to be said.
         if lines or any(source.refused for source in filled):
-            yield Part(reading, filled, lines)
+            yield Part(reading, filled, lines, tuple(averages(mapping, reading, filled)))
 
 
-def _lines(mapping: Mapping, filled: Sequence[ColumnSource]) -> Iterator[BesideRow]:
+def _lines(mapping: Mapping, reading: Reading, filled: Sequence[ColumnSource]) -> Iterator[BesideRow]:
     """The paper's rows in its order, one line for each of ours that is that encoder; the others below, by name."""
     judges = [source.judge for source in filled if source.judge]
     known = {entry.key: entry for judge in judges for entry in judge.group.entries if entry.done}
     placed = set()
-    for row in mapping.printed.rows:
+    for row in mapping.rows(reading):
         asked = {json_digest(spec.identity()) for spec in mapping.specs(row)}
         found = [entry for entry in known.values() if json_digest(entry.spec.identity()) in asked]
         placed |= {entry.key for entry in found}

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.beside.parts import BesideRow
+from reports.beside.average import agreed
+from reports.beside.parts import BesideRow, Part
 from reports.beside.source import ColumnSource, agreement
 from reports.beside.table import Beside
 from reports.frame import parameters_of
@@ -21,7 +22,7 @@ class PaperNumber:
     row: str
     """Of the paper; the encoder's name where it is no row of the paper."""
     column: str
-    """As `coco_det`."""
+    """As `coco_det`, or the name of an average and its way."""
     source: Literal["ours", "paper", "delta"]
     value: float
     unit: str
@@ -41,17 +42,20 @@ class PaperNumber:
     metric: str = ""
     taints: str = ""
     """Whether seeds are missing; tainted records stand in no such table."""
+    section: str = ""
+    """Of the paper's table, whose rows may share a name."""
 
 
 def paper_numbers(made: Beside) -> list[PaperNumber]:
-    """By row and column of the printed table: ours, the paper's, and delta, each where there is one."""
+    """By row and column of the printed table: ours, the paper's, and delta, each where there is one; averages last."""
     found = [row for part in made.parts for line, source in part.cells for row in _numbers(made, line, source)]
+    found += [row for part in made.parts for row in _averages(made, part)]
     # Each reading has numbers of ours; the paper's are the same beside all of them.
     return list(dict.fromkeys(found))
 
 
 def _numbers(made: Beside, line: BesideRow, source: ColumnSource) -> Iterator[PaperNumber]:
-    named = line.entry.label if line.entry and line.row is None else line.label
+    named, section = _named(line)
     table, column, unit = f"Table {made.mapping.table}", source.printed.key, source.printed.unit
     key = line.entry.key if line.entry else ""
     printed = made.paper[line.row.key, column].value if line.row else None
@@ -78,20 +82,58 @@ def _numbers(made: Beside, line: BesideRow, source: ColumnSource) -> Iterator[Pa
             dataset=cell.dataset.title,
             metric=source.filling.metric,
             taints=source.lacking(entry),
+            section=section,
         )
     if printed is not None:
-        yield PaperNumber(table, named, column, "paper", printed, unit)
-    if printed is not None and (agreed := source.agreed(key)) is not None:
-        verdict = agreement(agreed, printed, source.filling.goal)
+        yield PaperNumber(table, named, column, "paper", printed, unit, section=section)
+    if printed is not None and (own := source.agreed(key)) is not None:
+        verdict = "" if source.unjudged else agreement(own, printed, source.filling.goal)
         asked = None if entry is None else entry.done[0].cell
         yield PaperNumber(
             table,
             named,
             column,
             "delta",
-            agreed.value - printed,
+            own.value - printed,
             unit,
             verdict=verdict,
             parameters=parameters_of(asked) if asked else "",
             recipe=asked.probe.recipe if asked else "",
+            section=section,
         )
+
+
+def _averages(made: Beside, part: Part) -> Iterator[PaperNumber]:
+    for line, source in ((line, source) for line in part.lines for source in part.averages):
+        (named, section), key = _named(line), line.entry.key if line.entry else ""
+        where = f"Table {made.mapping.table}", named, source.name
+        estimate, theirs = source.estimate(key) if key else None, made.theirs(line, source)
+        if estimate is not None:
+            low, high = estimate.ci95 or (None, None)
+            yield PaperNumber(
+                *where,
+                "ours",
+                estimate.value,
+                source.printed.unit,
+                stderr=estimate.stderr,
+                low=low,
+                high=high,
+                n=estimate.n,
+                encoder=line.entry.label if line.entry else "",
+                recipe=part.reading.recipe,
+                section=section,
+            )
+        if theirs.value is not None:
+            yield PaperNumber(*where, "paper", theirs.value, source.printed.unit, section=section)
+            if estimate is not None:
+                delta, verdict = estimate.value - theirs.value, agreed(source, key, theirs)
+                recipe = part.reading.recipe
+                yield PaperNumber(
+                    *where, "delta", delta, source.printed.unit, verdict=verdict, recipe=recipe, section=section
+                )
+
+
+def _named(line: BesideRow) -> tuple[str, str]:
+    """A row's name, and the section of the paper's table that it stands in."""
+    named = line.entry.label if line.entry and line.row is None else line.label
+    return named, line.row.section if line.row else ""

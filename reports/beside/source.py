@@ -30,6 +30,13 @@ class ColumnSource:
     judge: Judge | None
     refused: str = ""
     """Why groups that are there may not fill it."""
+    unjudged: str = ""
+    """Why its numbers get no verdict."""
+
+    @property
+    def heads(self) -> tuple[Column, ...]:
+        """The four columns of it."""
+        return heads(self.printed.key, self.printed)
 
     @property
     def measured(self) -> Column | None:
@@ -78,7 +85,7 @@ def sources(mapping: Mapping, admitted: Admitted, reading: Reading, store: Score
             found = admitted.of(filling, mapping, reading)
             if len(found) == 1:
                 judge = judges.setdefault(found[0].key, Judge(found[0], store))
-                made.append(ColumnSource(column, filling, judge))
+                made.append(ColumnSource(column, filling, judge, unjudged=reading.unjudged))
             else:
                 made.append(ColumnSource(column, filling, None, " / ".join(map(_apart, found))))
     return made
@@ -92,15 +99,14 @@ def agreement(estimate: Estimate, paper: float, goal: float) -> Verdict:
     return "by the interval alone" if within else "off"
 
 
-def heads(source: ColumnSource) -> tuple[Column, ...]:
-    """The four columns of one column of the paper."""
-    printed = source.printed
-    name = f"{printed.group} {printed.label}".strip()
+def heads(key: str, printed: PaperColumn, said: str = "") -> tuple[Column, ...]:
+    """Ours, the paper's, delta and verdict of one column of the paper, or of an average that is `said` to be made in one way."""
+    name = f"{printed.group} {printed.label}".strip() + (f", {said}" if said else "")
     group = f"{name} ({printed.unit})" if printed.unit else name
     better: dict[str, Literal["higher", "lower", "neither"]] = {"ours": printed.better}
     return tuple(
         Column(
-            key=f"{printed.key}.{part}",
+            key=f"{key}.{part}",
             label=part,
             group=group,
             better=better.get(part, "neither"),
@@ -123,7 +129,7 @@ def ours(source: ColumnSource, key: str) -> Value:
         bold=judge.wins(entry, column),
         mark=PARTIAL * source.partial(entry),
         href=page_of(entry.cell_id(record)),
-        hint=f"{_interval(estimate, source)}n = {estimate.n}; {estimate.method}",
+        hint=f"{_interval(estimate, source.printed)}n = {estimate.n}; {estimate.method}",
         partial=source.partial(entry),
     )
 
@@ -135,15 +141,24 @@ def beside(source: ColumnSource, key: str, paper: Value) -> tuple[Value, Value]:
         entry = source.entry(key)
         why = "not all seeds gave a number" if paper.value is not None and entry and source.partial(entry) else ""
         return Value(hint=why), Value(hint=why)
-    places, goal = source.printed.decimals, source.filling.goal
+    return verdict_values(estimate, paper, source.printed, source.filling.goal, source.unjudged)
+
+
+def verdict_values(
+    estimate: Estimate, paper: Value, printed: PaperColumn, goal: float, unjudged: str
+) -> tuple[Value, Value]:
+    """Delta and verdict of two numbers that are there; no verdict where there is a reason for none."""
+    if paper.value is None:
+        return Value(), Value()
+    places = printed.decimals
     delta = estimate.value - paper.value
-    found = agreement(estimate, paper.value, goal)
     hint = f"{estimate.value:z.{places + 1}f} - {paper.value:.{places}f} = {delta:+z.{places + 1}f}"
-    reason = f"{found}: goal {goal:g}; {_interval(estimate, source)}".removesuffix("; ")
-    return (
-        Value(value=delta, text=f"{delta:+z.{places}f}".replace("-", "−"), hint=hint),
-        Value(text="off" if found == "off" else "ok", hint=reason),
-    )
+    shown = Value(value=delta, text=f"{delta:+z.{places}f}".replace("-", "−"), hint=hint)
+    if unjudged:
+        return shown, Value(text="no verdict", hint=unjudged)
+    found = agreement(estimate, paper.value, goal)
+    reason = f"{found}: goal {goal:g}; {_interval(estimate, printed)}".removesuffix("; ")
+    return shown, Value(text="off" if found == "off" else "ok", hint=reason)
 
 
 def _absent(source: ColumnSource, entry: Entry | None) -> str:
@@ -158,10 +173,10 @@ def _absent(source: ColumnSource, entry: Entry | None) -> str:
     return f"this encoder's record has no {source.filling.metric}"
 
 
-def _interval(estimate: Estimate, source: ColumnSource) -> str:
+def _interval(estimate: Estimate, printed: PaperColumn) -> str:
     if estimate.ci95 is None:
         return ""
-    places = source.printed.decimals + 1
+    places = printed.decimals + 1
     return f"95 % interval {estimate.ci95[0]:z.{places}f} to {estimate.ci95[1]:z.{places}f}; "
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping as Lookup
 from dataclasses import dataclass
 
 from reports.beside.admit import Admitted, admit
+from reports.beside.average import AverageSource
 from reports.beside.mapping import Mapping, mapping_of
 from reports.beside.notes import notes
-from reports.beside.parts import Part, parts
-from reports.beside.source import beside, heads, ours, printed_values
+from reports.beside.parts import BesideRow, Part, parts
+from reports.beside.source import ColumnSource, beside, ours, printed_values
 from reports.judge import ScoreSource
 from reports.reference.tables import reference_table
 from reports.table import Row, Table, Value
@@ -27,6 +28,13 @@ class Beside:
     """The first is the reading as printed, with every row of the paper."""
     paper: Lookup[tuple[str, str], Value]
     """(row, column) -> the paper's entry."""
+
+    def theirs(self, line: BesideRow, source: ColumnSource | AverageSource) -> Value:
+        """The paper's number beside ours; a dash for an encoder that is no row of the paper."""
+        if line.row is None:
+            return Value(text="–")
+        printed = self.paper[line.row.key, source.printed.key]
+        return printed if isinstance(source, ColumnSource) else source.paper(self.mapping, line.row.key, printed)
 
 
 def read_beside(which: str, records: Iterable[Record], store: ScoreSource) -> Beside:
@@ -45,15 +53,17 @@ def read_beside(which: str, records: Iterable[Record], store: ScoreSource) -> Be
 
 
 def table_of(made: Beside) -> Table:
-    """Four columns for each of the paper's that is filled; a section for each reading of the paper."""
+    """Four columns for each of the paper's that is filled, an average in each of its ways; a section for each reading of the paper."""
     mapping, rows = made.mapping, []
     for part in made.parts:
         for line in part.lines:
             values: list[Value] = []
-            for source in part.filled:
-                key = line.entry.key if line.entry else ""
-                theirs = made.paper[line.row.key, source.printed.key] if line.row else Value(text="–")
-                values += (ours(source, key), theirs, *beside(source, key, theirs))
+            for source in _shown(mapping, part):
+                key, theirs = line.entry.key if line.entry else "", made.theirs(line, source)
+                if isinstance(source, ColumnSource):
+                    values += (ours(source, key), theirs, *beside(source, key, theirs))
+                else:
+                    values += source.values(key, theirs)
             rows.append(Row(label=line.label, values=tuple(values), section=part.heading(line)))
         for source in part.filled:
             if source.judge:
@@ -61,10 +71,16 @@ def table_of(made: Beside) -> Table:
     return Table(
         key=f"beside-{mapping.table}",
         title=f"Table {mapping.table} of the paper and ours - {mapping.printed.title}{_made(made.parts)}",
-        columns=tuple(head for source in made.parts[0].filled for head in heads(source)),
+        columns=tuple(head for source in _shown(mapping, made.parts[0]) for head in source.heads),
         rows=tuple(rows),
         notes=(*notes(mapping, made.admitted, made.parts, made.paper), *reference_table(mapping.table).notes),
     )
+
+
+def _shown(mapping: Mapping, part: Part) -> list[ColumnSource | AverageSource]:
+    """In the paper's order."""
+    place = {column.key: i for i, column in enumerate(mapping.printed.columns)}
+    return sorted([*part.filled, *part.averages], key=lambda source: place[source.printed.key])
 
 
 def _made(parts: Sequence[Part]) -> str:

@@ -460,9 +460,9 @@ def test_all_formats(put, store, format_) -> None:
 
 def test_a_table_that_nothing_fills_is_told(put, store) -> None:
     put()
-    found = run(store, "--paper", "1")
+    found = run(store, "--paper", "2")
     assert isinstance(found.exception, UserError)
-    assert "--paper takes 3" in str(found.exception)
+    assert "--paper takes 1, 3" in str(found.exception)
 
 
 class Tags(HTMLParser):
