@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from rice_core.errors import UserError
 from rice_core.record import Skipped
 
 if TYPE_CHECKING:
-    from rice_core.stats.estimates import Estimate
+    from rice_core.stats.estimates import Estimate, Paired
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Rated:
     error: Estimate | None = None
     detail: bool = False
     """One of many, such as a category: on a terminal only where `--all` asks for it."""
+    said: str = ""
+    """What may be said of it in words, such as whether a difference is decisive."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,35 @@ class Scorer(Protocol):
         Raises:
             UserError: as `score`.
         """
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """What a scorer adds that can hold one results file against another: `ricebench evaluate --against`."""
+
+    def compare(self, results: Path, against: Path, data: Path) -> Scorecard:
+        """Judge both on what both have, and say how far they are apart; what only one of them has is counted.
+
+        Raises:
+            UserError: as `Scorer.score`, of either.
+        """
+
+
+def told_apart(results: Path, against: Path) -> tuple[str, str]:
+    """What the two of a comparison are called."""
+    return (results.name, against.name) if results.name != against.name else ("the first", "the second")
+
+
+def rated_difference(
+    labels: Mapping[str, str | None], found: Paired, how: str, names: tuple[str, str], *, detail: bool = False
+) -> Rated:
+    """A difference in percent as a row, with whether it is decisive in words.
+
+    Args:
+        how: its error was found, such as "clustered by video (280)". names: as `told_apart`.
+    """
+    from rice_core.stats.estimates import Estimate
+
+    method = f"of the difference: paired, {how}, t interval"
+    error = Estimate(found.value, found.stderr, found.ci95, found.n, found.clusters, method)
+    return Rated(labels, found.value, found.n, "%", error, detail, found.sentence(*names))

@@ -11,6 +11,7 @@ from tracking.dialects import DIALECTS
 from tracking.dialects.got10k import Got10kDialect
 from tracking.overall import Judgement, subsets_of
 from tracking.pictures import MOVING, FollowedVideo, animation, chosen, strips
+from tracking.resampled import RESAMPLES, resampled
 from tracking.split import FollowedSplit
 from tracking.track import Speed
 
@@ -40,26 +41,20 @@ def _dialects(work: Work, name: str, judged: Mapping[str, Judgement | UserError]
     said = []
     for dialect, found in judged.items():
         if isinstance(found, UserError):
-            rows.append((dialect, "refused", None, None, None, None, 0))
+            rows.append((dialect, "refused", None, None, None, None, None, None, 0))
             said.append(f"{dialect} refuses: {str(found)[:300]}")
             continue
         said.append(f"{dialect}: {DIALECTS[dialect].says}.")
         for metric in found.metrics():
-            known = found.overall.counted[metric.name]
-            rows.append(
-                (
-                    dialect,
-                    metric.name,
-                    *map(_hundredths, (metric.value, metric.stderr, metric.chance, metric.ceiling)),
-                    known,
-                )
-            )
-    units = {"value": "%", "error": "%", "standing still": "%", "perfect": "%"}
+            low, high = resampled(found.overall, metric.name).ci95 or (None, None)
+            numbers = metric.value, metric.stderr, low, high, metric.chance, metric.ceiling
+            rows.append((dialect, metric.name, *map(_hundredths, numbers), found.overall.counted[metric.name]))
+    units = dict.fromkeys(("value", "error", "from", "to", "standing still", "perfect"), "%")
     labels = ("dialect", "metric", *units, "videos")
     body = {"columns": [{"label": each, "unit": units.get(each, "")} for each in labels], "rows": rows}
     caption = (
         "The same boxes by each toolkit's arithmetic. Perfect: the truth itself as a result; standing still: the first box for ever. "
-        + " ".join(said)
+        f"From, to: 95 % interval by {RESAMPLES:,} resamples of whole videos. " + " ".join(said)
     )
     return work.artifact_json(f"{name}-dialects.json", body, figure="table", title="In every dialect", caption=caption)
 

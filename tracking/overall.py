@@ -8,7 +8,7 @@
     Judgement.overall | .ceiling | .still : Overall
     Judgement.metrics() -> record.Metric with error, chance (standing still) and ceiling
     Overall.values[metric], .columns[metric] (a row a video, whose plain mean is the value), .each[metric] (the video's own number),
-    .counted[metric], .curves, .part(ids) -> Overall, .scores() -> record.Scores, .estimate(metric) -> stats.Estimate
+    .weights[metric], .counted[metric], .curves, .part(ids) -> Overall, .scores() -> record.Scores, .estimate(metric) -> stats.Estimate
 
 All in percent but curves, which are in [0, 1].
 """
@@ -58,6 +58,8 @@ class Overall:
     count alike (AO), linearised: it may lie outside 0 to 100."""
     each: Mapping[str, Floats]
     """Metric -> each video's own number; NaN where the video does not count."""
+    weights: Mapping[str, Floats]
+    """Metric -> how much each video counts: the value is the mean of `each`, so weighted."""
     counted: Mapping[str, int]
     """Metric -> how many videos count."""
     curves: Curves
@@ -167,6 +169,7 @@ def overall(judged: Mapping[str, Curves], dialect: str) -> Overall:
         values={name: float(column_V.mean()) for name, column_V in columns.items()},
         columns=columns,
         each={name: np.where(weight_V[name] > 0, own_V[name], np.nan) for name in rules.of},
+        weights=weight_V,
         counted={name: int((weight_V[name] > 0).sum()) for name in rules.of},
         curves=_mean(all_curves, weights_3V),
     )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rice_core.errors import UserError, did_you_mean
 from rice_core.record import Skipped
-from rice_core.scorer import Checked, Rated, Scorecard
+from rice_core.scorer import Checked, Scorecard, told_apart
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Video
-    from tracking.overall import Followed, Judgement, Overall
+    from tracking.overall import Followed, Judgement
     from tracking.results import ResultFiles
 
 
@@ -29,19 +28,27 @@ class TrackingScorer:
     """With --check: whether an archive is what this server takes, row by row."""
     partial: bool = False
     """Judge the videos that have results, where some have none."""
+    bootstrap: int = 0
+    """Errors by so many resamples of whole videos, such as 1000; 0: by the formula, which is what resampling converges to."""
+    seed: int = 0
+    """Of the bootstrap: which videos are drawn."""
 
     summary: ClassVar[str] = (
         "boxes of a single-object tracker, a text file a video, in any toolkit's dialect (success, precision, AO)"
     )
 
+    def __post_init__(self) -> None:
+        if self.bootstrap and not 100 <= self.bootstrap <= 100_000:
+            raise UserError(f"bootstrap={self.bootstrap} is no number of resamples; write 1000, or 100 to 100000.")
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed} is no seed; write 0 or more.")
+
     def score(self, results: Path, data: Path) -> Scorecard:
         """See `rice_core.scorer.Scorer`."""
         from tracking.overall import judge, subsets_of
+        from tracking.rated import rows_of_one
 
-        if self.server:
-            raise UserError(
-                f"server={self.server} says what that server would take, and judges nothing; write --check beside it."
-            )
+        self._refuse_server()
         dataset = _opened(data)
         dialects = self._dialects(dataset)
         split, found = self._found(results, dataset)
@@ -63,7 +70,37 @@ class TrackingScorer:
             raise UserError(notes[-1])
         checked = _checked(results, dataset, split, len(followed), skipped, notes)
         subsets = subsets_of({video.id: videos[video.id].attributes for video in followed})
-        return Scorecard(checked, tuple(_rows(sound, subsets)), across="dialect")
+        return Scorecard(checked, tuple(rows_of_one(sound, subsets, self.bootstrap, self.seed)), across="dialect")
+
+    def compare(self, results: Path, against: Path, data: Path) -> Scorecard:
+        """See `rice_core.scorer.Comparing`: over the videos of which both have results, paired by video."""
+        from tracking.overall import Followed, judge, subsets_of
+        from tracking.rated import rows_of_two
+
+        self._refuse_server()
+        dataset = _opened(data)
+        dialects, (split, found) = self._dialects(dataset), self._found(results, dataset)
+        videos = {video.id: video for video in _videos(dataset, split)}
+        names = told_apart(results, against)
+        sides, skipped, notes = list[dict[str, Followed]](), list[Skipped](), _of_data(dataset)
+        for name, files in zip(names, (found, replace(self, split=split)._found(against, dataset)[1]), strict=True):
+            followed, left_out, said = _followed(files, videos)
+            sides.append({each.id: each for each in followed})
+            skipped += [skip.model_copy(update={"item": f"{name}: {skip.item}"}) for skip in left_out]
+            notes += [f"{name}: {note}" for note in said]
+        both = [video for video in sides[0] if video in sides[1]]
+        if not both:
+            raise UserError(
+                f"No video of {dataset.spec.name} {split} has results in both that can be judged ({skipped[0].item} {skipped[0].reason}); nothing can be paired."
+            )
+        judged = [judge([side[video] for video in both], dialects) for side in sides]
+        pairs, refused = _pairs(judged[0], judged[1], names)
+        checked = _checked(results, dataset, split, len(both), skipped, notes + refused)
+        alone = {f"only in {name}": len(side) - len(both) for name, side in zip(names, sides, strict=True)}
+        facts = {**checked.facts, "against": against.name, **{key: n for key, n in alone.items() if n}}
+        subsets = subsets_of({video: videos[video].attributes for video in both})
+        rows = rows_of_two(pairs, subsets, names, self.bootstrap, self.seed)
+        return Scorecard(replace(checked, facts=facts), tuple(rows), across="dialect")
 
     def validate(self, results: Path, data: Path) -> Checked:
         """See `rice_core.scorer.Scorer`; with `server`, by that server's rules."""
@@ -80,6 +117,12 @@ class TrackingScorer:
         split, found = self._found(results, dataset)
         followed, skipped, notes = _followed(found, {video.id: video for video in _videos(dataset, split)})
         return _checked(results, dataset, split, len(followed), skipped, _of_data(dataset) + notes)
+
+    def _refuse_server(self) -> None:
+        if self.server:
+            raise UserError(
+                f"server={self.server} says what that server would take, and judges nothing; write --check beside it."
+            )
 
     def _dialects(self, dataset: Dataset) -> tuple[str, ...]:
         from tracking.dialects import DIALECTS, OFFICIAL
@@ -192,6 +235,27 @@ def _followed(found: ResultFiles, videos: dict[str, Video]) -> tuple[list[Follow
     return followed, skipped, notes
 
 
+def _pairs(
+    one: dict[str, Judgement | UserError], other: dict[str, Judgement | UserError], names: tuple[str, str]
+) -> tuple[dict[str, tuple[Judgement, Judgement]], list[str]]:
+    """The dialects that judge both, and what the others say.
+
+    Raises:
+        UserError: no dialect does.
+    """
+    pairs, refused = {}, []
+    for dialect in one:
+        a, b = one[dialect], other[dialect]
+        if isinstance(a, UserError) or isinstance(b, UserError):
+            said = zip(names, (a, b), strict=True)
+            refused += [f"{dialect}, {name}: {error}" for name, error in said if isinstance(error, UserError)]
+        else:
+            pairs[dialect] = a, b
+    if not pairs:
+        raise UserError(refused[-1])
+    return pairs, refused
+
+
 def _checked(
     results: Path, dataset: Dataset, split: str, usable: int, skipped: list[Skipped], notes: list[str]
 ) -> Checked:
@@ -203,38 +267,3 @@ def _checked(
         "videos": of_published(usable, dataset.spec.layout, split),
     }
     return Checked(facts, usable, tuple(skipped), tuple(notes))
-
-
-def _rows(judged: dict[str, Judgement], subsets: dict[str, list[str]]) -> Iterator[Rated]:
-    """Each dialect's numbers, what a perfect tracker and one that stands still would have, and, as details, each attribute's and video's."""
-    for dialect, said in judged.items():
-        for name, value in said.overall.values.items():
-            labels = {"metric": name, "video": None, "dialect": dialect}
-            yield Rated(labels, value, said.overall.counted[name], "%", said.overall.estimate(name))
-    for words, which in (("perfect tracker", "ceiling"), ("standing still", "still")):
-        for dialect, said in judged.items():
-            part = getattr(said, which)
-            for name, value in part.values.items():
-                labels = {"metric": f"{name}, {words}", "video": None, "dialect": dialect}
-                yield Rated(labels, value, part.counted[name], "%")
-    for subset, videos in subsets.items():
-        for said in judged.values():
-            yield from _of_subset(said.overall, subset, videos)
-    for dialect, said in judged.items():
-        for name, each in said.overall.each.items():
-            for video, value in zip(said.overall.videos, each.tolist(), strict=True):
-                labels = {"metric": name, "video": video, "dialect": dialect}
-                yield Rated(labels, None if value != value else value, 1, "%", detail=True)
-
-
-def _of_subset(whole: Overall, subset: str, videos: list[str]) -> Iterator[Rated]:
-    try:
-        part = whole.part(videos)
-    except UserError:  # None of these videos counts in this dialect.
-        part = None
-    for name in whole.values:
-        labels = {"metric": f"{name}, {subset}", "video": None, "dialect": whole.dialect}
-        if part is None:
-            yield Rated(labels, None, 0, "%", detail=True)
-        else:
-            yield Rated(labels, part.values[name], part.counted[name], "%", part.estimate(name), detail=True)

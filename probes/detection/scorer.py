@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rice_core.errors import UserError
-from rice_core.scorer import Checked, Rated, Scorecard
+from rice_core.scorer import Checked, Rated, Scorecard, rated_difference, told_apart
 
 if TYPE_CHECKING:
     from probes.detection.evaluate import Evaluation
@@ -56,6 +56,26 @@ class DetectionScorer:
         return Scorecard(_checked(truth, read, results, data), tuple(_rows(scored, truth)), across="kind")
 
     @_uncollected()
+    def compare(self, results: Path, against: Path, data: Path) -> Scorecard:
+        """See `rice_core.scorer.Comparing`: image by image, all of the truth's; masks where both have them."""
+        from probes.detection.evaluate import score
+
+        truth, read = self._read(results, data)
+        other = self._read(against, data)[1]
+        masks = truth.has_masks and read.has_masks and other.has_masks
+        one, two = (score(truth, each.entries, masks=masks, resamples=0, breakdown=False) for each in (read, other))
+        names = told_apart(results, against)
+        checked = _checked(truth, read, results, data)
+        facts = {**checked.facts, "against": against.name, "detections against": len(other.entries)}
+        left_out = tuple(
+            skip.model_copy(update={"item": f"{name}: {skip.item}"})
+            for name, each in zip(names, (read, other), strict=True)
+            for skip in each.skipped
+        )
+        checked = Checked(facts, min(len(read.entries), len(other.entries)), (*truth.skipped, *left_out), checked.notes)
+        return Scorecard(checked, tuple(_compared(one, two, names)), across="kind")
+
+    @_uncollected()
     def validate(self, results: Path, data: Path) -> Checked:
         """See `rice_core.scorer.Scorer`."""
         truth, read = self._read(results, data)
@@ -88,16 +108,35 @@ def _checked(truth: GroundTruth, read: Results, results: Path, data: Path) -> Ch
     return Checked(facts, len(read.entries), (*truth.skipped, *read.skipped), (*truth.notes, *read.notes))
 
 
+def _compared(one: Evaluation, two: Evaluation, names: tuple[str, str]) -> Iterator[Rated]:
+    """AP of both, and how far apart they are."""
+    from rice_core.stats.estimates import paired
+
+    scores = one.scores(), two.scores()
+    for kind, judged in one.kinds.items():
+        for name, value in judged.ap.items():
+            column = f"{kind}_{name.lower()}"
+            if not all(column in each.values for each in scores):
+                continue  # of sizes no image has a part
+            for words, ap in (("", value), (", against", two.kinds[kind].ap[name])):
+                yield Rated(_labels(kind, name + words), ap, len(one.samples), "%")
+            found = paired(*scores, column, better="higher")
+            how = f"jackknife over groups of images ({found.clusters})"
+            yield rated_difference(_labels(kind, f"{name}, difference"), found, how, names)
+
+
+def _labels(kind: str, metric: str) -> dict[str, str | None]:
+    return {"kind": kind, "metric": metric, "category": None, "frequency": None}
+
+
 def _rows(scored: Evaluation, truth: GroundTruth) -> Iterator[Rated]:
     """AP and AR over all, of n images; what AP50 is lost to, n errors; and AP by category, of n objects."""
     objects = truth.objects
     for kind, judged in scored.kinds.items():
         for name, value in (judged.ap | judged.ar).items():
-            labels = {"kind": kind, "metric": name, "category": None, "frequency": None}
-            yield Rated(labels, value, len(scored.samples), "%", judged.errors.get(name))
+            yield Rated(_labels(kind, name), value, len(scored.samples), "%", judged.errors.get(name))
         for name, fault in judged.faults.items():
-            labels = {"kind": kind, "metric": f"AP50 lost: {name}", "category": None, "frequency": None}
-            yield Rated(labels, fault.lost, fault.times, "%")
+            yield Rated(_labels(kind, f"AP50 lost: {name}"), fault.lost, fault.times, "%")
         for category, ap in zip(truth.categories, judged.category_ap_K.tolist(), strict=True):
             labels = {"kind": kind, "metric": "AP", "category": category.name, "frequency": category.frequency}
             yield Rated(labels, None if ap != ap else ap, objects[category.id], "%", detail=True)

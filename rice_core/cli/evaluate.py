@@ -15,7 +15,7 @@ from rice_core.errors import UserError, did_you_mean, loaded
 
 if TYPE_CHECKING:
     from rice_core.record import Skipped
-    from rice_core.scorer import Scorer
+    from rice_core.scorer import Scorecard, Scorer
 
 _REASONS = 10
 
@@ -41,6 +41,10 @@ def evaluate(
     ] = "",
     data: Annotated[
         Path | None, typer.Option(help="The truth; detection: COCO, LVIS v1 or Roboflow JSON.", callback=own_path)
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another results file of the kind: how far the two are apart, paired.", callback=own_path),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Say what is wrong with the results, and judge nothing.")
@@ -73,7 +77,11 @@ def evaluate(
     if data is None:
         raise UserError("There is nothing to hold the results against; give the truth with --data.")
     scorer = scorer_of(kind)
-    card = None if check else scorer.score(results, data)
+    card = None
+    if against is not None:
+        card = _compared(scorer, kind, results, against, data, check=check)
+    elif not check:
+        card = scorer.score(results, data)
     checked = scorer.validate(results, data) if card is None else card.checked
     _say(checked.left_out)
     for note in checked.notes:
@@ -114,6 +122,17 @@ def scorer_of(text: str) -> Scorer:
     kind = loaded(installed[asked.name], "scorer")
     scorer: Scorer = kind(**checked(asked.name, kind, asked.params))
     return scorer
+
+
+def _compared(scorer: Scorer, kind: str, results: Path, against: Path, data: Path, *, check: bool) -> Scorecard:
+    from rice_core.scorer import Comparing
+
+    if check:
+        raise UserError("--check judges nothing, so that nothing can be compared; leave out --against.")
+    if not isinstance(scorer, Comparing):
+        name = kind.partition("?")[0]
+        raise UserError(f"The scorer of {name} cannot compare two results; leave out --against, and evaluate each.")
+    return scorer.compare(results, against, data)
 
 
 def _with_settings(kind: str, words: list[str]) -> str:

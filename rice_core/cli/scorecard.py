@@ -20,12 +20,13 @@ _SAID = ("item", "reason", "times")
 
 
 def to_json(checked: Checked, card: Scorecard | None) -> str:
-    """An object with the facts, `left_out`, `notes`, and the list `numbers`; without a card, `usable`."""
+    """An object with the facts, `left_out`, `notes`, and the list `numbers`, some with what is `said` of them; without a card, `usable`."""
+    numbers = [] if card is None else [_number(row) | ({"said": row.said} if row.said else {}) for row in card.rows]
     body = {
         **checked.facts,
         "left_out": [f"{skip.item} {skip.reason}" for skip in checked.left_out],
         "notes": list(checked.notes),
-        **({"usable": checked.usable} if card is None else {"numbers": [_number(row) for row in card.rows]}),
+        **({"usable": checked.usable} if card is None else {"numbers": numbers}),
     }
     return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
@@ -46,7 +47,7 @@ def to_csv(checked: Checked, card: Scorecard | None) -> str:
 
 
 def to_terminal(checked: Checked, card: Scorecard | None, *, details: bool) -> str:
-    """The facts, the table, with `details` also that of the details, and how the errors were found."""
+    """The facts, the table, how the errors were found, what is said of the numbers, and with `details` the table of those."""
     lines = [f"{key}: {value}" for key, value in checked.facts.items()]
     if card is None:
         wrong = sum(skip.times for skip in checked.left_out)
@@ -55,6 +56,7 @@ def to_terminal(checked: Checked, card: Scorecard | None, *, details: bool) -> s
     shown = [row for row in card.rows if details or not row.detail]
     methods = dict.fromkeys(row.error.method for row in shown if row.error and row.error.stderr is not None)
     lines += [f"+-: standard error, {method}" for method in methods]
+    lines += [f"{_name(row, '')}: {visible(row.said)}" for row in shown if row.said]
     if details:
         lines += ["", *_table([row for row in card.rows if row.detail], card.across)]
     return "\n".join(lines)
@@ -66,12 +68,16 @@ def _number(row: Rated) -> dict[str, Any]:
     return {**row.labels, **dict(zip(NUMBERS, (row.value, row.unit, stderr, low, high, row.n), strict=True))}
 
 
+def _name(row: Rated, across: str) -> str:
+    return " ".join(visible(value) for key, value in row.labels.items() if key != across and value)
+
+
 def _table(rows: Sequence[Rated], across: str) -> list[str]:
     """A line for the labels but `across`, a column for each value of that."""
     lines: dict[tuple[str, int], dict[str, Rated]] = {}
     seen: Counter[tuple[str, str]] = Counter()  # nothing forbids two categories of one name
     for row in rows:
-        name = " ".join(visible(value) for key, value in row.labels.items() if key != across and value)
+        name = _name(row, across)
         head = visible(row.labels.get(across) or "value")
         lines.setdefault((name, seen[name, head]), {})[head] = row
         seen[name, head] += 1

@@ -197,3 +197,8 @@ def test_how_errors_were_found_is_said_of_what_is_shown():
     for details in (False, True):
         told = to_terminal(card.checked, card, details=details)
         assert (whole.method in told, part.method in told) == (True, details)
+
+
+def test_a_scorer_that_cannot_compare_says_so(asked):
+    code, _, err = asked("yes\nno\nRed", "--against", "other", kind="answers?ignore_case=yes")
+    assert (code, "The scorer of answers cannot compare two results" in err) == (2, True)

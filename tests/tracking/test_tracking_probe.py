@@ -101,6 +101,12 @@ def test_a_record_has_official_numbers_all_dialects_curves_and_each_video(
     assert "mean over videos; dialect lasot" in captions["lasot-success.json"]
     own = [row for row in json.loads(bodies["lasot-dialects.json"])["rows"] if row[0] == "lasot"]
     assert [row[2] for row in own] == [pytest.approx(metric.value, abs=1e-3) for metric in record.metrics]
+    table = json.loads(bodies["lasot-dialects.json"])
+    labels = [column["label"] for column in table["columns"]]
+    assert labels == ["dialect", "metric", "value", "error", "from", "to", "standing still", "perfect", "videos"]
+    assert all(len(row) == len(labels) for row in table["rows"])
+    assert all(row[4] <= row[2] <= row[5] for row in own)
+    assert "1,000 resamples of whole videos" in captions["lasot-dialects.json"]
     curve = json.loads(bodies["lasot-success.json"])["series"][0]
     assert len(curve["x"]) == 21
     assert np.mean(curve["y"]) == pytest.approx(first.value, abs=1e-3)

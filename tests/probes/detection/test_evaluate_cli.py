@@ -249,3 +249,29 @@ def test_two_categories_of_one_name_are_two_lines(tmp_path: Path) -> None:
     body["categories"].append({"id": 2, "name": "dog"})
     path.write_text(json.dumps(body))
     assert evaluate(written(tmp_path, [BOX]), path, "--all", kind=QUICK).stdout.count("AP dog") == 2
+
+
+def test_two_results_files_are_paired_image_by_image(tmp_path: Path) -> None:
+    """Of 40 images the first finds all, the second three in four: AP 100 and 75.25, and each miss is the first's gain."""
+    body = json.loads(truth(tmp_path).read_text())
+    body["images"] = [{**body["images"][0], "id": k} for k in range(40)]
+    body["annotations"] = [{**body["annotations"][0], "id": k, "image_id": k} for k in range(40)]
+    annotations = tmp_path / "truth.json"
+    annotations.write_text(json.dumps(body))
+    rows = [{**BOX, "image_id": k} for k in range(40)]
+    for name, found in {"a": rows, "b": [row for k, row in enumerate(rows) if k % 4]}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(found))
+    words = (tmp_path / "a.json", annotations, "--against", str(tmp_path / "b.json"))
+    run = evaluate(*words, "--format", "json")
+    assert run.exit_code == 0, run.output
+    told = json.loads(run.stdout)
+    numbers = {row["metric"]: row for row in told["numbers"]}
+    assert (told["against"], told["detections"], told["detections against"]) == ("b.json", 40, 30)
+    assert (numbers["AP"]["value"], numbers["AP, against"]["value"]) == pytest.approx((100, 75.2475), abs=1e-3)
+    apart = numbers["AP, difference"]
+    assert apart["value"] == pytest.approx(24.7525, abs=0.3)
+    assert 0 < apart["low"] < apart["value"] < apart["high"]
+    assert apart["said"].startswith("a.json is better by 24")
+    assert "jackknife over groups of images" in evaluate(*words).stdout
+    same = evaluate(words[0], annotations, "--against", str(words[0]))
+    assert "AP, difference: interval includes zero" in same.stdout or "same difference in all" in same.stdout
