@@ -23,8 +23,9 @@ class World:
     """Side of an image in pixels; of a video's frames the height, and their width is 4/3 of it."""
     level: Literal["easy", "hard"] = "easy"
     annotate: Literal["objects", "syllables"] = "objects"
-    layout: Literal["coco", "lvis", "rf100", "got10k", "lasot", "trackingnet", "tnl2k"] = "coco"
-    """rf100 is a suite: seven data sets, each of as many scenes. The last four hold videos: train, val and test count clips."""
+    layout: Literal["coco", "lvis", "rf100", "got10k", "lasot", "trackingnet", "tnl2k", "llava"] = "coco"
+    """rf100 is a suite: seven data sets, each of as many scenes. The next four hold videos: train, val and test count clips. llava: train counts
+    captions, and conversations, val the questions of each benchmark."""
     test: int = 0
     """Of a suite and of videos alone."""
 
@@ -44,6 +45,7 @@ WORLDS = {
         World(name="mini-lasot", seed=0, train=16, val=0, test=24, size=144, layout="lasot"),
         World(name="mini-trackingnet", seed=0, train=16, val=0, test=12, size=144, layout="trackingnet"),
         World(name="mini-tnl2k", seed=0, train=16, val=0, test=16, size=144, layout="tnl2k"),
+        World(name="mini-llava", seed=0, train=1200, val=48, layout="llava"),
     )
 }
 """What --data takes beside folders."""
@@ -74,6 +76,7 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
     from rice_core.world.layouts.coco import write_coco
     from rice_core.world.layouts.got10k import write_got10k
     from rice_core.world.layouts.lasot import write_lasot
+    from rice_core.world.layouts.llava import write_llava
     from rice_core.world.layouts.lvis import write_lvis
     from rice_core.world.layouts.rf100 import write_rf100
     from rice_core.world.layouts.tnl2k import write_tnl2k
@@ -96,6 +99,8 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
             return write_trackingnet(target, train=train, test=test, **asked)
         case "tnl2k":
             return write_tnl2k(target, train=train, test=test, **asked)
+        case "llava":
+            return write_llava(target, train=train, val=val, **asked)
 
 
 def folder_name(world: World) -> str:

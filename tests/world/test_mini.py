@@ -17,6 +17,7 @@ def test_the_presets() -> None:
     assert list(WORLDS) == [
         *("mini", "mini-words", "mini-hard", "mini-lvis", "mini-rf100"),
         *("mini-videos", "mini-lasot", "mini-trackingnet", "mini-tnl2k"),
+        "mini-llava",
     ]
     scenes = [world for world in WORLDS.values() if world.layout in ("coco", "lvis")]
     assert {(world.train, world.val) for world in scenes} == {(600, 300)}
@@ -67,6 +68,7 @@ def test_killed_drawings_leave_nothing_to_the_next(tmp_path: Path) -> None:
         ("mini-hard-seed0-600-300-96", WORLDS["mini-hard"]),
         ("mini-videos-seed0-60-48-144", WORLDS["mini-videos"]),
         ("mini-tnl2k-seed0-16-0-144", WORLDS["mini-tnl2k"]),
+        ("mini-llava-seed0-1200-48-96", WORLDS["mini-llava"]),
         ("mini-train-hard-seed1002-9-0-96", training_world(2, scenes=9, level="hard")),
         ("mine-seed0-1-1-96", None),
         ("mini", None),
