@@ -1,85 +1,18 @@
-"""What a training leaves of the model, and the model from it again, to the last bit.
-
-llava.json                    `Kept`
-projector.safetensors         projector and `image_newline`
-tower.safetensors             the encoder's weights, where they were trained: without them the answers would be another encoder's
-language_model/               as transformers writes one, with its tokenizer
-"""
+"""The model that a training left, ready to answer. Apart from `weights`, for no change of how it answers makes it another training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
-import transformers
-from pydantic import ValidationError
-from safetensors.torch import load_file, save
-from torch import nn
-from torch.distributed.tensor import DTensor
 
-from mllm.llava.language_model import dtype_of
 from mllm.llava.model import Llava
-from mllm.llava.packing import Anyres, Square
-from mllm.llava.recipe import LlavaConfig
 from mllm.llava.speaker import Speaker
 from mllm.llava.text import ChatML
 from mllm.llava.vision import VisionTower
-from rice_core.disk.files import write_atomically
-from rice_core.errors import UserError, first_fault
+from mllm.llava.weights import LANGUAGE_MODEL, fill, pictures_of, read_kept, read_language_model
+from rice_core.errors import UserError
 from rice_core.features import Encoder
-from rice_core.ranks import Ranks
-from rice_core.spec import Frozen
-
-LLAVA, PROJECTOR, TOWER, LANGUAGE_MODEL = "llava.json", "projector.safetensors", "tower.safetensors", "language_model"
-NEWLINE = "image_newline"
-
-
-class Kept(Frozen):
-    """What is to be known of the weights beside them."""
-
-    format: Literal[1] = 1
-    model: LlavaConfig
-    """Its language model as `language_model.identity` tells it."""
-    side: int
-    """S: pixels along a tile."""
-    patch: int
-    precision: Literal["bf16", "fp32"]
-    """Of the products of matrices, and of the language model's weights."""
-    commit: str = ""
-    """Of the language model on the hub."""
-
-
-def pictures_of(config: LlavaConfig, side: int, patch: int) -> Anyres | Square:
-    """How pictures are cut from the second stage on."""
-    return Anyres(side, patch) if config.tiles == "2x2" else Square(side, patch, config.square)
-
-
-def save_llava(
-    model: Llava, tokenizer: Any, kept: Kept, out: Path, *, tower: bool, language_model: bool, ranks: Ranks
-) -> None:
-    """Every rank calls it; the first one writes.
-
-    Args:
-        out: empty. tower: whether its weights are others than the encoder's. language_model: whether it is to be left as well.
-    """
-    found = {PROJECTOR: gathered(weights_of(model.projector) | {NEWLINE: model.image_newline})}
-    if tower:
-        found[TOWER] = gathered(weights_of(model.tower.module))
-    words = gathered(weights_of(model.language_model), dtype_of(kept.precision)) if language_model else {}
-    if not ranks.leads:
-        return
-    for name, tensors in found.items():
-        write_atomically(out / name, save(tensors))
-    if language_model:
-        folder = out / LANGUAGE_MODEL
-        model.language_model.save_pretrained(folder, state_dict=words)
-        tokenizer.save_pretrained(folder)
-        # A stage leaves nothing that is code; chats are laid out by `text.ChatML`.
-        for path in folder.glob("*.jinja"):
-            path.unlink()
-    write_atomically(out / LLAVA, kept.model_dump_json(indent=1).encode())
 
 
 def load_llava(folder: Path, encoder: Encoder, *, device: torch.device | str = "cpu", batch: int = 8) -> Speaker:
@@ -94,7 +27,7 @@ def load_llava(folder: Path, encoder: Encoder, *, device: torch.device | str = "
     kept = read_kept(folder)
     if not (folder / LANGUAGE_MODEL).is_dir():
         raise UserError(f"{folder.name}: it holds no language model to answer with; give what the second stage left.")
-    words, tokenizer = read_language_model(folder, kept)
+    words, tokenizer = read_language_model(folder, kept.precision)
     model = Llava(VisionTower(encoder, kept.model.layer), words)
     if (model.tower.side, model.tower.patch) != (kept.side, kept.patch):
         raise UserError(
@@ -104,63 +37,3 @@ def load_llava(folder: Path, encoder: Encoder, *, device: torch.device | str = "
     fill(model, folder)
     pictures = pictures_of(kept.model, kept.side, kept.patch)
     return Speaker(model.to(device), tokenizer, ChatML(tokenizer), pictures, batch=batch, precision=kept.precision)
-
-
-def read_kept(folder: Path) -> Kept:
-    """Raises UserError: the folder is no training's, or its llava.json is damaged."""
-    try:
-        return Kept.model_validate_json((folder / LLAVA).read_bytes())
-    except OSError:
-        raise UserError(f"{folder.name}: it holds no {LLAVA}; give the folder that a training left.") from None
-    except ValidationError as error:
-        raise UserError(f"{folder.name}: its {LLAVA} is damaged ({first_fault(error)}); train it again.") from None
-
-
-def read_language_model(folder: Path, kept: Kept) -> tuple[Any, Any]:
-    """The language model that a training left, and its tokenizer."""
-    place = folder / LANGUAGE_MODEL
-    words = transformers.AutoModelForCausalLM.from_pretrained(
-        place, use_safetensors=True, dtype=dtype_of(kept.precision), local_files_only=True
-    )
-    return words.eval(), transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
-
-
-def fill(model: Llava, folder: Path) -> None:
-    """Projector and, where it was trained, tower of a training, into the model.
-
-    Raises:
-        UserError: they are another encoder's or language model's.
-    """
-    projector = load_file(folder / PROJECTOR)
-    tower = load_file(folder / TOWER) if (folder / TOWER).is_file() else None
-    try:
-        with torch.no_grad():
-            model.image_newline.copy_(projector.pop(NEWLINE))
-        model.projector.load_state_dict(projector)
-        if tower is not None:
-            model.tower.module.load_state_dict(tower)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"{folder.name}: its weights do not fit ({said}); give the encoder and language model that it was trained with."
-        ) from None
-
-
-def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers by name as a checkpoint has them, tied ones once."""
-    own = {name for name, _ in [*module.named_parameters(), *module.named_buffers()]}
-    return {name: each for name, each in module.state_dict().items() if name in own}
-
-
-def gathered(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
-    """Each of them whole, on the CPU, and no part of a training any more. Every rank has to call it.
-
-    Args:
-        dtype: of floating point numbers; None: as they are.
-    """
-    found = {}
-    for name, each in tensors.items():
-        whole: torch.Tensor = (each.full_tensor() if isinstance(each, DTensor) else each).detach()
-        kind = dtype if dtype is not None and whole.is_floating_point() else whole.dtype
-        found[name] = whole.to("cpu", kind, copy=True).contiguous()
-    return found

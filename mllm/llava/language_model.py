@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +73,16 @@ def identity(name: str) -> str:
         )
     digests = {each.name: _digest(each, each.stat().st_size, each.stat().st_mtime_ns) for each in files}
     return f"{path.resolve().name}:{json_digest(digests)[:20]}"
+
+
+def parameters_of(name: str) -> float | None:
+    """Weights of a language model, without reading them: by its name or the size of its files; None where neither tells, and of `mini`."""
+    folder = at_home(name)
+    if folder.is_dir():
+        # Two bytes each, as nearly all are published.
+        return sum(each.stat().st_size for each in folder.glob("*.safetensors")) / 2
+    found = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)([bm])(?![a-z])", name.rpartition("/")[2].lower())
+    return float(found[1]) * {"b": 1e9, "m": 1e6}[found[2]] if found else None
 
 
 def _mini(seed: int) -> tuple[Any, Any]:

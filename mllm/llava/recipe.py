@@ -6,6 +6,7 @@ published script for it has it, each choice an assumption in the record.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -55,6 +56,14 @@ class LlavaLearning(Frozen):
     grouped: bool = True
     """Whether samples of like length, and with or without pictures, share a step: less padding."""
     precision: Literal["bf16", "fp32"] = "bf16"
+
+    def steps(self, samples: int) -> int:
+        """Each epoch shows every sample once; its last batch may be smaller."""
+        return self.epochs * math.ceil(samples / self.batch)
+
+    def parts(self, ranks: int) -> int:
+        """Of a step, on each rank; the last ones may hold no sample."""
+        return math.ceil(self.batch / (self.part * ranks))
 
 
 class LlavaRecipe(Frozen):

@@ -5,6 +5,8 @@ Shapes: K tiles, S pixels along one, T = g * g patch tokens of a tile by rows, C
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -43,6 +45,11 @@ class VisionTower(nn.Module):
         self.dim, self.patch, self.side = own.dim, own.patch, _side(own)
         self._freeze_what_is_not_read()
         self.eval()
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        """Of the network, the first one first: those behind the layer among them."""
+        return self._encoder._trunk.blocks
 
     @property
     def recipe(self) -> PixelRecipe:

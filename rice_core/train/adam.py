@@ -23,6 +23,7 @@ class Adam:
         network: as it is trained: already on its device, and sharded where it is.
         rate: until the first `update`.
         clip: norm to which the gradient is clipped.
+        factors: of the rate, by parameter; those that are not named have the rate itself.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Adam:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         clip: float | None = None,
+        factors: Mapping[str, float] | None = None,
     ) -> None:
         self._network, self._clip = network, clip
-        self._optimizer = torch.optim.AdamW(_groups(network, weight_decay), lr=rate, betas=betas, eps=eps)
+        groups = _groups(network, weight_decay, factors or {})
+        self._optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, eps=eps)
 
     def gradient_norm(self) -> torch.Tensor:
         """Of all gradients together; under FSDP2 a DTensor."""
@@ -47,7 +50,7 @@ class Adam:
         if self._clip is not None:
             clip_grads_with_norm_(self._network.parameters(), self._clip, norm)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self._optimizer.step()
         self._optimizer.zero_grad()
 
@@ -85,11 +88,15 @@ def slots(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str
     return {key: value for key, value in optimizer.state.get(parameter, {}).items() if key != "step"}
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+def _groups(network: nn.Module, weight_decay: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            decays = parameter.ndim >= 2 and name.endswith("weight") and not isinstance(module, nn.Embedding)
-            (matrices if decays else others).append(parameter)
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+            if parameter in names:  # tied weights belong to the module that comes first
+                decays = parameter.ndim >= 2 and name.endswith("weight") and not isinstance(module, nn.Embedding)
+                groups.setdefault((decays, factors.get(names.pop(parameter), 1.0)), []).append(parameter)
+    return [
+        {"params": own, "weight_decay": weight_decay if decays else 0.0, "factor": factor}
+        for (decays, factor), own in groups.items()
+    ]

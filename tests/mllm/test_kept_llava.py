@@ -12,13 +12,14 @@ import torch
 import transformers as hf
 from tiny_llava import noise, shaken
 
-from mllm.llava.kept import Kept, load_llava, save_llava
+from mllm.llava.kept import load_llava
 from mllm.llava.language_model import identity, load_language_model
 from mllm.llava.mini_tokenizer import mini_tokenizer
 from mllm.llava.model import Llava
 from mllm.llava.recipe import LlavaConfig
 from mllm.llava.speaker import Question
 from mllm.llava.vision import VisionTower
+from mllm.llava.weights import Kept, save_llava
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.features import Encoder
