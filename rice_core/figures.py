@@ -7,6 +7,8 @@ not here is drawn by whoever brings it (the entry points `ricebench.figures`), a
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
@@ -75,6 +77,8 @@ class Measured(Frozen):
     values: _Row
     errors: _Row = ()
     """Standard errors; none where it is empty."""
+    intervals: Annotated[tuple[tuple[float, float] | None, ...], Field(max_length=_MOST)] = ()
+    """95 % intervals in their place."""
 
 
 class Bars(Frozen):
@@ -95,6 +99,8 @@ class Bars(Frozen):
                 raise ValueError(
                     f"series {each.label!r} has {len(each.values)} values for {len(self.categories)} categories"
                 )
+            if each.intervals and (each.errors or len(each.intervals) != len(each.values)):
+                raise ValueError(f"series {each.label!r} needs an interval a value, and then no errors")
         return self
 
 
@@ -156,6 +162,45 @@ class Listing(Frozen):
         return self
 
 
+class ShownAnswer(Frozen):
+    """A question about a picture, and what was answered."""
+
+    id: str = Field(min_length=1, max_length=200)
+    """The same for every encoder that was asked."""
+    question: str = Field(max_length=4_000)
+    target: str = Field(max_length=4_000)
+    """What is right, as it is to be read."""
+    answer: str = Field(max_length=4_000)
+    value: float | None = Field(default=None, ge=0, le=1)
+    """How right the answer is: 0 wrong, 1 right; None where that is not known of one question."""
+    kind: _Words = ""
+    """Of the question."""
+    picture: str = Field(default="", max_length=400_000)
+    """WebP as base64; empty for none."""
+
+    @model_validator(mode="after")
+    def _of_webp(self) -> ShownAnswer:
+        try:
+            data = base64.b64decode(self.picture, validate=True)
+        except binascii.Error:
+            data = b"?"
+        if data and not (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+            raise ValueError(f"the picture of {self.id} is no WebP in base64")
+        return self
+
+
+class Examples(Frozen):
+    """`examples`: questions, chosen in a way that no answer has a part in, since the encoders' answers stand side by side."""
+
+    questions: tuple[ShownAnswer, ...] = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Examples:
+        if len({each.id for each in self.questions}) < len(self.questions):
+            raise ValueError("two questions share an id")
+        return self
+
+
 BODIES: dict[str, type[Frozen]] = {
     "lines": Lines,
     "scatter": Scatter,
@@ -163,6 +208,7 @@ BODIES: dict[str, type[Frozen]] = {
     "histogram": Histogram,
     "heatmap": Heatmap,
     "table": Listing,
+    "examples": Examples,
 }
 IMAGES = ("image", "wide-image")
 """Types of pictures: of several encoders they stand side by side, or below each other."""

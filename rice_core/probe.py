@@ -205,7 +205,7 @@ class Work(Handle, Protocol):
 
         Args:
             told: title and caption, and which `figure` a report draws of it: "lines", "bars", "histogram", "heatmap", "scatter",
-                "table", whose bodies are in `rice_core.figures`, or another that is installed.
+                "table", "examples", whose bodies are in `rice_core.figures`, or another that is installed.
 
         Raises:
             UserError: the body is not what the figure needs.

@@ -18,7 +18,7 @@ from reports.figures.detection_legend import ROW, dashes, legend, legend_height,
 from reports.figures.style import COLOURS, INK, MUTED, Format, canvas, drawing, encode, fitted, line_colour, log_ticks
 from reports.table import Column, Row, Table, Value
 from rice_core.errors import UserError
-from rice_core.figures import Axis, Bars, Heatmap, Histogram, Lines, Listing, Scatter
+from rice_core.figures import Axis, Bars, Heatmap, Histogram, Lines, Listing, Measured, Scatter
 
 Floats = npt.NDArray[np.float64]
 Joined = TypeVar("Joined", Lines, Scatter, Bars, Histogram)
@@ -71,8 +71,8 @@ def bars(bodies: Mapping[str, Any], *, format: Format = "png") -> bytes:
             i = labels[each.label]
             look: Any = {"color": line_colour(i), "hatch": "///" if i >= COLOURS else "", "edgecolor": "white"}
             axes.bar(x_N, np.nan_to_num(y_N), wide * 0.92, linewidth=0, zorder=2, **look)
-            if each.errors:
-                axes.errorbar(x_N, y_N, _numbers(each.errors), fmt="none", ecolor=INK, elinewidth=0.8, zorder=3)
+            if each.errors or each.intervals:
+                axes.errorbar(x_N, y_N, _whiskers(each, y_N), fmt="none", ecolor=INK, elinewidth=0.8, zorder=3)
             for x in x_N[~np.isfinite(y_N)]:
                 axes.text(x, 0, "–", ha="center", va="bottom", color=MUTED, fontsize=7)
         axes.axhline(0, color=MUTED, linewidth=0.8, zorder=4)
@@ -201,6 +201,14 @@ def _named(axes: Axes, direction: str, names: tuple[str, ...]) -> None:
     turned = direction == "x" and sum(map(len, words)) > 40
     look: Any = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if turned else {}
     (axes.set_xticks if direction == "x" else axes.set_yticks)(list(places), words, fontsize=7, **look)
+
+
+def _whiskers(each: Measured, y_N: Floats) -> Floats:
+    """How far they reach: [N] to either side, or [2, N] down and up. A hair beyond the value is rounding."""
+    if each.errors:
+        return _numbers(each.errors)
+    ends_2N = np.array([pair or (np.nan, np.nan) for pair in each.intervals]).T
+    return np.stack([y_N - ends_2N[0], ends_2N[1] - y_N]).clip(min=0)
 
 
 def _numbers(row: tuple[float | None, ...]) -> Floats:

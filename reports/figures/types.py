@@ -1,6 +1,6 @@
 """Which figures can be drawn: the one table from a type that an artifact declares to what draws it.
 
-What draws takes title of an encoder -> body of its artifact, and gives the PNG (or a `reports.table.Table`). Other packages add types by
+What draws takes title of an encoder -> body of its artifact, and gives the PNG (or a `reports.table.Table`, or an `ExampleSheet`). Other packages add types by
 the entry points `ricebench.figures`. A title and a caption that the artifact itself declares come before those of this table.
 """
 
@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import Any
 
+from reports.figures.examples import ExampleSheet
 from reports.table import Table
 from rice_core.errors import UserError, did_you_mean
 from rice_core.figures import BODIES
@@ -30,8 +31,8 @@ class Drawing:
     part: str = ""
     """Of the body; an encoder without it is left out."""
 
-    def __call__(self, bodies: Mapping[str, Any]) -> bytes | Table:
-        drawn: bytes | Table = resolve_name(self.function)(bodies)
+    def __call__(self, bodies: Mapping[str, Any]) -> bytes | Table | ExampleSheet:
+        drawn: bytes | Table | ExampleSheet = resolve_name(self.function)(bodies)
         return drawn
 
 
@@ -80,6 +81,7 @@ _OURS = {
             " that could not be trained or judged has no dot; where dots coincide the first encoder is on top.",
         ),
     ),
+    "examples": (Drawing("examples", "reports.figures.examples:examples", "Questions and answers"),),
     "detector-loss": (
         Drawing(
             "training",

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reports.board import Board, marked, page_of, probe_names
+from reports.figures.examples import ExampleSheet
 from reports.figures.older import declared
 from reports.figures.types import Drawing, drawings
 from reports.groups import Entry, Group
+from reports.site.examples import ExamplesView, write_examples
 from reports.site.pen import Pen, Printed
 from reports.table import Table
 from rice_core.errors import UserError
@@ -45,13 +47,14 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart over several encoders, or a table; with neither where it could not be drawn, and the caption says why."""
+    """One chart over several encoders, a table, or questions with answers; with none where it could not be drawn, and the caption says why."""
 
     title: str
     path: str
     alt: str
     caption: str
     table: Printed | None = None
+    examples: ExamplesView | None = None
 
 
 class Pictures:
@@ -120,6 +123,9 @@ class Pictures:
             return Chart(title, "", "", f"This figure could not be drawn: {error}")
         if isinstance(drawn, Table):
             return Chart(title, "", "", caption + more, self._pen.table(replace(drawn, key=_key(key), title=title)))
+        if isinstance(drawn, ExampleSheet):
+            view = write_examples(self._pen, _key(key), title, caption + more, drawn)
+            return Chart(title, "", "", caption + more, examples=view)
         self._pen.file(f"figures/{key}.png", drawn)
         return Chart(title, f"figures/{key}.png", ", ".join(shown), caption + more)
 

@@ -54,7 +54,9 @@ GOOD = {
     "histogram": {"x": AXES["x"], "edges": [0, 1, 3], "series": [{"counts": [1, 2]}]},
     "heatmap": AXES | {"value": {"label": "share"}, "columns": ["p", "q"], "rows": ["r"], "values": [[0.5, None]]},
     "table": {"columns": [{"label": "p"}], "rows": [["x"], [1], [2.5], [None]]},
+    "examples": {"questions": [{"id": "1", "question": "What?", "target": "a", "answer": "b", "value": 0}]},
 }
+NO_PICTURES = {"table", "examples"}
 
 
 @pytest.fixture(scope="module")
@@ -139,19 +141,29 @@ def test_every_type_is_drawn_of_one_and_of_many_encoders(figure, store, fake, tm
         page = drawn(store, fake, tmp_path, figure, [GOOD[figure]] * count, title="Mine")
         assert "could not be drawn" not in page
         assert "<h3>Mine (knn)</h3>" in page
-        assert (figure == "table") == (not list((tmp_path / "out").glob("figures/*.png")))
+        assert (figure in NO_PICTURES) == (not list((tmp_path / "out").glob("figures/*.png")))
 
 
 def test_other_values_give_another_figure(store, fake):
     from reports.figures import generic
 
-    for figure in set(BODIES) - {"table"}:
+    for figure in set(BODIES) - NO_PICTURES:
         draw = getattr(generic, figure)
         other = json.loads(json.dumps(GOOD[figure]).replace("2]", "7]").replace("null]", "7]"))
         assert draw({"a": GOOD[figure]}) == draw({"a": GOOD[figure]})
         assert draw({"a": GOOD[figure]}) != draw({"a": other}), figure
         gap = json.loads(json.dumps(GOOD[figure]).replace("null", "0"))
         assert gap == GOOD[figure] or draw({"a": gap}) != draw({"a": GOOD[figure]}), "a gap is no zero"
+
+
+def test_bars_have_intervals_whose_halves_differ(monkeypatch):
+    from reports.figures import generic
+
+    monkeypatch.setattr(generic, "encode", lambda figure, format: figure)
+    series = {"values": [60, None], "intervals": [[20, 70], None]}
+    (axes,) = generic.bars({"a": GOOD["bars"] | {"series": [series]}}).axes
+    whiskers = [path for each in axes.collections for path in each.get_segments() if len(path)]
+    assert [sorted(y for _, y in path) for path in whiskers] == [[20, 70]]
 
 
 def test_a_logarithmic_axis_has_plain_numbers(monkeypatch):
@@ -178,6 +190,12 @@ def test_a_logarithmic_axis_has_plain_numbers(monkeypatch):
         ("lines", {"series": []}, "at least 1 item"),
         ("bars", {"categories": ["p"]}, "has 2 values for 1 categories"),
         ("bars", {"y": {"label": "loss", "log": True}}, "bars begin at 0"),
+        ("bars", {"series": [{"values": [1, 2], "intervals": [[0, 2]]}]}, "needs an interval a value"),
+        (
+            "bars",
+            {"series": [{"values": [1, 2], "errors": [1, 1], "intervals": [[0, 2], None]}]},
+            "and then no errors",
+        ),
         ("histogram", {"edges": [0, 0, 1]}, "edges must rise"),
         ("histogram", {"series": [{"counts": [1]}]}, "needs 2 counts"),
         ("histogram", {"series": [{"counts": [0, 0]}]}, "one above 0"),
