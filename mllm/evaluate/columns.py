@@ -25,6 +25,8 @@ class Benchmark:
     """`dataset_name`; None: the repository has one alone."""
     cluster: str = IMAGE
     """The column that says which questions belong together (a document, a figure); `image`: those with the same bytes."""
+    kind: str | None = None
+    """The column by which the benchmark divides its questions."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +55,25 @@ _LIVEXIV = ("VQA-2024-09-21", "VQA-2024-10-26", "v3-VQA", "v4-VQA", "v5-VQA", "v
 BENCHMARKS: dict[str, Benchmark] = {
     each.task: each
     for each in (
-        Benchmark("infovqa_val", "lmms-lab-encoder/DocVQA", "validation", "InfographicVQA", "image_url"),
-        Benchmark("docvqa_val", "lmms-lab-encoder/DocVQA", "validation", "DocVQA", "ucsf_document_id"),
-        Benchmark("chartqa", "lmms-lab-encoder/ChartQA", "test"),
+        Benchmark("infovqa_val", "lmms-lab-encoder/DocVQA", "validation", "InfographicVQA", "image_url", "answer_type"),
+        Benchmark(
+            "docvqa_val", "lmms-lab-encoder/DocVQA", "validation", "DocVQA", "ucsf_document_id", "question_types"
+        ),
+        Benchmark("chartqa", "lmms-lab-encoder/ChartQA", "test", kind="type"),
         Benchmark("textvqa_val", "lmms-lab-encoder/textvqa", "validation", None, "image_id"),
-        Benchmark("ocrbench", "echo840/OCRBench", "test"),
-        Benchmark("ocrbench_v2", "ling99/OCRBench_v2", "test"),
+        Benchmark("ocrbench", "echo840/OCRBench", "test", kind="question_type"),
+        Benchmark("ocrbench_v2", "ling99/OCRBench_v2", "test", kind="type"),
         *(
             Benchmark(f"livexiv_vqa_v{k}", "LiveXiv/LiveXiv", "test", config)
             for k, config in enumerate(_LIVEXIV, start=1)
         ),
         Benchmark("ai2d", "lmms-lab-encoder/ai2d", "test"),
         # Its twin mmbench_en_dev sends what it cannot read to a service, and without a key draws an option by lot.
-        Benchmark("mmbench_en_dev_static", "lmms-lab-encoder/MMBench", "dev", "en"),
-        Benchmark("mme", "lmms-lab-encoder/MME", "test", None, "question_id"),
-        Benchmark("pope", "lmms-lab-encoder/POPE", "test", None, "image_source"),
+        Benchmark("mmbench_en_dev_static", "lmms-lab-encoder/MMBench", "dev", "en", kind="category"),
+        Benchmark("mme", "lmms-lab-encoder/MME", "test", None, "question_id", "category"),
+        Benchmark("pope", "lmms-lab-encoder/POPE", "test", None, "image_source", "category"),
         Benchmark("realworldqa", "lmms-lab-encoder/RealWorldQA", "test", None, "image_path"),
-        Benchmark("mmstar", "Lin-Chen/MMStar", "val"),
+        Benchmark("mmstar", "Lin-Chen/MMStar", "val", kind="category"),
     )
 }
 """By task, in the order of the table."""

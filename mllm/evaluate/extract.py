@@ -39,7 +39,7 @@ class AnsweredQuestion:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Credited:
     """What counts once in a column: a question, a pair or all rotations of one."""
 
     id: str
@@ -52,7 +52,7 @@ class Judged:
     """The questions it is made of."""
 
 
-def judgements(column: ScoreColumn, answered: Sequence[AnsweredQuestion]) -> tuple[Judged, ...]:
+def judgements(column: ScoreColumn, answered: Sequence[AnsweredQuestion]) -> tuple[Credited, ...]:
     """What counts in a column.
 
     Args:
@@ -68,7 +68,7 @@ def judgements(column: ScoreColumn, answered: Sequence[AnsweredQuestion]) -> tup
     return found
 
 
-def lmms_aggregate(column: ScoreColumn, task: str, judged: Sequence[Judged]) -> float:
+def lmms_aggregate(column: ScoreColumn, task: str, judged: Sequence[Credited]) -> float:
     """What lmms-eval's own aggregate of one task is: what `value_of` is held against.
 
     Args:
@@ -85,34 +85,36 @@ def lmms_aggregate(column: ScoreColumn, task: str, judged: Sequence[Judged]) -> 
     return sum(means) / len(means)
 
 
-def groups_of(judged: Sequence[Judged]) -> int:
+def groups_of(judged: Sequence[Credited]) -> int:
     """Over how many means the column is one."""
     return len(_groups(judged))
 
 
-def _groups(judged: Sequence[Judged]) -> dict[str, list[float]]:
+def _groups(judged: Sequence[Credited]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = defaultdict(list)
     for each in judged:
         found[each.group].append(each.value)
     return found
 
 
-Extractor = Callable[[str, Sequence[AnsweredQuestion]], list[Judged]]
+Extractor = Callable[[str, Sequence[AnsweredQuestion]], list[Credited]]
 
 
-def _plain(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Judged]:
+def _plain(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Credited]:
     """lmms-eval gives a number a question, or one with its score beside other things."""
     return [
-        Judged(each.id, each.cluster, float(value["score"] if isinstance(value, Mapping) else value), docs=(each.doc,))
+        Credited(
+            each.id, each.cluster, float(value["score"] if isinstance(value, Mapping) else value), docs=(each.doc,)
+        )
         for each in answered
         if (value := each.judged.get(metric)) is not None
     ]
 
 
-def _livexiv(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Judged]:
+def _livexiv(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Credited]:
     """The letter that was found, or none; versions weigh alike."""
     return [
-        Judged(each.id, each.cluster, float(_alike(each.judged[metric])), each.task, (each.doc,)) for each in answered
+        Credited(each.id, each.cluster, float(_alike(each.judged[metric])), each.task, (each.doc,)) for each in answered
     ]
 
 
@@ -121,15 +123,16 @@ def _alike(judged: Mapping[str, Any]) -> bool:
     return isinstance(found, str) and found.lower().strip() == str(judged["answer"]).lower().strip()
 
 
-def _mmstar(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Judged]:
+def _mmstar(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Credited]:
     """Sub-categories weigh alike."""
     found = [(each, each.judged[metric]) for each in answered]
     return [
-        Judged(each.id, each.cluster, float(value["score"]), value["l2_category"], (each.doc,)) for each, value in found
+        Credited(each.id, each.cluster, float(value["score"]), value["l2_category"], (each.doc,))
+        for each, value in found
     ]
 
 
-def _mme(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Judged]:
+def _mme(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Credited]:
     """Pairs: 50 for each right answer, 100 more for both. Categories are added up."""
     pairs: dict[tuple[str, str], list[AnsweredQuestion]] = defaultdict(list)
     for each in answered:
@@ -138,23 +141,21 @@ def _mme(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Judged]:
     found = []
     for (category, picture), pair in pairs.items():
         if len(pair) != 2:
-            raise UserError(
-                f"MME has {len(pair)} answers about {picture} where it needs two; leave out --limit, or give an even one."
-            )
+            raise UserError(f"MME has {len(pair)} answers about {picture} where it needs two; leave out --limit.")
         scores = [each.judged[metric]["score"] for each in pair]
         value = 50 * sum(scores) + 100 * (sum(scores) == 2)
         docs = tuple(each.doc for each in pair)
-        found.append(Judged(f"mme/{category}/{picture}", pair[0].cluster, float(value), category, docs))
+        found.append(Credited(f"mme/{category}/{picture}", pair[0].cluster, float(value), category, docs))
     return found
 
 
-def _mmbench(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Judged]:
+def _mmbench(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Credited]:
     """A question is right where all its rotations are. lmms-eval leaves out one whose first form is not there."""
     turns: dict[int, list[AnsweredQuestion]] = defaultdict(list)
     for each in answered:
         turns[int(each.judged[metric]["index"]) % ROTATION].append(each)
     return [
-        Judged(
+        Credited(
             f"mmbench/{index}",
             asked[0].cluster,
             float(all(_chosen(each.judged[metric]) for each in asked)),
@@ -167,7 +168,7 @@ def _mmbench(metric: str, answered: Sequence[AnsweredQuestion]) -> list[Judged]:
 
 def _chosen(judged: Mapping[str, Any]) -> bool:
     options = {letter: str(judged[letter]) for letter in "ABCD" if judged.get(letter) is not None}
-    return option_named(str(judged["prediction"]), options) == judged["answer"]
+    return option_named(str(judged["prediction"]), options) == str(judged["answer"])
 
 
 _EXTRACTORS: dict[str, Extractor] = {

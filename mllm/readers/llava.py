@@ -2,23 +2,26 @@
 
     FOLDER/LLaVA-Pretrain/blip_laion_cc_sbu_558k.json and its pictures                        split align
     FOLDER/LLaVA-NeXT-Data/llava_next_raw_format_processed.json and its pictures              split instruct
+    FOLDER/lmms-lab-encoder/DocVQA, FOLDER/echo840/OCRBench ...                               a split each, called as lmms-eval's tasks
 
 The files may also lie in the folder itself, be called align.json and instruct.json, or hold an entry a line (.jsonl).
-Pictures are looked for beside their file, in images/ beside it, or one folder up.
+Pictures are looked for beside their file, in images/ beside it, or one folder up. Benchmarks: `mllm.evaluate.tables`. Some of it is enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from mllm.evaluate.tables import TableQuestions, find_tables
 from mllm.readers.talks import Talks, read_talks
 from rice_core.datasets import Dataset, Judge
 from rice_core.datasets.digests import fingerprint
 from rice_core.datasets.layout import Sighting
+from rice_core.datasets.nouns import Conversation
 from rice_core.digest import file_digest
 from rice_core.errors import UserError
 from rice_core.record import Skipped
@@ -54,7 +57,7 @@ class LlavaLayout:
 
     def recognises(self, folder: Path) -> Sighting | None:
         """By the names of its files."""
-        found = [file for files in _found(folder).values() for file in files]
+        found = [file for files in (*_found(folder).values(), *find_tables(folder).values()) for file in files]
         return Sighting("sure", found[0].relative_to(folder).as_posix()) if found else None
 
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
@@ -62,12 +65,13 @@ class LlavaLayout:
         UserError: nothing that it knows is there, a file is there twice, cannot be read, or has none of its pictures.
         """
         files = {split: _only(found, split) for split, found in _found(folder).items() if found}
-        if not files:
+        tables = find_tables(folder)
+        if not files and not tables:
             raise UserError(
-                f"{folder} has neither LLaVA-Pretrain/{FILES['align'][0]} nor LLaVA-NeXT-Data/{FILES['instruct'][0]}; "
-                "load one of them into it from the hub (liuhaotian/LLaVA-Pretrain, lmms-lab/LLaVA-NeXT-Data)."
+                f"{folder} has neither LLaVA-Pretrain/{FILES['align'][0]} nor LLaVA-NeXT-Data/{FILES['instruct'][0]}, nor a benchmark; "
+                "load some into it from the hub (liuhaotian/LLaVA-Pretrain, lmms-lab/LLaVA-NeXT-Data, lmms-lab-encoder/DocVQA ...)."
             )
-        splits: dict[str, Talks] = {}
+        splits: dict[str, Sequence[Conversation]] = {}
         skipped: list[Skipped] = []
         notes = []
         for split, file in files.items():
@@ -75,14 +79,16 @@ class LlavaLayout:
             splits[split], missing = _with_pictures(talks, folder)
             skipped += left_out
             notes += [f"{split}: {missing}"] if missing else []
+        splits |= {task: TableQuestions.of(task, found) for task, found in tables.items()}
         digests = {split: file_digest(file) for split, file in files.items()}
         spec = DatasetSpec(name=name, layout=self.layout, fingerprint=fingerprint(self.layout, (), splits, digests))
-        saw = " and ".join(file.relative_to(folder).as_posix() for file in files.values())
+        seen = [file.relative_to(folder).as_posix() for file in files.values()]
+        saw = " and ".join([*seen, *([f"{len(tables)} tables of questions"] if tables else [])])
         return Dataset(
             spec,
             (),
             splits,
-            frozenset({"conversations"}),
+            frozenset((["conversations"] if files else []) + (["questions"] if tables else [])),
             tuple(skipped),
             annotations=files,
             saw=saw,

@@ -47,9 +47,12 @@ def file_digests(dataset: Dataset, *, known: KnownFiles | None = None, threads: 
         known: what was read before; None reads every file.
     """
     items = [item for split in dataset.splits.values() for item in split]
-    read = partial(item_digest, read=file_digest if known is None else known.digest)
+    read = partial(_digest, read=file_digest if known is None else known.digest)
+    paths = list(dict.fromkeys(path for item in items for path in item.files))
     with ThreadPoolExecutor(threads) as pool:  # hashlib lets go of the interpreter lock
-        return dict(zip((item.id for item in items), pool.map(read, items), strict=True))
+        # A file that holds many items, as a table does, is read once.
+        of_path = dict(zip(paths, pool.map(read, paths), strict=True))
+    return {item.id: item_digest(item, of_path.__getitem__) for item in items}
 
 
 def data_digest(dataset: Dataset, files: Mapping[str, str] | None = None) -> str:

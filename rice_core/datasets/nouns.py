@@ -132,12 +132,14 @@ class Conversation:
     cluster: str = ""
     """What its images are called (a document, say): many questions are asked about one."""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    source: Path | None = None
-    """A file that holds it whole, turns and images, as a row of a table does: the turns are then left out."""
+    source: Path | tuple[Path, ...] | None = None
+    """A file that holds it whole, turns and images, as a row of a table does: the turns are then left out. Of a table in several files
+    all of them, in the order that its rows are counted in."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.images if self.source is None else (*self.images, self.source)
+        held = (self.source,) if isinstance(self.source, Path) else self.source or ()
+        return (*self.images, *held)
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,8 @@ class Dataset:
     """By names that the reader chooses: "train" and "val" are what most probes read; "testA" or "train_full" are as good."""
     provides: frozenset[str]
     """Of "labels" (items with a class), "regions" (boxes or masks), "dense-labels" (a class for each pixel, from regions
-    or a label map), "targets" (a number for each pixel), "suite" (several data sets), "videos", "conversations" and
-    "expressions"."""
+    or a label map), "targets" (a number for each pixel), "suite" (several data sets), "videos", "conversations" (to learn from),
+    "questions" (conversations without an answer, a split a benchmark) and "expressions"."""
     skipped: tuple[Skipped, ...] = ()
     """What the reader left out, with reasons."""
     annotations: Mapping[str, Path] = field(default_factory=dict)

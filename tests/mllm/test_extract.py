@@ -11,7 +11,7 @@ import pytest
 from lmms_tasks import aggregate, judged, lmms_task, right_answer
 
 from mllm.evaluate.columns import BENCHMARKS, COLUMNS, ScoreColumn
-from mllm.evaluate.extract import AnsweredQuestion, Judged, judgements, lmms_aggregate
+from mllm.evaluate.extract import AnsweredQuestion, Credited, judgements, lmms_aggregate
 from mllm.evaluate.letters import _PHRASES, option_named
 from rice_core.errors import UserError
 from rice_core.world.layouts.questions import question_jobs
@@ -264,6 +264,6 @@ def test_livexiv_takes_a_letter_that_was_not_found_for_wrong_and_weighs_versions
 
 def test_what_counts_once_names_its_questions_and_their_document() -> None:
     (first, *_) = judgements(COLUMN["docvqa"], [question("docvqa_val", k, {"anls": 0.5}) for k in range(3)])
-    assert first == Judged("docvqa_val/00000", "page 0", 0.5)
+    assert first == Credited("docvqa_val/00000", "page 0", 0.5)
     assert first.docs == (0,)
     assert judgements(COLUMN["mme_per"], mme((1, 0)))[0].docs == (0, 1)

@@ -20,14 +20,15 @@ from rice_core.digest import bytes_digest
 from rice_core.progress import Progress
 from rice_core.spec import Frozen
 from rice_core.world.conversing import Exchange, converse, told
-from rice_core.world.layouts.folder import encode, write_world
+from rice_core.world.layouts.folder import DrawJob, encode, write_world
+from rice_core.world.layouts.questions import QUESTIONS_VERSION, DrawnRepository, question_jobs
 from rice_core.world.plain import PLAIN_VERSION, PlainScene, draw_plain
 
 ALIGN = "LLaVA-Pretrain/blip_laion_cc_sbu_558k.json"
 INSTRUCT = "LLaVA-NeXT-Data/llava_next_raw_format_processed.json"
 
 _ALIGN_START = 1_000_000
-"""Index of the first picture with a caption; those with conversations count from 0, those of benchmarks from 2,000,000."""
+"""Index of the first picture with a caption; those with conversations count from 0, those of benchmarks from 10,000,000."""
 _TEXT_EVERY = 16
 """One conversation in so many has no picture."""
 _PNG_EVERY = 4
@@ -45,6 +46,8 @@ class LlavaRequest(Frozen):
     val: int
     size: int
     version: int = PLAIN_VERSION
+    questions: int
+    """QUESTIONS_VERSION, which folders of before do not say: they have no benchmarks, and are drawn again."""
 
 
 def write_llava(
@@ -66,7 +69,7 @@ def write_llava(
     Raises:
         UserError: the folder holds something that this function did not write.
     """
-    request = LlavaRequest(seed=seed, train=train, val=val, size=size)
+    request = LlavaRequest(seed=seed, train=train, val=val, size=size, questions=QUESTIONS_VERSION)
     captioned = [
         PlainJob(f"LLaVA-Pretrain/{k // 1000:05d}/{_ALIGN_START + k:09d}.jpg", seed, _ALIGN_START + k, size)
         for k in range(train)
@@ -77,15 +80,16 @@ def write_llava(
         if k % _TEXT_EVERY != _TEXT_EVERY - 1
     ]
 
-    def annotations(drawn: Sequence[DrawnPlain]) -> dict[str, Any]:
-        pictures = {each.file: each for each in drawn}
+    def annotations(drawn: Sequence[DrawnPlain | DrawnRepository]) -> dict[str, Any]:
+        pictures = {each.file: each for each in drawn if isinstance(each, DrawnPlain)}
         of_index = {pictures[job.file].index: pictures[job.file] for job in shown}
         return {
             ALIGN: [_captioned(seed, pictures[job.file]) for job in captioned],
             INSTRUCT: [_conversation(seed, k, of_index.get(k)) for k in range(train)],
         }
 
-    return write_world(folder, request, [*captioned, *shown], annotations, workers=workers, progress=progress)
+    jobs: list[DrawJob[DrawnPlain | DrawnRepository]] = [*captioned, *shown, *question_jobs(seed, val, size)]
+    return write_world(folder, request, jobs, annotations, workers=workers, progress=progress)
 
 
 @dataclass(frozen=True)

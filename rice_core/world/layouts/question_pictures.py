@@ -50,7 +50,7 @@ class AskedPictures:
         Args:
             each: questions a picture.
         """
-        picture = self.next()
+        picture = None
         for k in range(count):
-            picture = picture if k % each else self.next()
+            picture = picture if picture and k % each else self.next()
             yield k, picture, ask(picture.scene, kinds[k % len(kinds)], self.rng)

@@ -26,6 +26,9 @@ from rice_core.world.layouts.question_reading import (
     photos_with_text,
 )
 
+QUESTIONS_VERSION = 1
+"""Rises when the same pictures come to be asked otherwise."""
+
 _TEXT: Feature = "string"
 _TEXTS: Feature = ("string",)
 _OPTIONS = dict.fromkeys(("option_a", "option_b", "option_c", "option_d"), _TEXT)
@@ -262,10 +265,10 @@ class RepositoryJob:
 
 
 def question_jobs(seed: int, questions: int, size: int) -> list[RepositoryJob]:
-    """All ten repositories.
+    """All ten repositories, or none for no question.
 
     Args:
         questions: of each benchmark, about: some ask in pairs or in all rotations. size: side of a picture in pixels.
     """
     repositories = dict.fromkeys(kind.repository for kind in TABLES)
-    return [RepositoryJob(repository, seed, questions, size) for repository in repositories]
+    return [RepositoryJob(repository, seed, questions, size) for repository in repositories if questions]
