@@ -142,6 +142,7 @@ class Handle(Protocol):
         """What `module.main(request)` answers in a process of its own, kept from the network (rice_core.measure.child).
 
         Args:
+            module: its `main` may take `tell` beside the request, by which it says how far it is.
             request: JSON, as is the answer. cwd: its working directory; one of the cell's own by default. timeout: seconds.
 
         Raises:

@@ -3,6 +3,7 @@
 For libraries that want the process to themselves (lmms-eval, an engine that serves a model). The module is one of ours with a
 function `main(request)`, which imports the library inside itself; it is handed over as a module and not as a name, so that
 whoever uses it imports it, and its code counts among what the number is made of. What it prints goes to the errors' stream.
+Where it is written `main(request, tell)`, it says how far it is with `tell(what, done, total)`, which is shown as our own progress is.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import cache
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
@@ -33,7 +35,13 @@ OFFLINE = {
     "WANDB_MODE": "offline",
 }
 """What libraries of the field read before they go to the network."""
+Tell = Callable[[str, int, int], None]
+"""What is done, how many of it are, and how many there are in all."""
+Track = Callable[[Sequence[Any], str], Iterator[Any]]
+"""As `rice_core.progress.Progress.track`."""
 _MARK = "RICEBENCH_CHILD "
+_LISTENS = 0.2
+"""Seconds between two looks at how far it is."""
 
 
 def run_child(
@@ -43,6 +51,7 @@ def run_child(
     cwd: Path,
     timeout: float | None,
     say: Callable[[str], None],
+    track: Track | None = None,
 ) -> Any:
     """What `module.main(request)` returns in a process of its own.
 
@@ -50,6 +59,7 @@ def run_child(
         request: JSON, as is what comes back. cwd: made where it is not there.
         timeout: seconds, after which it is killed; None waits. What it started is killed with it, whenever it ends.
         say: told how it is kept from the network: by Linux's namespaces, or by OFFLINE alone where those are not allowed.
+        track: shows how far it is, where it tells.
 
     Raises:
         UserError: it failed, was killed, or took too long; one sentence.
@@ -76,7 +86,7 @@ def run_child(
             start_new_session=True,  # so that what it starts can be ended with it
         )
         try:
-            process.wait(timeout)
+            _wait(process, timeout, _Heard(out.fileno(), track))
         except subprocess.TimeoutExpired:
             raise UserError(
                 f"{name} did not answer in {timeout:g} seconds and was ended; give it more, or less to do."
@@ -88,13 +98,64 @@ def run_child(
         return _answer(name, process.returncode, *(_text(file) for file in (out, errors)))
 
 
+def _wait(process: subprocess.Popen[bytes], timeout: float | None, heard: _Heard) -> None:
+    """
+    Raises:
+        subprocess.TimeoutExpired: it has not ended.
+    """
+    began = time.monotonic()
+    with contextlib.closing(heard):
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LISTENS)
+                return
+            heard.listen()
+            if timeout is not None and time.monotonic() - began > timeout:
+                raise subprocess.TimeoutExpired(process.args, timeout)
+
+
+class _Heard:
+    """How far a child says it is, shown as a bar of ours for each thing that it does."""
+
+    def __init__(self, file: int, track: Track | None) -> None:
+        self._file, self._track, self._read = file, track, 0
+        self._what, self._done = "", 0
+        self._bar: Iterator[Any] = iter(())
+
+    def listen(self) -> None:
+        """Show what was told since the last time."""
+        if self._track is None:
+            return
+        # Not by reading: the child writes where this file's own position is.
+        new = os.pread(self._file, os.fstat(self._file).st_size - self._read, self._read)
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            told = json.loads(line.removeprefix(_MARK)) if line.startswith(_MARK) else {}
+            if "told" in told:
+                self._show(*told["told"])
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar = iter(())  # a generator that nobody holds ends
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        assert self._track is not None
+        if what != self._what:
+            self.close()
+            self._what, self._done, self._bar = what, -1, iter(self._track(range(total), what))
+        while self._done < done:
+            next(self._bar, None)
+            self._done += 1
+
+
 def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
 
 
 def _answer(name: str, code: int, out: str, errors: str) -> Any:
-    lines = [line for line in out.splitlines() if line.startswith(_MARK)]
+    lines = [line for line in out.splitlines() if line.startswith(_MARK) and not line.startswith(f'{_MARK}{{"told"')]
     try:
         body = json.loads(lines[-1].removeprefix(_MARK))
     except (IndexError, ValueError):
@@ -132,10 +193,16 @@ def _wake_localhost() -> None:
         fcntl.ioctl(any_socket, set_flags, struct.pack("16sh", b"lo", up))
 
 
+def _tell(answers: IO[str], what: str, done: int, total: int) -> None:
+    answers.write(f"{_MARK}{canonical_json({'told': [what, done, total]})}\n")
+    answers.flush()
+
+
 def main(name: str, alone: bool) -> None:
     """In the child: the request from standard input, the answer to what was standard output."""
     import ctypes
     import importlib
+    import inspect
 
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: who is left behind by a killed run dies too
@@ -144,8 +211,10 @@ def main(name: str, alone: bool) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     try:
-        body = {"answer": importlib.import_module(name).main(json.loads(sys.stdin.read()))}
-        line = canonical_json(body)
+        work = importlib.import_module(name).main
+        if "tell" in inspect.signature(work).parameters:
+            work = partial(work, tell=partial(_tell, answers))
+        line = canonical_json({"answer": work(json.loads(sys.stdin.read()))})
     except UserError as error:
         line = canonical_json({"error": str(error)})
     except Exception as error:

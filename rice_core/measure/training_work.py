@@ -37,8 +37,8 @@ class AnyWork:
         return private(encoder)
 
     def child(self, module: ModuleType, request: Any, *, cwd: Path | None = None, timeout: float | None = None) -> Any:
-        say = self._engine.progress.say
-        return run_child(module, request, cwd=cwd or self.folder / "child", timeout=timeout, say=say)
+        own, shown = cwd or self.folder / "child", self._engine.progress
+        return run_child(module, request, cwd=own, timeout=timeout, say=shown.say, track=shown.track)
 
 
 class TrainingWork(AnyWork):

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ import json, os, signal, socket, subprocess, sys, time
 from pathlib import Path
 from rice_core.errors import UserError
 
-def main(request):
+def main(request, tell):
     print("a library that talks")
     match request["do"]:
         case "add":
@@ -45,6 +45,12 @@ def main(request):
         case "connect":
             socket.create_connection(("127.0.0.1", request["port"]), timeout=5).close()
             return "connected"
+        case "tell":
+            for what in ("one", "two"):
+                for done in (0, 2, 3):
+                    tell(what, done, 3)
+                    time.sleep(0.5)
+            return "told"
         case "serve":
             with socket.create_server(("127.0.0.1", 0)) as server:
                 socket.create_connection(server.getsockname(), timeout=5).close()
@@ -58,11 +64,18 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.syspath_prepend(tmp_path)
     module: ModuleType = importlib.import_module("worker_of_tests")
     said: list[str] = []
+    shown: list[tuple[str, int, float]] = []
+
+    def track(sequence: Sequence[Any], what: str) -> Iterator[Any]:
+        for each in sequence:
+            yield each
+            shown.append((what, each, time.monotonic()))
 
     def asked(timeout: float | None = 60, **request: Any) -> Any:
-        return run_child(module, request, cwd=tmp_path / "own" / "place", timeout=timeout, say=said.append)
+        own = tmp_path / "own" / "place"
+        return run_child(module, request, cwd=own, timeout=timeout, say=said.append, track=track)
 
-    asked.said = said  # type: ignore[attr-defined]
+    asked.said, asked.shown = said, shown  # type: ignore[attr-defined]
     yield asked
     del sys.modules["worker_of_tests"]
 
@@ -72,6 +85,15 @@ def test_json_in_json_out_in_a_folder_of_its_own(ask: Callable[..., Any], tmp_pa
     assert "HF_HUB_OFFLINE" in OFFLINE
     (line,) = ask.said  # type: ignore[attr-defined]
     assert ("no network but its own localhost" in line) is bool(_unshare())
+
+
+def test_how_far_it_is_is_shown_while_it_works(ask: Callable[..., Any]) -> None:
+    assert ask(do="tell") == "told"
+    shown = ask.shown  # type: ignore[attr-defined]
+    assert [each[:2] for each in shown] == [(what, done) for what in ("one", "two") for done in range(3)]
+    # Not all at once when it has ended.
+    assert shown[2][2] - shown[0][2] > 0.2
+    assert shown[4][2] - shown[2][2] > 0.2
 
 
 @pytest.mark.parametrize(
