@@ -99,7 +99,7 @@ class Stages:
             out.mkdir(parents=True)
         except OSError as error:
             raise StoreError(f"{out} cannot be written ({error.strerror}); choose another --store.") from error
-        with self._companions(stage, evidence, later) as (companions, ids):
+        with self._companions(stage, request, evidence, later) as (companions, ids):
             work = TrainingWork(
                 self._encoder, folder, origin, self._engine, self._ranks, companions, extractor=self._extractor
             )
@@ -138,7 +138,7 @@ class Stages:
 
     @contextlib.contextmanager
     def _companions(
-        self, stage: Stage, evidence: Evidence, later: Sequence[Wanted]
+        self, stage: Stage, mine: StageRequest, evidence: Evidence, later: Sequence[Wanted]
     ) -> Iterator[tuple[tuple[Companion, ...], list[tuple[str, str]]]]:
         """Those that can share the passes, are not trained yet, and are claimed for this while; and the ids of their folders."""
         found: dict[str, Companion] = {}
@@ -148,6 +148,8 @@ class Stages:
                 if type(other) is not type(stage) or not stage.shares_with(other):
                     continue
                 request = request_of(other, self._encoder, seed)
+                if request.after != mine.after:  # that of another seed: other weights
+                    continue
                 made_from = self._shelf.made_from(other, self._subject.identity, request)
                 free = request.id not in found and self._claims.take(request.id, f"training {request.title}")
                 if not free:
@@ -155,8 +157,9 @@ class Stages:
                 if self._shelf.current(request.id, made_from) is not None:
                     self._claims.give_back(request.id)
                     continue
-                # What can share is of one class and on the same data, so made by the same code.
-                folder, origin = self._unfinished(request.id, evidence)
+                # What can share is of one class, so made by the same code, and goes on from the same training.
+                own = evidence.model_copy(update={"data": self._shelf.data(other)})
+                folder, origin = self._unfinished(request.id, own)
                 found[request.id] = Companion(other, seed, folder)
                 ids.append((request.id, origin))
             yield tuple(found.values()), ids
