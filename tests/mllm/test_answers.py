@@ -40,7 +40,7 @@ class Trained(Stage):
 def questions(folder: Path, task: str, *documents: int) -> Dataset:
     file = folder / f"{task}.parquet"
     file.write_bytes(b"rows")
-    items = tuple(Conversation(id=f"{task}/{k:05}", turns=(), source=(file,)) for k in documents)
+    items = tuple(Conversation(id=f"{task}/{k:05}", turns=(), images=(file,)) for k in documents)
     spec = DatasetSpec(name="mini", layout="llava", fingerprint=task)
     return Dataset(spec=spec, classes=(), splits={task: items}, provides=frozenset({"questions"}))
 
