@@ -36,6 +36,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_THEIR_SIDE = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 
 class ImageError(Exception):
@@ -73,6 +74,21 @@ def decode_image(file: BinaryIO, *, most_pixels: int = MAX_PIXELS) -> Image.Imag
         ImageError: as `load_image`.
     """
     return rgb_image(_open(file, most_pixels))
+
+
+def upright_size(path: Path, *, most_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width that `load_image` gives, from the file's header alone: what lies behind it may be damaged.
+
+    Raises:
+        ImageError: as `load_image`, as far as the header says so.
+    """
+    try:
+        with path.open("rb") as file:
+            image = _open(file, most_pixels)
+            sides = image.height, image.width
+            return sides[::-1] if _turn(image) in _ON_THEIR_SIDE else sides
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or type(error).__name__}") from error
 
 
 def rgb_image(image: Image.Image) -> Image.Image:
@@ -146,15 +162,19 @@ def rgb_pixels(image: Image.Image) -> Image.Image:
 
 
 def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
-    try:
-        turn = _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a broken EXIF block is no reason to lose the picture
-        turn = None
+    turn = _turn(source)
     if turn is None:
         return rgb
     upright = rgb.transpose(turn)
     upright.info.clear()  # it would keep the orientation, and be turned again by whoever reads it next
     return upright
+
+
+def _turn(source: Image.Image) -> Image.Transpose | None:
+    try:
+        return _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block is no reason to lose the picture
+        return None
 
 
 def _said(error: Exception) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -63,8 +63,9 @@ class Talks(Sequence[Conversation]):
 
     def __getitem__(self, place: int | slice) -> Conversation | Sequence[Conversation]:
         if isinstance(place, slice):
-            held = (each[place] for each in (self.number_N, self.start_N, self.length_N))
-            return Talks(self.file, self.split, self.images, *held)
+            return replace(
+                self, number_N=self.number_N[place], start_N=self.start_N[place], length_N=self.length_N[place]
+            )
         with self.file.open("rb") as file:
             return self._read(file, range(len(self))[place])
 
@@ -119,14 +120,11 @@ def read_talks(file: Path, split: str, images: Path) -> tuple[Talks, list[Skippe
     if not starts:
         why = f" (its first entry {next(iter(unread))})" if unread else ""
         raise UserError(f"{file} holds no conversation in LLaVA's form{why}; give a file that does.")
-    held = [
-        np.frombuffer(each, dtype) for each, dtype in ((numbers, np.int32), (starts, np.int64), (lengths, np.int32))
-    ]
     skipped = [
         Skipped(item=f"entry {found[0]} of {file.name}", reason=reason, times=len(found))
         for reason, found in unread.items()
     ]
-    return Talks(file, split, images, *held), skipped
+    return Talks(file, split, images, np.array(numbers), np.array(starts), np.array(lengths)), skipped
 
 
 def conversation(entry: Any, name: str, images: Path) -> Conversation:
