@@ -265,6 +265,14 @@ class Live(Protocol):
 
 
 @runtime_checkable
+class Published(Protocol):
+    """What a probe adds whose published data are known by their sizes: `plan` then prices it before anything was downloaded."""
+
+    def published(self) -> Dataset:
+        """Splits of the right lengths, whose items no file belongs to."""
+
+
+@runtime_checkable
 class Staged(Protocol):
     """What a probe adds whose number rests on trainings that other cells may share (rice_core.stage)."""
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from array import array
 from collections.abc import Iterator, Sequence
@@ -73,6 +74,11 @@ class Talks(Sequence[Conversation]):
         with self.file.open("rb") as file:
             for place in range(len(self)):
                 yield self._read(file, place)
+
+    @property
+    def listing(self) -> list[str | int]:
+        """See `rice_core.datasets.digests.ListedAtOnce`: which entries of the file, whose bytes count with it."""
+        return [len(self), hashlib.sha256(self.number_N.astype("<i8").tobytes()).hexdigest()]
 
     def __eq__(self, other: object) -> bool:
         return (

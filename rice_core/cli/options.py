@@ -18,6 +18,7 @@ from rice_core.errors import UserError
 
 if TYPE_CHECKING:
     from rice_core.measure.config import RunConfig
+    from rice_core.spec import ProbeRequest
 
 
 def own_path(path: Path | None) -> Path | None:
@@ -67,6 +68,13 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A YAML or JSON file with the same words.", callback=own_path)
 ]
 
+LmOption = Annotated[
+    str,
+    typer.Option(
+        "--lm", help="The language model of probes that have one (their lm=), as in Qwen/Qwen2.5-0.5B-Instruct."
+    ),
+]
+
 DEFAULT_STORE = Path("ricebench-runs")
 
 
@@ -80,6 +88,12 @@ def split_list(values: list[str]) -> list[str]:
     return [
         part.strip() for value in values for part in re.split(r",(?=\s*(?:[A-Za-z_~/]|\.\.?/))", value) if part.strip()
     ]
+
+
+def _probes_of(table: str) -> tuple[str, ...]:
+    from rice_core.measure.paper_tables import probes_of
+
+    return probes_of(table)
 
 
 def _files(words: list[str]) -> tuple[str, ...]:
@@ -112,14 +126,48 @@ class Asked:
     seeds: SeedsOption = ""
     limit: LimitOption = None
     config: ConfigOption = None
+    lm: LmOption = ""
 
     @property
     def given(self) -> bool:
         """Whether the command line says anything of it but seeds and a limit."""
-        return bool(self.encoders or self.probes or self.data or self.annotations or self.images or self.config)
+        return bool(
+            self.encoders or self.probes or self.data or self.annotations or self.images or self.config or self.lm
+        )
 
-    def run_config(self) -> RunConfig:
+    def requests(self, table: str = "") -> tuple[ProbeRequest, ...]:
+        """The probes, with the language model that is asked for.
+
+        Args:
+            table: of the paper, whose probes they are; empty: those of `--probes`.
+
+        Raises:
+            UserError: they are said twice, there is no such table, or none of them has a language model.
+        """
+        from rice_core.measure.config import probe_kind
+        from rice_core.spec import ProbeRequest
+
+        if table and self.probes:
+            raise UserError(f"{table} says itself what is measured; leave out --probes, or the table.")
+        words = _probes_of(table) if table else split_list(self.probes or [])
+        asked = tuple(ProbeRequest.parse(word) for word in words)
+        if not self.lm:
+            return asked
+        speaks = ["lm" in getattr(probe_kind(each.name, files=True), "__dataclass_fields__", {}) for each in asked]
+        if not any(speaks):
+            raise UserError("--lm is for probes with a language model, and none of these has one; leave it out.")
+        if any("lm" in each.params for each in asked):
+            raise UserError("The language model is said twice; write --lm or lm=, not both.")
+        return tuple(
+            each.model_copy(update={"params": {**each.params, "lm": self.lm}}) if has else each
+            for each, has in zip(asked, speaks, strict=True)
+        )
+
+    def run_config(self, table: str = "") -> RunConfig:
         """The same as a configuration; that of `--config`, where seeds and a limit beside it come first.
+
+        Args:
+            table: of the paper, in the place of `--probes`.
 
         Raises:
             UserError: something is missing, said twice or cannot be read.
@@ -127,7 +175,7 @@ class Asked:
         from rice_core.measure.config import RunConfig, load_config
 
         if self.config is not None:
-            if self.encoders or self.probes or self.data or self.annotations or self.images:
+            if self.encoders or self.probes or self.data or self.annotations or self.images or self.lm or table:
                 raise UserError("Give either --config or --encoders, --probes and --data, not both.")
             asked = {"seeds": parse_seeds(self.seeds)} if self.seeds else {}
             return load_config(self.config).model_copy(update=asked | ({"limit": self.limit} if self.limit else {}))
@@ -140,14 +188,15 @@ class Asked:
                 "--annotations FILE.json --images FOLDER, which is divided."
             )
         data = self.data or self.annotations
-        for flag, value in (("--encoders", self.encoders), ("--probes", self.probes), ("--data", data)):
+        probes = self.probes if not table else [table]
+        for flag, value in (("--encoders", self.encoders), ("--probes", probes), ("--data", data)):
             if not value or value == [""]:
                 raise UserError(
                     f"{flag} is missing; an example: ricebench run --encoders timm:NAME --probes knn --data FOLDER."
                 )
         return RunConfig(
             encoders=tuple(split_list(self.encoders or [])),
-            probes=tuple(split_list(self.probes or [])),
+            probes=tuple({"type": each.name, **each.params} for each in self.requests(table)),
             data=tuple(self.data or []),
             annotations=_files(self.annotations or []),
             images=self.images,

@@ -80,7 +80,10 @@ class Shop:
 def run(
     ctx: typer.Context,
     recipe: Annotated[
-        str | None, typer.Argument(help="A study that trains its own encoders, as mini:encoders or table:5a.")
+        str | None,
+        typer.Argument(
+            help="A study that trains its own encoders, as mini:encoders or table:5a; or a table of the paper in the place of --probes, as table:1."
+        ),
     ] = None,
     *,
     asked: Asked,
@@ -90,6 +93,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Run probes over encoders on data sets. The same command again resumes and reuses."""
+    from rice_core.measure.paper_tables import PROBES
     from rice_core.measure.plan import plan_of
     from rice_core.store import Store
 
@@ -97,14 +101,14 @@ def run(
         near = did_you_mean(how.only, ("missing", "failed", "all"))
         raise UserError(f"--only {how.only} is not known; {near}use missing, failed or all.")
     opened = Store(store)
-    if recipe is not None:
+    if recipe is not None and recipe not in PROBES:
         if asked.given:
             raise UserError(
-                f"{recipe} says itself what is trained and probed; leave out --encoders, --probes, --data and --config."
+                f"{recipe} says itself what is trained and probed; leave out --encoders, --probes, --data, --config and --lm."
             )
         _run_recipe(ctx, recipe, parse_seeds(asked.seeds or "0,1,2"), how, shop, opened, quiet=quiet)
         return
-    wanted = plan_of(asked.run_config(), opened, files=True)
+    wanted = plan_of(asked.run_config(recipe or ""), opened, files=True)
     summary = execute(wanted, opened, how.settings(debug=debugging(ctx)), quiet=quiet)
     if os.environ.get("RANK", "0") != "0":
         return
