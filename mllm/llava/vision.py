@@ -40,7 +40,7 @@ class VisionTower(nn.Module):
         _check(encoder, layer)
         own = private(encoder)
         assert isinstance(own, TorchEncoder)
-        self._encoder, self._layer = own, layer
+        self.encoder, self.layer = own, layer
         self.module = own.module
         self.dim, self.patch, self.side = own.dim, own.patch, _side(own)
         self._freeze_what_is_not_read()
@@ -54,7 +54,7 @@ class VisionTower(nn.Module):
     @property
     def recipe(self) -> PixelRecipe:
         """Mean, standard deviation and filter of its tiles."""
-        return self._encoder.recipe
+        return self.encoder.recipe
 
     def train(self, mode: bool = True) -> VisionTower:
         """Without effect: dropped paths would be other features than the encoder's."""
@@ -63,16 +63,16 @@ class VisionTower(nn.Module):
     def forward(self, tiles_K3SS: torch.Tensor) -> torch.Tensor:
         """Model space -> [K, T, C] float32. Pixels at the right and bottom that make no whole patch (384 / 14) are seen by no token."""
         used = self.side // self.patch * self.patch
-        (tokens_KCgg,) = self._encoder.levels(tiles_K3SS[..., :used, :used], [self._layer])
+        (tokens_KCgg,) = self.encoder.levels(tiles_K3SS[..., :used, :used], [self.layer])
         return tokens_KCgg.flatten(2).transpose(1, 2)
 
     @torch.enable_grad()
     def _freeze_what_is_not_read(self) -> None:
         # A few patches where it takes them: a whole picture takes a large model seconds.
-        side = 2 * self.patch if "multires" in self._encoder.provides else self.side // self.patch * self.patch
-        pixels = torch.zeros(1, 3, side, side, device=self._encoder.device)
+        side = 2 * self.patch if "multires" in self.encoder.provides else self.side // self.patch * self.patch
+        pixels = torch.zeros(1, 3, side, side, device=self.encoder.device)
         parameters = list(self.module.parameters())
-        (tokens_KCgg,) = self._encoder.levels(pixels, [self._layer])
+        (tokens_KCgg,) = self.encoder.levels(pixels, [self.layer])
         gradients = torch.autograd.grad(tokens_KCgg.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)

@@ -152,7 +152,7 @@ class TorchEncoder:
         """The grids of these blocks, and all tokens of the last of them as they are."""
         pixels_B3HW = self._fit(pixels_B3HW.to(self.device, getattr(torch, self._spec.dtype)))
         h, w = (side // self.patch for side in pixels_B3HW.shape[-2:])
-        raw = self._tokens(pixels_B3HW, layers)
+        raw = tokens_of(self._trunk, pixels_B3HW, layers)
         normed = [self._normed(layer, native=self._trunk.normed) for layer in layers]
         return tuple(self._grid(raw_BTC, h, w, each) for raw_BTC, each in zip(raw, normed, strict=True)), raw[-1]
 
@@ -166,7 +166,7 @@ class TorchEncoder:
         pixels_B3HW = self._fit(pixels_B3HW.to(self.device, getattr(torch, self._spec.dtype)))
         h, w = (side // self.patch for side in pixels_B3HW.shape[-2:])
         normed = self._spec.norm_last is not False
-        raw = self._tokens(pixels_B3HW, range(last - n + 1, last + 1))
+        raw = tokens_of(self._trunk, pixels_B3HW, range(last - n + 1, last + 1))
         return tuple(Features(self._grid(each, h, w, normed), self._class_token(each, normed)) for each in raw)
 
     def weights_digest(self) -> str:
@@ -218,29 +218,6 @@ class TorchEncoder:
             )
         return pixels_B3HW
 
-    def _tokens(self, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
-        """The raw output of each of these blocks, (B, T, C) each."""
-        if torch.is_inference_mode_enabled():
-            # What a model keeps of a forward pass (BEiT its relative positions) has to serve training too.
-            with torch.inference_mode(False), torch.no_grad():
-                return self._tokens(pixels_B3HW, layers)
-        seen: dict[int, torch.Tensor] = {}
-
-        def keep(layer: int) -> Callable[..., None]:
-            def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
-                seen[layer] = output[0] if isinstance(output, tuple) else output
-
-            return hook
-
-        # Not a library's hidden states: whether the last of them is behind the final norm differs by family.
-        hooks = [self._trunk.blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
-        try:
-            self._trunk.forward(pixels_B3HW)
-        finally:
-            for handle in hooks:
-                handle.remove()
-        return [seen[layer] for layer in layers]
-
     def _grid(self, raw_BTC: torch.Tensor, h: int, w: int, normed: bool) -> torch.Tensor:
         """Tokens of one block -> (B, C, h, w) without the prefix."""
         prefix = self._trunk.prefix
@@ -267,6 +244,30 @@ class TorchEncoder:
         if self._spec.norm_last is not None:
             return self._spec.norm_last
         return native and layer == len(self._trunk.blocks) - 1
+
+
+def tokens_of(trunk: Trunk, pixels_B3HW: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
+    """The raw output of each of these blocks, (B, T, C) each, of pixels in model space."""
+    if torch.is_inference_mode_enabled():
+        # What a model keeps of a forward pass (BEiT its relative positions) has to serve training too.
+        with torch.inference_mode(False), torch.no_grad():
+            return tokens_of(trunk, pixels_B3HW, layers)
+    seen: dict[int, torch.Tensor] = {}
+
+    def keep(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
+            seen[layer] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    # Not a library's hidden states: whether the last of them is behind the final norm differs by family.
+    hooks = [trunk.blocks[layer].register_forward_hook(keep(layer)) for layer in layers]
+    try:
+        trunk.forward(pixels_B3HW)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return [seen[layer] for layer in layers]
 
 
 def _layers(spec: EncoderSpec, depth: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ A new family is one row of `families.FAMILIES`. Remote code is never run; a `.bi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rice_core.checkpoints import checkpoint_files
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.families import FAMILIES, Family
 from rice_core.encoders.hub import about_file, explained, json_object
+from rice_core.encoders.preprocess import PixelRecipe
 from rice_core.encoders.processor import processor_recipe
 from rice_core.errors import UserError
 from rice_core.model.regions import RegionSettings
@@ -41,22 +42,35 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         _check_geometry(spec, config)
         recipe, said = processor_recipe(spec, config)
         facts, regions = _left(spec, config)
-        trunk = Trunk(
-            module=module,
-            forward=family.forward(module),
-            blocks=_blocks(module, config.num_hidden_layers),
-            norm=module.get_submodule(family.norm),
-            normed=family.normed,
-            prefix=int(family.cls) + family.others + getattr(config, "num_register_tokens", 0),
-            has_cls=family.cls,
-            patch=config.patch_size,
-            dim=config.hidden_size,
-            recipe=recipe,
-            architecture=_architecture(config),
-            facts=facts | said,
-            regions=regions,
-        )
-    return TorchEncoder(spec, trunk)
+        found = trunk(module, family, recipe=recipe, facts=facts | said, regions=regions)
+    return TorchEncoder(spec, found)
+
+
+def trunk(
+    module: Any,
+    family: Family,
+    *,
+    recipe: PixelRecipe,
+    facts: Mapping[str, str] | None = None,
+    regions: RegionSettings | None = None,
+) -> Trunk:
+    """A vision transformer of transformers -> Trunk."""
+    config: Any = module.config
+    return Trunk(
+        module=module,
+        forward=family.forward(module),
+        blocks=_blocks(module, config.num_hidden_layers),
+        norm=module.get_submodule(family.norm),
+        normed=family.normed,
+        prefix=int(family.cls) + family.others + getattr(config, "num_register_tokens", 0),
+        has_cls=family.cls,
+        patch=config.patch_size,
+        dim=config.hidden_size,
+        recipe=recipe,
+        architecture=_architecture(config),
+        facts=facts or {},
+        regions=regions,
+    )
 
 
 def _family(spec: EncoderSpec) -> Family:

@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.hub import explained, json_object
-from rice_core.encoders.preprocess import LibraryRecipe, by_size, channels
+from rice_core.encoders.preprocess import LibraryRecipe, PixelRecipe, by_size, channels
 from rice_core.encoders.sizes import input_size, resized_table
 from rice_core.errors import UserError, did_you_mean
 from rice_core.spec import EncoderSpec
@@ -43,7 +43,12 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         or tower.patch_size[0] != tower.patch_size[1]
     ):
         raise UserError(f"{spec.title}: its image tower is no plain vision transformer; choose a ViT-... name.")
-    trunk = Trunk(
+    return TorchEncoder(spec, trunk(tower, recipe))
+
+
+def trunk(tower: Any, recipe: PixelRecipe) -> Trunk:
+    """open_clip's own plain vision transformer -> Trunk."""
+    return Trunk(
         module=tower,
         forward=_any_size(tower),
         blocks=tower.transformer.resblocks,
@@ -57,7 +62,6 @@ def load(spec: EncoderSpec) -> TorchEncoder:
         recipe=recipe,
         architecture=_architecture(tower),
     )
-    return TorchEncoder(spec, trunk)
 
 
 def _create(spec: EncoderSpec) -> Any:
@@ -111,9 +115,9 @@ def _any_size(tower: Any) -> Callable[[torch.Tensor], object]:
 
 def _timm_tower(spec: EncoderSpec, tower: Any, recipe: LibraryRecipe) -> TorchEncoder:
     """SigLIP and other towers that open_clip borrows from timm; they are set to one size once."""
-    from rice_core.encoders.timm import trunk
+    from rice_core.encoders.timm import trunk as timm_trunk
 
-    found = trunk(tower.trunk, recipe=recipe, title=spec.title, multires=False)
+    found = timm_trunk(tower.trunk, recipe=recipe, title=spec.title, multires=False)
     size_hw = input_size(spec, found.patch, recipe.resolution)
     if size_hw != recipe.resolution:
         tower.trunk.set_input_size(img_size=size_hw)

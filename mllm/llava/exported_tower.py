@@ -1,0 +1,103 @@
+"""Any encoder as a vision tower of transformers' LLaVA classes. Importing this file makes its kind known to AutoConfig and AutoModel.
+
+transformers' own classes take towers without registers alone, and drop a patch for a class token that is not there. This one holds the
+network of an encoder as its library builds it and gives patch tokens, nothing before them: its models say `vision_feature_layer=-1` and
+`vision_feature_select_strategy="full"`.
+
+Shapes: K tiles, S pixels along one, T patch tokens of a tile by rows, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from mllm.llava.vision import VisionTower
+from rice_core.encoders.base import tokens_of
+from rice_core.encoders.blank import built, described
+
+
+class ExportedTowerConfig(PreTrainedConfig):  # type: ignore[misc]
+    """What builds the network, and the numbers that LLaVA's classes ask a tower for."""
+
+    model_type = "ricebench_tower"
+    network: dict[str, Any] | None = None
+    """See `rice_core.encoders.blank`."""
+    layer: int = -2
+    """Block that is read, from the end."""
+    hidden_size: int = 1
+    image_size: int = 1
+    patch_size: int = 1
+
+
+class ExportedTower(PreTrainedModel):  # type: ignore[misc]
+    """Patch tokens of one block."""
+
+    config_class = ExportedTowerConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _no_split_modules = ["ExportedTower"]
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+    """The network takes what its own library takes."""
+
+    def __init__(self, config: ExportedTowerConfig) -> None:
+        super().__init__(config)
+        self._trunk = built(config.network, config.image_size)
+        self.network = self._trunk.module.eval()
+        # What is in no file, such as frequencies: transformers puts empty tensors in their places when it loads.
+        self._computed = {
+            (name, key): value.clone()
+            for name, module in self.network.named_modules()
+            for key, value in module.named_buffers(recurse=False)
+            if key in module._non_persistent_buffers_set
+        }
+        self.post_init()
+
+    def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
+        """Model space [K, 3, S, S] -> [K, T, C], as the last hidden state and the only one."""
+        used = self.config.image_size // self._trunk.patch * self._trunk.patch
+        blocks = len(self._trunk.blocks)
+        (raw_KTC,) = tokens_of(self._trunk, pixel_values[..., :used, :used], [blocks + self.config.layer])
+        tokens_KTC = raw_KTC[:, self._trunk.prefix :]
+        if self.config.layer == -1 and self._trunk.normed:
+            tokens_KTC = self._trunk.norm(tokens_KTC)
+        return BaseModelOutput(last_hidden_state=tokens_KTC, hidden_states=(tokens_KTC,))
+
+    def train(self, mode: bool = True) -> ExportedTower:
+        """Without effect: dropped paths would be other features than the encoder's."""
+        return super().train(False)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Called for what no file holds."""
+        name = next(name for name, each in self.network.named_modules() if each is module)
+        for key in module._non_persistent_buffers_set:
+            if (name, key) in self._computed:
+                getattr(module, key).copy_(self._computed[name, key])
+
+
+AutoConfig.register(ExportedTowerConfig.model_type, ExportedTowerConfig)
+AutoModel.register(ExportedTowerConfig, ExportedTower)
+
+
+def exported_tower(tower: VisionTower) -> ExportedTower:
+    """A copy of a tower, with its weights as they are now.
+
+    Raises:
+        UserError: see `rice_core.encoders.blank.described`.
+    """
+    config: Any = ExportedTowerConfig
+    made = ExportedTower(
+        config(
+            network=described(tower.encoder),
+            layer=tower.layer,
+            hidden_size=tower.dim,
+            image_size=tower.side,
+            patch_size=tower.patch,
+        )
+    )
+    made.network.load_state_dict(tower.module.state_dict())
+    return made.to(next(tower.parameters()).device)
