@@ -48,14 +48,18 @@ class ExportedTower(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         self._trunk = built(config.network, config.image_size)
         self.network = self._trunk.module.eval()
-        # What is in no file, such as frequencies: transformers puts empty tensors in their places when it loads.
+        # Frequencies and the like are in no file: transformers puts empty tensors in their places when it loads, and then asks
+        # `_init_weights` for whatever has such a tensor of its own and no mark of being done.
         self._computed = {
             (name, key): value.clone()
             for name, module in self.network.named_modules()
             for key, value in module.named_buffers(recurse=False)
             if key in module._non_persistent_buffers_set
         }
+        self.register_buffer("asked", torch.zeros(1), persistent=False)
         self.post_init()
+        for part in self.modules():
+            part._is_hf_initialized = False  # type: ignore[assignment]
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
         """Model space [K, 3, S, S] -> [K, T, C], as the last hidden state and the only one."""
@@ -72,11 +76,10 @@ class ExportedTower(PreTrainedModel):  # type: ignore[misc]
         return super().train(False)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Called for what no file holds."""
-        name = next(name for name, each in self.network.named_modules() if each is module)
-        for key in module._non_persistent_buffers_set:
-            if (name, key) in self._computed:
-                getattr(module, key).copy_(self._computed[name, key])
+        """Of itself the last, when all parts have their tensors."""
+        if module is self:
+            for (name, key), value in self._computed.items():
+                getattr(self.network.get_submodule(name), key).copy_(value)
 
 
 AutoConfig.register(ExportedTowerConfig.model_type, ExportedTowerConfig)

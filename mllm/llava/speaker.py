@@ -107,6 +107,15 @@ class Speaker:
                     told(each.place, text)
         return answers
 
+    def cut(self, question: Question) -> list[CutImage]:
+        """Its pictures in tiles.
+
+        Raises:
+            ImageError: one that has no pixels of 8 bits a channel.
+        """
+        recipe, cut = self.model.tower.recipe, self.pictures
+        return [CutImage(cut.tiles(each, recipe), cut.plan(each.height, each.width)) for each in question.pictures]
+
     def _asked(self, place: int, question: Question) -> _Asked:
         counts = [self.pictures.plan(each.height, each.width).tokens for each in question.pictures]
         try:
@@ -138,19 +147,16 @@ class Speaker:
         return None
 
     def _answers(self, asked: Sequence[_Asked], most: int) -> list[str]:
-        shown = [self._cut(each) for each in asked]
+        shown = [self._shown(each) for each in asked]
         markers, device = self.format.markers, self._weights.device
         batch = collated([one.ids for one in asked], shown, padding=markers.padding, side="left").to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             found = self.model.generate(batch, markers, most)
         return [self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in found]
 
-    def _cut(self, asked: _Asked) -> list[CutImage]:
-        recipe, cut = self.model.tower.recipe, self.pictures
+    def _shown(self, asked: _Asked) -> list[CutImage]:
         try:
-            return [
-                CutImage(cut.tiles(each, recipe), cut.plan(each.height, each.width)) for each in asked.question.pictures
-            ]
+            return self.cut(asked.question)
         except ImageError as fault:
             raise UserError(f"question {asked.place}: its picture {fault}; save it with 8 bits a channel.") from fault
 
