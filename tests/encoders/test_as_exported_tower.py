@@ -1,4 +1,4 @@
-"""Every family as the tower of a model that learns a step, is exported and loads again as transformers' own."""
+"""Every family as the tower of a model that learns a step, is kept or exported, and loads again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from PIL import Image
 
 from mllm.llava.batch import LlavaBatch, collated
 from mllm.llava.export import export_llava
+from mllm.llava.kept import load_llava
 from mllm.llava.mini_tokenizer import ROWS, mini_tokenizer
 from mllm.llava.model import Llava
 from mllm.llava.packing import Anyres
+from mllm.llava.recipe import LlavaConfig
 from mllm.llava.speaker import Question, Speaker
 from mllm.llava.text import IGNORED, ChatML
 from mllm.llava.vision import VisionTower
+from mllm.llava.weights import Kept, save_llava
 from rice_core.encoders import load_encoder
+from rice_core.ranks import Ranks
 from rice_core.spec import EncoderSpec
 
 _NAMES = "clip clip-whole dinov2 mlcd siglip siglip-whole msn ijepa aimv2 aimv2-native aimv2-whole beit beit-head beit-masked data2vec"
@@ -57,6 +61,23 @@ def trained(speaker: Speaker) -> Speaker:
     speaker.model(batch_of(speaker)).loss.backward()
     torch.optim.SGD([each for each in speaker.model.parameters() if each.requires_grad], 0.1).step()
     return speaker
+
+
+def test_it_learns_a_step_and_is_kept_to_the_bit(checkpoint: Any, tmp_path: Path) -> None:
+    speaker = trained(speaker_of(checkpoint))
+    before, own = speaker_of(checkpoint).model.tower, speaker.model
+    kept = Kept(model=LlavaConfig(lm="mini"), side=own.tower.side, patch=own.tower.patch, precision="fp32")
+    alone = Ranks(0, 1, torch.device("cpu"))
+    save_llava(own, speaker.tokenizer, kept, tmp_path, tower=True, language_model=True, ranks=alone)
+    again = load_llava(tmp_path, load_encoder(EncoderSpec.parse(checkpoint.typed)))
+    found, expected = again.model.state_dict(), own.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    tiles = torch.cat([each.tiles_K3SS for each in speaker.cut(QUESTION)])
+    with torch.no_grad():
+        assert torch.equal(again.model.tower(tiles), own.tower(tiles))
+        assert not torch.allclose(before(tiles), own.tower(tiles), atol=1e-5)
+    assert again.answer([QUESTION], 6) == speaker.answer([QUESTION], 6)
 
 
 def test_it_learns_a_step_and_is_exported_with_what_it_learnt(checkpoint: Any, tmp_path: Path) -> None:
