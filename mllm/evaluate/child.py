@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -44,21 +45,46 @@ def main(request: Any, tell: Tell) -> Any:
     for name in [*os.environ]:
         if name.startswith("LMMS_EVAL_") or name in (*_RANKS, *_ASKED_OF_OTHERS):
             del os.environ[name]
+    tried = _without_network()
     journals = {task.name: Journal(Path(task.journal), asked.key) for task in asked.tasks}
     speaker = None if asked.model is None else partial(speaker_of, asked.model)
     sitting = Sitting(speaker, journals, asked.most, tell)
     failed: dict[str, str] = {}
     for task in asked.tasks:
         try:
-            _judge(asked, task, sitting)
+            _judge(asked, task, sitting, tried)
         except Exception as error:
             if task is asked.tasks[0]:
                 raise _plain(task.name, error) from error
             failed[task.name] = str(_plain(task.name, error))
-    return {"failed": failed, "missing": sitting.missing}
+    documents = {task.name: task.documents for task in asked.tasks}
+    missing = {name: [documents[name][place] for place in places] for name, places in sitting.missing.items()}
+    return {"failed": failed, "missing": missing}
 
 
-def _judge(asked: AnswerRequest, task: AskedTask, sitting: Sitting) -> None:
+def _without_network() -> list[str]:
+    """Refuse every connection but to this machine from here on; the list gets the places that were tried.
+
+    Beside a namespace, which some machines do not allow: some scorers go on with an answer by lot where a service is out of reach.
+    """
+    tried: list[str] = []
+
+    def refuse(event: str, given: tuple[Any, ...]) -> None:
+        place = given[1] if event == "socket.connect" else given[0] if event == "socket.getaddrinfo" else ()
+        host = place[0] if isinstance(place, tuple) and place else place
+        if isinstance(host, bytes):
+            host = host.decode(errors="replace")
+        if isinstance(place, (str, bytes)) and event == "socket.connect":  # a socket of this machine's files
+            return
+        if isinstance(host, str) and host not in ("", "localhost", "::1") and not host.startswith("127."):
+            tried.append(host)
+            raise PermissionError(f"there is no network here, and {host} was tried")
+
+    sys.addaudithook(refuse)
+    return tried
+
+
+def _judge(asked: AnswerRequest, task: AskedTask, sitting: Sitting, tried: list[str]) -> None:
     """One task, from its questions to its files."""
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.models import MODEL_REGISTRY_V2
@@ -82,6 +108,10 @@ def _judge(asked: AnswerRequest, task: AskedTask, sitting: Sitting) -> None:
         process_docs_parallel=1,
         cli_args=Namespace(process_with_media=False, output_path=None, reasoning_tags=None),
     )
+    if tried:
+        raise UserError(
+            f"{task.name} tried to reach {tried.pop()}, so that its score rests on a service; choose the task without one."
+        )
     absent = set(sitting.missing.get(task.name, ()))
     rows = [_row(sample, task) for sample in results["samples"][task.name] if sample["doc_id"] not in absent]
     told = {

@@ -14,25 +14,30 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self._path, self._answers = path, {}
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = _whole_lines(path)
         if not kept or json.loads(kept[0]) != {"key": key}:
             kept = [json.dumps({"key": key})]
-        self._answers: dict[tuple[int, str], str] = {}
+        self._answers: dict[int, tuple[str, str]] = {}
         for line in kept[1:]:
             row = json.loads(line)
-            self._answers[row["doc"], row["question"]] = row["answer"]
+            self._answers[row["doc"]] = row["question"], row["answer"]
         # Without the half line that a kill left.
         path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def get(self, doc: int, question: str) -> str | None:
         """The answer to exactly this question; None where it was not given."""
-        return self._answers.get((doc, question))
+        asked, answer = self._answers.get(doc, ("", None))
+        return answer if asked == question else None
+
+    def said(self, doc: int) -> str | None:
+        """The answer about a document, however its question was put."""
+        return self._answers[doc][1] if doc in self._answers else None
 
     def put(self, doc: int, question: str, answer: str) -> None:
         """Kept at once: it outlives a kill of this process."""
-        self._answers[doc, question] = answer
+        self._answers[doc] = question, answer
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"doc": doc, "question": question, "answer": answer}) + "\n")
 

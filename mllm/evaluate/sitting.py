@@ -42,7 +42,7 @@ class Sitting:
     """
 
     speaker: Callable[[], Speaker] | None
-    """Opens the model, which takes a while: only where something is left to ask. None: there is none to ask."""
+    """Opens the model, which takes a while: only where something is left to ask. None: every answer is in the journals, or missing."""
     journals: dict[str, Journal] = field(default_factory=dict)
     most: int = 1024
     tell: Callable[[str, int, int], None] = lambda what, done, total: None
@@ -58,21 +58,25 @@ class Sitting:
         Raises:
             UserError: a question that cannot be asked.
         """
+        if self.speaker is None:
+            return [self._stored(each) for each in asked]
         found = [
             journal.get(each.doc, each.question) if (journal := self.journals.get(each.task)) else None
             for each in asked
         ]
         left = [place for place, answer in enumerate(found) if answer is None]
         tasks = dict.fromkeys(each.task for each in asked)
-        if self.speaker is None:
-            for place in left:
-                self.missing.setdefault(asked[place].task, []).append(asked[place].doc)
-            return [answer or "" for answer in found]
         for task in tasks:
             places = [place for place in left if asked[place].task == task]
             for place, answer in zip(places, self._said(task, [asked[place] for place in places]), strict=True):
                 found[place] = answer
         return [answer for answer in found if answer is not None]
+
+    def _stored(self, asked: Asked) -> str:
+        answer = self.journals[asked.task].said(asked.doc)
+        if answer is None:
+            self.missing.setdefault(asked.task, []).append(asked.doc)
+        return answer or ""
 
     def _said(self, task: str, asked: Sequence[Asked]) -> list[str]:
         said: list[str] = []

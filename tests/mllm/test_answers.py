@@ -220,9 +220,11 @@ def test_few_pictures_are_in_memory_at_once() -> None:
     assert [n for n, _ in echo.calls] == [16, 16, 8]
 
 
-def test_what_nobody_can_be_asked_is_missing() -> None:
-    sitting = Sitting(None)
-    assert sitting.answers([asked("a", 3), asked("a", 5)]) == ["", ""]
+def test_what_nobody_can_be_asked_is_missing_and_a_stored_answer_counts_however_it_was_asked(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", "k")
+    journal.put(4, "in other words", "kept")
+    sitting = Sitting(None, {"a": journal})
+    assert sitting.answers([asked("a", 3), asked("a", 4), asked("a", 5)]) == ["", "kept", ""]
     assert sitting.missing == {"a": [3, 5]}
 
 
