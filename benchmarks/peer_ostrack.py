@@ -41,9 +41,10 @@ from rice_core.progress import Progress
 from rice_core.spec import EncoderSpec
 from rice_core.store import Store
 from rice_core.world.layouts.got10k import write_got10k
-from tracking.follow import SLOTS, WithHead
+from tracking.follow import WithHead
 from tracking.probe import Got10kTracking
 from tracking.recipe import RECIPES, TrackerConfig
+from tracking.schedule import SLOTS
 from tracking.track import track
 from tracking.tracker import ObjectTracker
 

@@ -21,8 +21,8 @@ import torch
 from benchmarks.measuring import Lap, alternate, keep, machine, median, ratio
 from benchmarks.tracking_material import SMALL, bare_forward, untrained, write_videos
 from rice_core.model.vit import PRESETS
-from tracking.follow import SLOTS
 from tracking.recipe import RECIPES
+from tracking.schedule import SLOTS
 from tracking.track import TrackResults, track
 from tracking.tracker import ObjectTracker
 

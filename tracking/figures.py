@@ -32,7 +32,7 @@ def figures_of(
     yield from _curves(work, split.name, official)
     yield from _subsets(work, split, official)
     yield _each(work, split, official)
-    yield _speed(work, split.name, split.results.speed)
+    yield _speed(work, split)
     yield from _pictures(work, split, official)
 
 
@@ -122,7 +122,7 @@ def _each(work: Work, split: FollowedSplit, official: Judgement) -> Artifact:
     for k, name in enumerate(official.overall.videos):
         one = split.tracked[name]
         numbers = {metric: _hundredths(float(of_V[k])) for metric, of_V in each.items()}
-        times = {"seconds": round(one.seconds, 3), "waited": round(one.waited, 3)}
+        times = {"seconds": round(one.seconds, 3), "waited": round(one.waited, 3), "beside": one.beside}
         rows.append({"video": name, "frames": len(one.boxes_T4), **numbers, **times, "broken": len(one.broken)})
     return work.artifact_jsonl(f"{split.name}-videos.jsonl", rows, title="Each video, in percent")
 
@@ -142,8 +142,12 @@ def training_figure(work: Work, name: str, ready: Ready) -> Artifact:
     return work.artifact_json(f"{name}-training.json", body, figure="lines", title="Training of the tracker")
 
 
-def _speed(work: Work, name: str, speed: Speed) -> Artifact:
-    """Of what was followed since the run was begun or gone on with."""
+def _speed(work: Work, split: FollowedSplit) -> Artifact:
+    """Of what was followed since the run was begun or gone on with; of all where nothing was left to follow."""
+    speed, each = split.results.speed, split.tracked.values()
+    if not speed.frames:
+        took = [(len(one.boxes_T4), one.seconds + one.waited, one.waited) for one in each]
+        speed = Speed(*(sum(column) for column in zip(*took, strict=True)))
     body = {
         "columns": [
             {"label": "frames"},
@@ -155,13 +159,17 @@ def _speed(work: Work, name: str, speed: Speed) -> Artifact:
             (
                 speed.frames,
                 round(speed.frames_per_second, 1),
-                round(100 * speed.occupancy, 1),
+                round(100 * speed.occupancy, 1) if speed.slots else None,
                 round(100 * speed.waited / max(speed.seconds, 1e-9), 1),
             )
         ],
     }
     caption = "Decoding, crops, encoder, tracker and boxes; of the last session, where a run was interrupted."
-    return work.artifact_json(f"{name}-speed.json", body, figure="table", title="How fast it followed", caption=caption)
+    beside = [one.beside for one in each if one.beside > 1]
+    if beside:
+        caption += f" Of {len(beside)} of its {len(each)} videos frames were decoded once for {max(beside)} trackers, which share that time."
+    name = f"{split.name}-speed.json"
+    return work.artifact_json(name, body, figure="table", title="How fast it followed", caption=caption)
 
 
 def _pictures(work: Work, split: FollowedSplit, official: Judgement) -> Iterator[Artifact]:

@@ -16,13 +16,11 @@ from rice_core.ranks import Ranks
 from rice_core.record import Skipped
 from tracking.kept import Tracked
 from tracking.recipe import TrackerConfig
-from tracking.schedule import longest_first
+from tracking.schedule import longest_first, slots_of
+from tracking.together import follow_together
 from tracking.track import Speed, TrackResults, track
 from tracking.tracker import ObjectTracker, VideoFollower
 from tracking.training import load_tracker
-
-SLOTS = {"cpu": 16, "cuda": 64}
-"""Videos at a time: more give a CPU nothing (docs/benchmarks.md)."""
 
 
 class FollowerMaker(Protocol):
@@ -48,7 +46,7 @@ class WithHead:
 
 @dataclass(frozen=True)
 class Following:
-    """A `rice_core.probe.Errand`. Each rank follows in every so many-th video, the longest first."""
+    """A `rice_core.joint.JointErrand`. Each rank follows in every so many-th video, the longest first."""
 
     maker: FollowerMaker
     videos: tuple[Video, ...]
@@ -78,6 +76,13 @@ class Following:
                 raise UserError(said)
         return _joined([part for part, _ in told if part is not None], [video.id for video in self.videos])
 
+    @staticmethod
+    def together(
+        parts: Sequence[tuple[Encoder, Following]], progress: Callable[[Sequence[Any], str], Iterator[Any]]
+    ) -> list[str]:
+        """See `tracking.together.follow_together`."""
+        return follow_together(parts, progress)
+
     def _followed(
         self, encoder: Encoder, ranks: Ranks, progress: Callable[[Sequence[Any], str], Iterator[Any]]
     ) -> TrackResults:
@@ -99,11 +104,6 @@ def _frames(video: Video) -> int:
         return len(video.frames)
     except OSError:
         return 0
-
-
-def slots_of(device: torch.device) -> int:
-    """Videos that are followed at a time."""
-    return SLOTS.get(device.type, SLOTS["cuda"])
 
 
 def decoders_of(device: torch.device, workers: int) -> int:

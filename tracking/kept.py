@@ -32,6 +32,8 @@ class Tracked:
     """Its share of what the batches took that it was in."""
     waited: float
     """Its share of the time in which they waited for frames to be decoded."""
+    beside: int = 1
+    """Trackers, with it, that its frames were decoded for at once."""
     broken: tuple[tuple[str, str], ...] = ()
     """Frames that could not be read, with the reason: the box before is repeated."""
 
@@ -45,6 +47,7 @@ class Trail:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     seconds: float = 0.0
     waited: float = 0.0
+    beside: int = 1
     broken: dict[int, str] = field(default_factory=dict)
     """By frame, why it could not be read."""
 
@@ -72,14 +75,14 @@ class Trail:
         boxes_T4[:, :2] += video.origin
         sizes_T2, score_T = np.array(self.sizes, np.int64), np.array(self.scores)
         broken = tuple((video.frames[frame].name, reason) for frame, reason in self.broken.items())
-        return Tracked(video.id, boxes_T4, score_T, sizes_T2, self.seconds, self.waited, broken)
+        return Tracked(video.id, boxes_T4, score_T, sizes_T2, self.seconds, self.waited, self.beside, broken)
 
     def save(self, path: Path) -> None:
         """Raises StoreError: the disk is full, or the folder cannot be written."""
-        told = json.dumps({"seconds": self.seconds, "waited": self.waited, "broken": self.broken})
+        about = {"seconds": self.seconds, "waited": self.waited, "beside": self.beside, "broken": self.broken}
         arrays = {"boxes_T4": np.array(self.boxes), "score_T": np.array(self.scores), "sizes_T2": np.array(self.sizes)}
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, told=np.array(told), **arrays)
+        np.savez(buffer, allow_pickle=False, told=np.array(json.dumps(about)), **arrays)
         write_atomically(path, buffer.getvalue())
 
     @classmethod
@@ -97,6 +100,7 @@ class Trail:
                     sizes,
                     float(told["seconds"]),
                     float(told["waited"]),
+                    int(told.get("beside", 1)),
                     {int(frame): reason for frame, reason in told["broken"].items()},
                 )
         except Exception:  # zip and npy files break in many ways; it is made again

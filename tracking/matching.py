@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rice_core.budget import Budget, Passes
     from rice_core.datasets import Dataset, Video
     from rice_core.features import Encoder
-    from tracking.follow import FollowerMaker
+    from tracking.follow import FollowerMaker, Following
 
 _SPLITS = ("val", "test", "all")
 """The first of these that the data set has is judged."""
@@ -57,14 +57,11 @@ class TemplateMatching(LightProbe):
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`; nothing is drawn by the seed."""
-        from tracking.follow import Following, decoders_of
         from tracking.outcome import outcome_of
         from tracking.split import FollowedSplit
 
         split, videos, there = self._videos(work)
-        what = f"{encoder.spec.title}: {self.name}"
-        decoders = decoders_of(encoder.device, work.workers)
-        results = work.share(Following(self._maker(), videos, work.folder / "followed", what, decoders))
+        results = work.share(self.errand(encoder, work))
         said = (
             "Nothing is trained: the box moves to where tokens are most like the object's in the first frame, by the mean cosine of their "
             f"differences from the template's mean, with a Hann window of weight .2, in {self.scales} sizes 5 % apart; the values are SiamFC's.",
@@ -76,6 +73,15 @@ class TemplateMatching(LightProbe):
             )
         # Whatever the data set, its number is that of the dialect for videos that have no toolkit; the others are in its table.
         return outcome_of(work, encoder, FollowedSplit(self.name, "videos", split, videos, results), said)
+
+    def errand(self, encoder: Encoder, work: Work) -> Following:
+        """See `rice_core.joint.Joins`: following in all videos."""
+        from tracking.follow import Following, decoders_of
+
+        _, videos, _ = self._videos(work)
+        what = f"{encoder.spec.title}: {self.name}"
+        decoders = decoders_of(encoder.device, work.workers)
+        return Following(self._maker(), videos, work.folder / "followed", what, decoders)
 
     def _maker(self) -> FollowerMaker:
         from tracking.matcher import Matching, MatchRules

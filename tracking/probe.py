@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rice_core.datasets import Dataset, Video
     from rice_core.features import Encoder
     from rice_core.probe import Read, Work
-    from rice_core.stage import Stage
-    from tracking.training import TrackerTraining
+    from rice_core.stage import Ready, Stage
+    from tracking.follow import Following
 
 _TRACKER = ("template_grid", "search_grid", "norm", "width", "blocks", "window")
 _LEARNING = ("epochs", "pairs", "batch", "part", "rate", "gap", "precision", "got10k")
@@ -129,29 +129,40 @@ class VideoTracking:
         """See `rice_core.probe.Probe`. The seed draws the head's weights and the pairs that it learns from."""
         from tracking.assumed import assumptions
         from tracking.figures import training_figure
-        from tracking.follow import Following, WithHead, decoders_of
         from tracking.outcome import outcome_of
         from tracking.split import FollowedSplit
 
-        recipe = self.settings()
         split, videos = self._videos(work)
-        (stage,) = cast("tuple[TrackerTraining]", work.stages)
-        ready = work.stage(stage)
-        following = Following(
+        (stage,), ready = work.stages, self._ready(work)
+        results = work.share(self._following(encoder, work, videos, ready))
+        return outcome_of(
+            work,
+            encoder,
+            FollowedSplit(self.name, self.layout, split, videos, results),
+            assumptions(encoder, self.settings(), stage.data),
+            figures=(training_figure(work, self.name, ready),),
+        )
+
+    def errand(self, encoder: Encoder, work: Work) -> Following:
+        """See `rice_core.joint.Joins`: following in all videos."""
+        _, videos = self._videos(work)
+        return self._following(encoder, work, videos, self._ready(work))
+
+    def _ready(self, work: Work) -> Ready:
+        (stage,) = work.stages
+        return work.stage(stage)
+
+    def _following(self, encoder: Encoder, work: Work, videos: tuple[Video, ...], ready: Ready) -> Following:
+        from tracking.follow import Following, WithHead, decoders_of
+
+        recipe = self.settings()
+        return Following(
             WithHead(recipe.tracker, recipe.learning.precision, ready.folder),
             videos,
             # Boxes of a tracker that was trained anew do not go on where another's ended.
             work.folder / f"followed-{ready.trained.used.digest[:12]}",
             f"{encoder.spec.title}: {self.name}",
             decoders_of(encoder.device, work.workers),
-        )
-        followed = FollowedSplit(self.name, self.layout, split, videos, work.share(following))
-        return outcome_of(
-            work,
-            encoder,
-            followed,
-            assumptions(encoder, recipe, stage.datasets),
-            figures=(training_figure(work, self.name, ready),),
         )
 
     @property

@@ -5,6 +5,18 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+SLOTS = {"cpu": 16, "cuda": 64}
+"""Videos at a time: more give a CPU nothing (docs/benchmarks.md)."""
+
+
+def slots_of(device: torch.device) -> int:
+    """Videos that are followed at a time."""
+    return SLOTS.get(device.type, SLOTS["cuda"])
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:

@@ -41,6 +41,13 @@ class How:
     batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 32
     workers: Annotated[int, typer.Option(min=1, help="Decoding threads.")] = 4
     cache_gb: CacheOption = 50.0
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Load all encoders at once where cells can share work, as frames that trackers follow in.",
+        ),
+    ] = False
 
     def settings(self, *, debug: bool) -> Settings:
         """Of the engine."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rice_core.datasets import Dataset
 from rice_core.datasets.regions import ANY, CROWDS_ALONE
 from rice_core.errors import NotApplicable, StoreError, UserError, lacks_memory
+from rice_core.joint import Joins, JointErrand
 from rice_core.left_out import because
 from rice_core.measure.extract import Extractor
 from rice_core.measure.provenance import feature_code
@@ -76,20 +77,33 @@ class Measurer:
             return _without_number(cell, "failed", changed, evidence, record.skipped), None
         return record, scores
 
+    def errand(self, cell: Cell, probe: Probe, others: Sequence[tuple[Cell, Probe]]) -> JointErrand | None:
+        """What a cell may share, its stages trained; None where it has nothing to share: why, measuring it says.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        if not isinstance(probe, Joins):
+            return None
+        work = self._work(cell, probe, others, self._subject.evidence(type(probe), self._data))
+        try:
+            self._check_applicable(cell, probe)
+            with seeded(cell.seed):
+                return probe.errand(self._subject.encoder, work)
+        except StoreError:
+            raise
+        except (NotApplicable, UserError):
+            return None
+        except Exception:
+            if self._engine.settings.debug:
+                raise
+            return None
+
     def _attempt(
         self, cell: Cell, probe: Probe, others: Sequence[tuple[Cell, Probe]], evidence: Evidence
     ) -> tuple[Record, Scores | None]:
         began, images, encoding = time.perf_counter(), self._extractor.images, self._extractor.seconds
-        work = CellWork(
-            cell,
-            self._dataset,
-            self._extractor,
-            self._engine,
-            made_from=evidence.reuse_key(),
-            stages=self._named[id(probe)],
-            trainings=Stages(self._subject, cell.encoder, self._extractor, self._engine),
-            later=[(stage, other.seed) for other, its in others for stage in self._named[id(its)]],
-        )
+        work = self._work(cell, probe, others, evidence)
         try:
             self._check_applicable(cell, probe)
             with seeded(cell.seed):
@@ -123,6 +137,18 @@ class Measurer:
             created=now(),
         )
         return record, outcome.scores
+
+    def _work(self, cell: Cell, probe: Probe, others: Sequence[tuple[Cell, Probe]], evidence: Evidence) -> CellWork:
+        return CellWork(
+            cell,
+            self._dataset,
+            self._extractor,
+            self._engine,
+            made_from=evidence.reuse_key(),
+            stages=self._named[id(probe)],
+            trainings=Stages(self._subject, cell.encoder, self._extractor, self._engine),
+            later=[(stage, other.seed) for other, its in others for stage in self._named[id(its)]],
+        )
 
     def _run(self, probe: Probe, cell: Cell, work: CellWork) -> Outcome:
         try:

@@ -57,6 +57,8 @@ class Settings:
     """Glob (`Cell.matches`); matching cells are measured again."""
     cache_gb: float = 50.0
     """Of features that are kept, in GiB."""
+    together: bool = False
+    """Load all encoders at once for what their cells can share (rice_core.measure.together)."""
     debug: bool = False
     """Let an unexpected error escape with its traceback instead of recording it."""
 
@@ -134,6 +136,8 @@ class Runner:
         files = {key: digest for each in data.values() for key, digest in each.by_files.items()}
         self._engine = replace(self._engine, shelf=Shelf(self._store, files))
         job = _Job(plan, data, Summary())
+        if self._settings.together:
+            self._beforehand(job)
         self._progress.begin(len(cells), "cells")
         waiting: list[tuple[EncoderSpec, Cells]] = []
         for spec in plan.encoders:
@@ -147,6 +151,17 @@ class Runner:
             if left := self._encoder(job, spec, left):
                 waiting.append((spec, left))
         return job.summary
+
+    def _beforehand(self, job: _Job) -> None:
+        """What cells of all encoders can do together."""
+        from rice_core.measure.together import Beforehand
+
+        def asked(cell: Cell, probe: Probe, encoder: Identity) -> bool:
+            if self._settings.only == "failed" and not self._has_failed(cell):
+                return False
+            return self._reusable(job, cell, probe, encoder) is None
+
+        Beforehand(self._engine, job.plan, job.data, self._own, self._known.get, asked).run()
 
     def _known_files(self, dataset: DatasetSpec) -> KnownFiles:
         return KnownFiles(self._store.place("digests", f"{json_digest(dataset.model_dump())}.json"))
