@@ -101,7 +101,7 @@ RECIPES: dict[str, LlavaRecipe] = {
             align=_MINI,
             instruct=_MINI.model_copy(update={"epochs": 10, "tower_rate": 2e-4, "lm_rate": 2e-3}),
         ),
-        # An hour of one GPU: language models of 0.5B rank encoders much as those of 7B do (AVA-Bench, 2506.09082).
+        # Six hours of one H100 by arithmetic: language models of 0.5B rank encoders much as those of 7B do (AVA-Bench, 2506.09082).
         LlavaRecipe(name="ladder-0.5b", model=LlavaConfig(lm="Qwen/Qwen2.5-0.5B-Instruct")),
         LlavaRecipe(name="paper@1", reading=_READING),
     )
