@@ -34,7 +34,8 @@ def cost_of(
 ) -> Passes:
     """See `rice_core.stage.Stage.cost`."""
     side, patch = max(encoder.resolution or (_SIDE, _SIDE)), budget.patch or _PATCH
-    plan = pictures(side, patch).plan(*_USUAL)
+    cut = pictures(side, patch)
+    plan, most = cut.plan(*_USUAL), cut.plan(2 * side, 2 * side)
     made, steps = samples * learning.epochs, learning.steps(samples)
     seconds = seconds_a_step(spec, budget.trained)
     weights = parameters_of(model.lm)
@@ -42,8 +43,9 @@ def cost_of(
     if seconds is not None:
         said.append(f"about {steps * seconds / 3600:.2g} h")
     elif weights is not None:
-        hours = made * _operations(weights, plan.tokens + _TEXT, learning) / (_GPUS * _PEAK * _USED) / 3600
-        said.append(f"about {hours:.2g} h of {_GPUS} H100 by arithmetic")
+        each = [made * _operations(weights, tokens + _TEXT, learning) for tokens in sorted({plan.tokens, most.tokens})]
+        hours = " to ".join(f"{operations / (_GPUS * _PEAK * _USED) / 3600:.2g}" for operations in each)
+        said.append(f"about {hours} h of {_GPUS} H100 by arithmetic, which the size of the pictures decides")
     if weights is not None:
         said.append(_room(weights, learning))
     total = None if seconds is None else steps * seconds

@@ -64,7 +64,7 @@ class LlavaLearner:
     def step(self, parts: Sequence[LlavaPart], *, step: int, rate: float) -> StepOutcome:
         """See `rice_core.train.learner.Learner`. The loss is a mean over the labels of all parts of all ranks, each of one weight."""
         self.model.train()
-        labels = self._ranks.total([float(sum(labels_in(part.batch) for part in parts))])[0]
+        labels = self._ranks.total([float(sum(part.labels for part in parts))])[0]
         summed = torch.zeros((), dtype=torch.float64, device=self._ranks.device)
         for number, part in enumerate(parts, start=1):
             with reducing(self._spread, last=number == len(parts)):
@@ -109,11 +109,6 @@ class LlavaLearner:
         self._adam.recount(counts)
         self.curve, self.skipped = list(counts["curve"]), dict(counts["skipped"])
         self._bare = int(counts["bare"])
-
-
-def labels_in(batch: LlavaBatch | None) -> int:
-    """Those that are learnt: none at a first token, which nothing comes before."""
-    return 0 if batch is None else int((batch.labels_BT[:, 1:] != IGNORED).sum())
 
 
 def blocks_of(model: Llava) -> list[nn.Module]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +13,8 @@ from tiny_llava import batch_of, noise, picture, tiny_llava
 
 from mllm.llava import learner as learning
 from mllm.llava.batch import CutImage
-from mllm.llava.learner import LlavaLearner, blocks_of, labels_in
+from mllm.llava.learner import LlavaLearner, blocks_of
+from mllm.llava.loader import LlavaPart
 from mllm.llava.model import Llava
 from mllm.llava.packing import Anyres
 from mllm.llava.recipe import LlavaLearning
@@ -47,8 +46,9 @@ def text(*learnt: int) -> Sample:
     return [5, 6, *learnt], [IGNORED, IGNORED, *learnt], []
 
 
-def part(samples: Sequence[Sample], *skipped: Skipped) -> Any:
-    return SimpleNamespace(batch=batch_of(list(samples)) if samples else None, skipped=skipped, positions=None)
+def part(samples: Sequence[Sample], *skipped: Skipped) -> LlavaPart:
+    labels = sum(label != IGNORED for _, own, _ in samples for label in own)
+    return LlavaPart(batch_of(list(samples)) if samples else None, labels, skipped)
 
 
 def learner(config: LlavaLearning = ALL, ranks: Ranks = ALONE) -> LlavaLearner:
@@ -133,12 +133,6 @@ def test_a_step_without_labels_moves_nothing_and_is_counted() -> None:
     outcome = own.step([part([seen(own.model)])], step=0, rate=1e-3)
     assert (outcome.loss, outcome.grad_norm, own.curve[0]["without labels"]) == (0, 0, 1)
     assert apart(before, weights(own)) == 0
-
-
-def test_a_label_of_the_first_token_is_none() -> None:
-    batch = batch_of([([5, 6, 7], [5, IGNORED, 7], []), ([5, 6], [5, IGNORED], [])])
-    assert labels_in(batch) == 1
-    assert labels_in(None) == 0
 
 
 def test_rates_are_those_of_the_parts() -> None:
