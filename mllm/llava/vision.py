@@ -49,7 +49,7 @@ class VisionTower(nn.Module):
     @property
     def blocks(self) -> Sequence[nn.Module]:
         """Of the network, the first one first: those behind the layer among them."""
-        return self._encoder._trunk.blocks
+        return self.encoder._trunk.blocks
 
     @property
     def recipe(self) -> PixelRecipe:
