@@ -24,8 +24,8 @@ LAYER = -2
 class VisionTower(nn.Module):
     """A copy of an encoder, whose weights are its parameters: the encoder itself stays as it is.
 
-    It stays in the mode of evaluation, as in the forward passes that the encoder was read by; what lies behind the layer gets no gradient
-    and is frozen. Tokens are float32.
+    It stays in the mode of evaluation, as in the forward passes that the encoder was read by; what lies behind the layer gets no gradient,
+    is frozen and not computed. Tokens are float32.
 
     Args:
         encoder: loaded in float32. Class token and registers are no patch tokens and are left out.
@@ -44,6 +44,7 @@ class VisionTower(nn.Module):
         self.module = own.module
         self.dim, self.patch, self.side = own.dim, own.patch, _side(own)
         self._freeze_what_is_not_read()
+        own.skip_behind(layer)
         self.eval()
 
     @property

@@ -156,6 +156,23 @@ class TorchEncoder:
         normed = [self._normed(layer, native=self._trunk.normed) for layer in layers]
         return tuple(self._grid(raw_BTC, h, w, each) for raw_BTC, each in zip(raw, normed, strict=True)), raw[-1]
 
+    @torch.no_grad()
+    def skip_behind(self, layer: int) -> None:
+        """Let the blocks behind one hand on what they are given: for a copy of which nothing else is read. Their weights stay.
+
+        Args:
+            layer: from the end, or from the start.
+        """
+        behind = list(self._trunk.blocks)[range(len(self._trunk.blocks))[layer] + 1 :]
+        given: list[object] = []
+        hooks = [block.register_forward_hook(lambda *seen: given.append(seen[2])) for block in behind]
+        side = 2 * self.patch if self._trunk.multires else self._size_hw[0]
+        self._trunk.forward(torch.zeros(1, 3, side, side, device=self.device, dtype=getattr(torch, self._spec.dtype)))
+        for hook in hooks:
+            hook.remove()
+        for block, output in zip(behind, given, strict=True):
+            block.forward = _handed_on_in_a_tuple if isinstance(output, tuple) else _handed_on
+
     def blocks(self, pixels_B3HW: torch.Tensor, n: int) -> tuple[Features, ...]:
         last = self._layers[-1]
         if not 1 <= n <= last + 1:
@@ -268,6 +285,14 @@ def tokens_of(trunk: Trunk, pixels_B3HW: torch.Tensor, layers: Sequence[int]) ->
         for handle in hooks:
             handle.remove()
     return [seen[layer] for layer in layers]
+
+
+def _handed_on(tokens_BTC: torch.Tensor | None = None, *_: object, **named: torch.Tensor) -> torch.Tensor:
+    return named["hidden_states"] if tokens_BTC is None else tokens_BTC
+
+
+def _handed_on_in_a_tuple(*given: torch.Tensor, **named: torch.Tensor) -> tuple[torch.Tensor]:
+    return (_handed_on(*given, **named),)
 
 
 def _layers(spec: EncoderSpec, depth: int) -> tuple[int, ...]:

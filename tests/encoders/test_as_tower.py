@@ -8,6 +8,7 @@ import torch
 
 from mllm.llava.vision import VisionTower
 from rice_core.encoders import load_encoder
+from rice_core.encoders.base import TorchEncoder
 from rice_core.features import Encoder
 from rice_core.spec import EncoderSpec
 
@@ -62,3 +63,18 @@ def test_what_lies_behind_the_layer_is_frozen_and_all_else_trained(checkpoint: A
     assert last
     assert last <= frozen
     assert not before & frozen
+
+
+def test_what_lies_behind_the_layer_is_not_computed(checkpoint: Any) -> None:
+    encoder = loaded(checkpoint)
+    assert isinstance(encoder, TorchEncoder)
+    tower = VisionTower(encoder)
+    run: list[int] = []
+    blocks = list(tower.encoder._trunk.blocks)
+    for k, block in enumerate(blocks):
+        next(block.children()).register_forward_hook(lambda *_, k=k: run.append(k))
+    tower(tile(checkpoint))
+    assert sorted(set(run)) == list(range(checkpoint.case.depth - 1))
+    assert len(blocks) == checkpoint.case.depth
+    # The encoder itself computes all of them.
+    assert "forward" not in vars(list(encoder._trunk.blocks)[-1])
