@@ -25,6 +25,7 @@ NAMES = (
     "peer_ostrack",
     "detection",
     "detection_data",
+    "llava_data",
     "views",
     "peer_visbench_detection",
 )

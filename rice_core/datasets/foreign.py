@@ -38,6 +38,12 @@ def unread_labels(folder: Path, layout: str) -> str | None:
             f"or {folder}@{layout} to do without"
         )
     for place in first_folders(folder, depth=3):
+        names = [name for suffix in (".json", ".jsonl") for name in file_names(place, suffix)[:8]]
+        if (name := next((name for name in names if _is_talk(place / name)), None)) is not None:
+            return (
+                f"holds {relative(place / name, folder)}, which are conversations as LLaVA has them; call it instruct.json, or align.json where "
+                f"they are captions, or {without}"
+            )
         for kind, suffix, known in (("YOLO", ".txt", _is_yolo), ("Pascal VOC", ".xml", _is_voc)):
             if (name := next((n for n in file_names(place, suffix)[:8] if known(place / n)), None)) is not None:
                 return (
@@ -59,6 +65,11 @@ def _yolo_line(line: str) -> bool:
         return first.isdigit() and len(rest) >= 4 and all(0 <= float(number) <= 1 for number in rest)
     except ValueError:
         return False
+
+
+def _is_talk(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b'"conversations"' in file.read(_HEAD)
 
 
 def _is_voc(path: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mllm.readers import entries as entries_module
 from mllm.readers.entries import Torn, entries
@@ -64,6 +65,19 @@ def test_a_drawn_folder_is_read_as_what_it_is(world: Path) -> None:
     assert align[0].id == "align/0000000 001000000"
     assert align[0].cluster == "00000/001000000.jpg"
     assert align[0].images[0] == world / "LLaVA-Pretrain/00000/001000000.jpg"
+
+
+def test_its_folders_are_no_classes_and_its_pictures_no_photographs(world: Path, tmp_path: Path) -> None:
+    assert open_dataset(world).spec.layout == "llava"
+    folder_of(tmp_path / "own", [CAT], "mine.json")
+    for k in range(4):
+        Image.new("RGB", (30, 30), (k, 0, 0)).save(tmp_path / "own" / f"{k}.png")
+    with pytest.raises(
+        UserError, match=r"own holds mine.json, which are conversations as LLaVA has them; call it instruct.json, or"
+    ):
+        open_dataset(tmp_path / "own")
+    (tmp_path / "own" / "mine.json").rename(tmp_path / "own" / "instruct.json")
+    assert open_dataset(tmp_path / "own").spec.layout == "llava"
 
 
 def test_a_world_is_the_same_wherever_and_whenever_it_is_drawn(world: Path, tmp_path: Path) -> None:
