@@ -1,6 +1,6 @@
 """A trained model as transformers' own: `AutoModelForImageTextToText` and `AutoProcessor` load the folder.
 
-Anyres is LLaVA-NeXT's format; a single tile is LLaVA-1.5's. A tower that those classes take stays what it is; any other becomes an
+Anyres is LLaVA-NeXT's format, OneVision its own; a single tile is LLaVA-1.5's. A tower that those classes take stays what it is; any other becomes an
 `exported_tower.ExportedTower`, for which this package has to be imported before it is loaded. Before anything is written the same
 weights in transformers' classes have to give the same tokens of text and the same logits.
 """
@@ -17,7 +17,7 @@ import torch
 from mllm.llava.batch import collated
 from mllm.llava.exported_processor import exported_processor, noise
 from mllm.llava.model import Llava
-from mllm.llava.packing import Anyres
+from mllm.llava.packing import Anyres, OneVision, Square
 from mllm.llava.speaker import Question, Speaker
 from mllm.llava.text import IMAGE, PLACEHOLDER
 from mllm.llava.vision import VisionTower
@@ -122,14 +122,13 @@ def _model(speaker: Speaker, tower: _Tower, image_id: int) -> Any:
         "tie_word_embeddings": words.config.tie_word_embeddings,
     }
     anyres = isinstance(speaker.pictures, Anyres)
+    if isinstance(speaker.pictures, Anyres):
+        given["image_grid_pinpoints"] = speaker.pictures.pinpoints
+    kinds = {Anyres: "LlavaNext", OneVision: "LlavaOnevision", Square: "Llava"}
+    name = kinds[type(speaker.pictures)]
+    config = getattr(transformers, f"{name}Config")(**given)
     with torch.device("meta"):
-        if isinstance(speaker.pictures, Anyres):
-            next_config: Any = transformers.LlavaNextConfig
-            config = next_config(**given, image_grid_pinpoints=speaker.pictures.pinpoints)
-            made: Any = transformers.LlavaNextForConditionalGeneration(config)
-        else:
-            one_config: Any = transformers.LlavaConfig
-            made = transformers.LlavaForConditionalGeneration(one_config(**given))
+        made: Any = getattr(transformers, f"{name}ForConditionalGeneration")(config)
     inner = made.model
     inner.vision_tower = tower.module
     inner.multi_modal_projector.linear_1, inner.multi_modal_projector.linear_2 = ours.projector[0], ours.projector[2]

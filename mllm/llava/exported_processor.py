@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mllm.llava.packing import Anyres, Square
+from mllm.llava.packing import Anyres, OneVision, Square
 from mllm.llava.speaker import Speaker
 from mllm.llava.text import PLACEHOLDER
 from rice_core.errors import UserError
@@ -48,24 +48,32 @@ def exported_processor(speaker: Speaker, strategy: str, tokenizer: Any) -> Any:
     recipe, pictures = speaker.model.tower.recipe, speaker.pictures
     given: dict[str, Any] = {
         "tokenizer": tokenizer,
-        "patch_size": pictures.patch,
         "vision_feature_select_strategy": strategy,
         "image_token": PLACEHOLDER,
         "chat_template": _TEMPLATE.replace("SYSTEM", repr(speaker.format.system)),
-        # The class token, which `default` takes away again.
-        "num_additional_image_tokens": int(strategy == "default"),
     }
+    # The class token, which `default` takes away again.
+    before = int(strategy == "default")
+    counted = {"patch_size": pictures.patch, "num_additional_image_tokens": before}
     pixels: dict[str, Any] = {
         "image_mean": list(recipe.mean),
         "image_std": list(recipe.std),
         "resample": Image.Resampling[recipe.interpolation.upper()],
     }
     side = {"height": pictures.side, "width": pictures.side}
+    if isinstance(pictures, OneVision):
+        vision: Any = transformers.LlavaOnevisionImageProcessor
+        cut = vision(size=side, image_grid_pinpoints=pictures.pinpoints, **pixels)
+        videos = transformers.LlavaOnevisionVideoProcessor(size=side, **pixels)
+        tokens = (pictures.side // pictures.patch) ** 2 + before
+        return transformers.LlavaOnevisionProcessor(
+            image_processor=cut, video_processor=videos, num_image_tokens=tokens, **given
+        )
     if isinstance(pictures, Anyres):
         next_cut: Any = transformers.LlavaNextImageProcessor
         cut = next_cut(size=side, crop_size=side, image_grid_pinpoints=pictures.pinpoints, **pixels)
-        return transformers.LlavaNextProcessor(image_processor=cut, **given)
-    return transformers.LlavaProcessor(image_processor=_square_cut(pictures, speaker, pixels), **given)
+        return transformers.LlavaNextProcessor(image_processor=cut, **given, **counted)
+    return transformers.LlavaProcessor(image_processor=_square_cut(pictures, speaker, pixels), **given, **counted)
 
 
 def _square_cut(pictures: Square, speaker: Speaker, pixels: dict[str, Any]) -> Any:

@@ -1,7 +1,9 @@
 """LLaVA-NeXT's pictures: which tiles one is cut into, and how the tokens of the tiles become one sequence.
 
-Anyres (2x2+1): the whole picture in one tile, then a grid of tiles of it, resized and padded to the grid that wastes least. The tokens of
+Anyres (2x2+1), LLaVA-NeXT's: the whole picture in one tile, then a grid of tiles of it, resized and padded to the grid that wastes least. The tokens of
 padding are taken away again, and each row of the grid that is left ends with the learnt token `image_newline`.
+OneVision (anyres_max_9), LLaVA-OneVision's: grids up to 6x6, whose tokens are resized where they are more than those of nine tiles; of
+several pictures in one conversation each is a single tile.
 
 What differs between LLaVA's code and transformers', and what is done here:
 
@@ -16,8 +18,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms.v2 import functional as tvF
 from torchvision.transforms.v2.functional import InterpolationMode
@@ -31,6 +35,9 @@ from rice_core.spec import Interpolation
 GRIDS = ((2, 1), (1, 2), (2, 2), (1, 3), (3, 1))
 """Rows and columns of tiles, in the order of LLaVA's (S,2S) (2S,S) (2S,2S) (3S,S) (S,3S), which are width and height."""
 
+_SIX = range(1, 7)
+_TOO_MANY = 1.1
+"""Times as many tokens along a side as there may be, from which on they are resized."""
 _MODES: dict[Interpolation, InterpolationMode] = {
     "nearest": InterpolationMode.NEAREST_EXACT,
     "bilinear": InterpolationMode.BILINEAR,
@@ -52,6 +59,10 @@ class TilePlan:
     """Rows of tokens that are padding, as many at the bottom."""
     left: int = 0
     """Columns of tokens that are padding, as many at the right."""
+    most: int = 0
+    """Tiles whose tokens the grid may have as many of; where it has over a fifth more, they are resized to that. 0: any number."""
+    ends: bool = False
+    """Whether a single tile ends with a newline."""
 
     @property
     def tiles(self) -> int:
@@ -61,20 +72,30 @@ class TilePlan:
     @property
     def tokens(self) -> int:
         """N."""
-        height, width = self.rows * self.grid - 2 * self.top, self.columns * self.grid - 2 * self.left  # 0 of one tile
-        return self.grid**2 + height * (width + 1)
+        height, width = self._shown
+        return self.grid**2 + (height * (width + 1) if self.rows else int(self.ends))
 
     def pack(self, tiles_KTC: torch.Tensor, newline_C: torch.Tensor) -> torch.Tensor:
         """Projected tokens of the tiles -> the sequence [N, C] that the language model reads."""
         base_TC, grid_KTC = tiles_KTC[0], tiles_KTC[1:]
         if not self.rows:
-            return base_TC
+            return torch.cat([base_TC, newline_C[None].to(base_TC.dtype)]) if self.ends else base_TC
         height, width = self.rows * self.grid, self.columns * self.grid
         in_tiles = grid_KTC.reshape(self.rows, self.columns, self.grid, self.grid, -1)
         map_hwC = in_tiles.transpose(1, 2).reshape(height, width, -1)
         kept_hwC = map_hwC[self.top : height - self.top, self.left : width - self.left]
+        if self._shown != kept_hwC.shape[:2]:
+            resized_1Chw = F.interpolate(kept_hwC.permute(2, 0, 1)[None], self._shown, mode="bilinear")
+            kept_hwC = resized_1Chw[0].permute(1, 2, 0)
         newlines_h1C = newline_C.expand(kept_hwC.shape[0], 1, -1)
         return torch.cat([base_TC, torch.cat([kept_hwC, newlines_h1C], dim=1).flatten(0, 1)])
+
+    @property
+    def _shown(self) -> tuple[int, int]:
+        """Height and width of the grid in tokens, without padding."""
+        height, width = self.rows * self.grid - 2 * self.top, self.columns * self.grid - 2 * self.left
+        times = math.sqrt(height * width / (self.most * self.grid**2)) if self.most else 0.0
+        return (int(height // times), int(width // times)) if times > _TOO_MANY else (height, width)
 
 
 @dataclass(frozen=True)
@@ -85,13 +106,21 @@ class Anyres:
     """S."""
     patch: int
 
+    grids: ClassVar[tuple[tuple[int, int], ...]] = GRIDS
+    most: ClassVar[int] = 0
+    """See `TilePlan`."""
+
     def __post_init__(self) -> None:
         _check(self.side, self.patch)
+
+    def among(self, pictures: int) -> Anyres | Square:
+        """How each is cut of that many in one conversation."""
+        return self
 
     @property
     def pinpoints(self) -> list[list[int]]:
         """`image_grid_pinpoints` of transformers (height, width) that choose as this does."""
-        return [[rows * self.side, columns * self.side] for rows, columns in GRIDS]
+        return [[rows * self.side, columns * self.side] for rows, columns in self.grids]
 
     def plan(self, height: int, width: int) -> TilePlan:
         """Of a picture of that many pixels."""
@@ -102,7 +131,7 @@ class Anyres:
             top = (rows * g - _rounded(height * (columns * g / width))) // 2
         else:
             left = (columns * g - _rounded(width * (rows * g / height))) // 2
-        return TilePlan(g, rows, columns, top, left)
+        return TilePlan(g, rows, columns, top, left, self.most)
 
     def tiles(self, image: Image.Image, recipe: PixelRecipe) -> torch.Tensor:
         """A picture -> [K, 3, S, S] in the model space of `recipe`: the base tile, then the grid's by rows, padded with black.
@@ -122,8 +151,8 @@ class Anyres:
 
     def _best(self, height: int, width: int) -> tuple[int, int]:
         """The grid that keeps most pixels, and of those the one that wastes least; the first of equals."""
-        best, most, least = GRIDS[0], 0, math.inf
-        for rows, columns in GRIDS:
+        best, most, least = self.grids[0], 0, math.inf
+        for rows, columns in self.grids:
             tall, wide = rows * self.side, columns * self.side
             scale = min(wide / width, tall / height)
             kept = min(int(width * scale) * int(height * scale), width * height)
@@ -147,19 +176,38 @@ class Anyres:
 
 
 @dataclass(frozen=True)
+class OneVision(Anyres):
+    """LLaVA-OneVision's anyres_max_9."""
+
+    grids: ClassVar[tuple[tuple[int, int], ...]] = tuple((rows, columns) for columns in _SIX for rows in _SIX)
+    """In the order of LLaVA's (1x1), (1x2), ... (6x6), which are width and height."""
+    most: ClassVar[int] = 9
+
+    def among(self, pictures: int) -> Anyres | Square:
+        """One alone in tiles, of several each in one square tile and a newline."""
+        return self if pictures < 2 else Square(self.side, self.patch, "pad", ends=True)
+
+
+@dataclass(frozen=True)
 class Square:
-    """One tile and no newline: stage 1."""
+    """One tile, and no newline in stage 1."""
 
     side: int
     patch: int
     resize: Resize
+    ends: bool = False
+    """See `TilePlan`."""
 
     def __post_init__(self) -> None:
         _check(self.side, self.patch)
 
+    def among(self, pictures: int) -> Square:
+        """How each is cut of that many in one conversation."""
+        return self
+
     def plan(self, height: int, width: int) -> TilePlan:
         """The same for every picture."""
-        return TilePlan(self.side // self.patch)
+        return TilePlan(self.side // self.patch, ends=self.ends)
 
     def tiles(self, image: Image.Image, recipe: PixelRecipe) -> torch.Tensor:
         """A picture -> [1, 3, S, S] in the model space of `recipe`.

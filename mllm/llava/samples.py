@@ -51,10 +51,11 @@ class Schooling:
         """
         _check_answers(talk.turns)
         images = [_seen(partial(load_image, path), path) for path in talk.images]
-        plans = [self.pictures.plan(image.height, image.width) for image in images]
+        pictures = self.pictures.among(len(images))
+        plans = [pictures.plan(image.height, image.width) for image in images]
         found = self.words.sample(talk.turns, [plan.tokens for plan in plans], self.context)
         cut = tuple(
-            CutImage(_seen(partial(self.pictures.tiles, image, self.recipe), path), plan)
+            CutImage(_seen(partial(pictures.tiles, image, self.recipe), path), plan)
             for path, image, plan in zip(talk.images, images, plans, strict=True)
         )
         return LlavaSample(found.ids, found.labels, cut, found.cut)
@@ -79,7 +80,8 @@ class Schooling:
 
     def _length(self, talk: Conversation) -> int:
         _check_answers(talk.turns)
-        plans = [self.pictures.plan(*_seen(partial(upright_size, path), path)) for path in talk.images]
+        pictures = self.pictures.among(len(talk.images))
+        plans = [pictures.plan(*_seen(partial(upright_size, path), path)) for path in talk.images]
         text = len(self.words.sample(talk.turns, [1] * len(plans)).ids) - len(plans)
         tokens = min(self.context, text + sum(plan.tokens for plan in plans))
         return tokens if plans else -tokens

@@ -113,11 +113,12 @@ class Speaker:
         Raises:
             ImageError: one that has no pixels of 8 bits a channel.
         """
-        recipe, cut = self.model.tower.recipe, self.pictures
+        recipe, cut = self.model.tower.recipe, self.pictures.among(len(question.pictures))
         return [CutImage(cut.tiles(each, recipe), cut.plan(each.height, each.width)) for each in question.pictures]
 
     def _asked(self, place: int, question: Question) -> _Asked:
-        counts = [self.pictures.plan(each.height, each.width).tokens for each in question.pictures]
+        cut = self.pictures.among(len(question.pictures))
+        counts = [cut.plan(each.height, each.width).tokens for each in question.pictures]
         try:
             return _Asked(place, question, self.format.prompt(question.turns, counts))
         except NothingToLearn as fault:

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from mllm.llava.language_model import Precision, dtype_of
 from mllm.llava.model import Llava
-from mllm.llava.packing import Anyres, Square
+from mllm.llava.packing import Anyres, OneVision, Square
 from mllm.llava.recipe import LlavaConfig
 from rice_core.disk.files import write_atomically
 from rice_core.errors import UserError, first_fault
@@ -49,7 +49,8 @@ class Kept(Frozen):
 
 def pictures_of(config: LlavaConfig, side: int, patch: int) -> Anyres | Square:
     """How pictures are cut from the second stage on."""
-    return Anyres(side, patch) if config.tiles == "2x2" else Square(side, patch, config.square)
+    grids = {"2x2": Anyres, "6x6": OneVision}
+    return Square(side, patch, config.square) if config.tiles == "one" else grids[config.tiles](side, patch)
 
 
 def save_llava(

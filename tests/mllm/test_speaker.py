@@ -178,6 +178,7 @@ def test_settings_are_json_and_say_how_answers_were_made(model: Llava) -> None:
         "side": SIDE,
         "patch": 7,
         "resize": "pad",
+        "ends": False,
     }
 
 
