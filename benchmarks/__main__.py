@@ -28,6 +28,7 @@ NAMES = (
     "llava_data",
     "views",
     "peer_visbench_detection",
+    "llava_child",
 )
 
 

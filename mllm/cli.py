@@ -1,4 +1,4 @@
-"""The command that writes a trained language model for transformers."""
+"""The commands of language models: one writes a trained one for transformers, one writes tasks for lmms-eval."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
+    """Add the commands of this file."""
     app.command("export-llava")(export_llava)
+    app.command("lmms-tasks")(lmms_tasks)
 
 
 def export_llava(
@@ -85,3 +86,25 @@ def _encoder(trained: Trained, given: str | None) -> Encoder:
             f"{encoder.spec.title} has other weights than the training began with; give the encoder that it was trained with (-e)."
         )
     return encoder
+
+
+def lmms_tasks(
+    data: Annotated[Path, typer.Argument(help="Folder with the benchmarks' repositories.", callback=own_path)],
+    out: Annotated[Path, typer.Argument(help="Folder for lmms-eval's --include_path.", callback=own_path)],
+) -> None:
+    """Write task files by which lmms-eval asks any of its models the questions of this folder, offline: local_docvqa_val and so on."""
+    from mllm.evaluate.local_task import LOCAL, write_task
+    from mllm.evaluate.requirements import requirements_of
+    from mllm.evaluate.tables import find_tables
+
+    tables = find_tables(data)
+    if not tables:
+        raise UserError(f"{data} has no table of questions; give the folder that benchmarks were fetched into.")
+    requirements_of(next(iter(tables)))  # lmms-eval, whose own files they include
+    for task, files in tables.items():
+        write_task(out, task, [str(file.absolute()) for file in files], name=f"{LOCAL}{task}")
+    names = ",".join(f"{LOCAL}{task}" for task in tables)
+    echo(
+        f"Written; python -m lmms_eval --include_path {out} --tasks {names} --log_samples --output_path ANSWERS --model NAME --model_args ..."
+    )
+    echo(f"Then: ricebench evaluate answers --results ANSWERS --data {data}")

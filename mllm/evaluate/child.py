@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mllm.evaluate.journal import Journal
+from mllm.evaluate.offline import without_network
 from mllm.evaluate.request import ANSWERS, TOLD, AnswerRequest, AskedTask
 from mllm.evaluate.sitting import Sitting, speaker_of
 from rice_core.disk.files import write_atomically
@@ -45,7 +45,7 @@ def main(request: Any, tell: Tell) -> Any:
     for name in [*os.environ]:
         if name.startswith("LMMS_EVAL_") or name in (*_RANKS, *_ASKED_OF_OTHERS):
             del os.environ[name]
-    tried = _without_network()
+    tried = without_network()
     journals = {task.name: Journal(Path(task.journal), asked.key) for task in asked.tasks}
     speaker = None if asked.model is None else partial(speaker_of, asked.model)
     sitting = Sitting(speaker, journals, asked.most, tell)
@@ -62,28 +62,6 @@ def main(request: Any, tell: Tell) -> Any:
     return {"failed": failed, "missing": missing}
 
 
-def _without_network() -> list[str]:
-    """Refuse every connection but to this machine from here on; the list gets the places that were tried.
-
-    Beside a namespace, which some machines do not allow: some scorers go on with an answer by lot where a service is out of reach.
-    """
-    tried: list[str] = []
-
-    def refuse(event: str, given: tuple[Any, ...]) -> None:
-        place = given[1] if event == "socket.connect" else given[0] if event == "socket.getaddrinfo" else ()
-        host = place[0] if isinstance(place, tuple) and place else place
-        if isinstance(host, bytes):
-            host = host.decode(errors="replace")
-        if isinstance(place, (str, bytes)) and event == "socket.connect":  # a socket of this machine's files
-            return
-        if isinstance(host, str) and host not in ("", "localhost", "::1") and not host.startswith("127."):
-            tried.append(host)
-            raise PermissionError(f"there is no network here, and {host} was tried")
-
-    sys.addaudithook(refuse)
-    return tried
-
-
 def _judge(asked: AnswerRequest, task: AskedTask, sitting: Sitting, tried: list[str]) -> None:
     """One task, from its questions to its files."""
     from lmms_eval.evaluator import simple_evaluate
@@ -97,7 +75,7 @@ def _judge(asked: AnswerRequest, task: AskedTask, sitting: Sitting, tried: list[
     MODEL_REGISTRY_V2.register_manifest(manifest(), overwrite=True)  # which an installed package has done already
     LlavaOfLmmsEval.sitting = sitting
     own = Path.cwd()
-    folder = write_task(own / "tasks" / task.name, task, cache=own / "datasets")
+    folder = write_task(own / "tasks" / task.name, task.name, task.files, cache=own / "datasets")
     manager = TaskManager(include_path=str(folder), include_defaults=False, model_name=NAME)
     opened = opened_task(manager, task)
     results = simple_evaluate(
@@ -109,8 +87,10 @@ def _judge(asked: AnswerRequest, task: AskedTask, sitting: Sitting, tried: list[
         cli_args=Namespace(process_with_media=False, output_path=None, reasoning_tags=None),
     )
     if tried:
+        host = tried[0]
+        tried.clear()
         raise UserError(
-            f"{task.name} tried to reach {tried.pop()}, so that its score rests on a service; choose the task without one."
+            f"{task.name} tried to reach {host}, so that its score rests on a service; choose the task without one."
         )
     absent = set(sitting.missing.get(task.name, ()))
     rows = [_row(sample, task) for sample in results["samples"][task.name] if sample["doc_id"] not in absent]

@@ -5,6 +5,7 @@ Imports lmms-eval inside its functions: a child process calls them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from mllm.evaluate.request import AskedTask
 from rice_core.errors import UserError
 
+LOCAL = "local_"
+"""Before the name of a task that stands beside lmms-eval's own, which would win under one name."""
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
@@ -26,13 +29,14 @@ class LocalTask:
     """Of lmms-eval."""
 
 
-def write_task(folder: Path, task: AskedTask, *, cache: Path, name: str = "") -> Path:
+def write_task(folder: Path, task: str, files: Sequence[str], *, cache: Path | None = None, name: str = "") -> Path:
     """A folder for lmms-eval's `include_path`, with the task's YAML.
 
     Only the files of the split are read: lmms-eval itself would make Arrow files of all splits.
 
     Args:
-        cache: where Arrow files are made. name: of the task, if it is to stand beside the built-in one.
+        task: lmms-eval's name. files: of its table, absolute. cache: where Arrow files are made; None: in the cache of `datasets`.
+        name: of the task, if it is to stand beside the built-in one.
 
     Raises:
         UserError: lmms-eval has no such task, or the files are of an unknown kind.
@@ -40,22 +44,20 @@ def write_task(folder: Path, task: AskedTask, *, cache: Path, name: str = "") ->
     import yaml
     from lmms_eval import utils
 
-    built_in = built_in_yaml(task.name)
+    built_in = built_in_yaml(task)
     own = utils.load_yaml_config(str(built_in), mode="simple")
-    builder = _BUILDERS.get(Path(task.files[0]).suffix)
+    builder = _BUILDERS.get(Path(files[0]).suffix)
     if builder is None:
-        raise UserError(
-            f"{Path(task.files[0]).name} is neither Parquet nor Arrow; fetch the data set as it is on the hub."
-        )
+        raise UserError(f"{Path(files[0]).name} is neither Parquet nor Arrow; fetch the data set as it is on the hub.")
     body = {
         "include": str(built_in),
-        "task": name or task.name,
+        "task": name or task,
         "dataset_path": builder,
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": {split_of(own): list(task.files)}, "cache_dir": str(cache)},
+        "dataset_kwargs": {"data_files": {split_of(own): list(files)}} | ({"cache_dir": str(cache)} if cache else {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{task.name}.yaml").write_text(yaml.safe_dump(body), encoding="utf-8")
+    (folder / f"{name or task}.yaml").write_text(yaml.safe_dump(body), encoding="utf-8")
     return folder
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mllm.evaluate.columns import BENCHMARKS
+from mllm.evaluate.local_task import LOCAL
 from mllm.evaluate.request import ANSWERS, TOLD
 from rice_core.digest import file_digest
 from rice_core.disk.sealed import Damaged, Unsealed
@@ -113,7 +114,7 @@ def _check_unchanged(file: Path) -> None:
 
 def _task_of(file: Path) -> str:
     if logged := _LOGGED.fullmatch(file.name):
-        return logged["task"]
+        return logged["task"].removeprefix(LOCAL)
     return str(_told(file).get("task", ""))
 
 

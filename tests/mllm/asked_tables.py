@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,13 +43,14 @@ def docvqa(folder: Path, rows: Sequence[tuple[str, list[str], str]] = DOCVQA) ->
     features = Features(
         questionId=Value("string"), question=Value("string"), image=Picture(), answers=Many(Value("string"))
     )
-    features["ucsf_document_id"] = Value("string")
+    features |= {"ucsf_document_id": Value("string"), "question_types": Many(Value("string"))}
     columns = {
         "questionId": [str(k) for k in range(len(rows))],
         "question": [row[0] for row in rows],
         "image": [Image.new("RGB", (40, 30), (k, 0, 0)) for k in range(len(rows))],
         "answers": [row[1] for row in rows],
         "ucsf_document_id": [row[2] for row in rows],
+        "question_types": [["free_text", "layout"]] * len(rows),
     }
     return _parquet(
         Dataset.from_dict(columns, features),
@@ -102,7 +105,8 @@ class Scripted:
     """A speaker that says what it was told to.
 
     Args:
-        answers: by what the question begins with. other: what it says else. crash, kill: at which question it fails, or ends its process.
+        answers: by what the question begins with. other: what it says else. crash, kill: at which question it fails, or ends its process. call: a host that it tries
+            to reach, as a scorer might that does without where it cannot.
     """
 
     def __init__(
@@ -111,15 +115,10 @@ class Scripted:
         other: str = "Yes",
         crash: int | None = None,
         kill: int | None = None,
+        call: str = "",
     ) -> None:
-        self.batch, self._answers, self._other, self._crash, self._kill, self._asked = (
-            2,
-            answers or {},
-            other,
-            crash,
-            kill,
-            0,
-        )
+        self.batch, self._asked, self._call = 2, 0, call
+        self._answers, self._other, self._crash, self._kill = answers or {}, other, crash, kill
 
     def settings(self, most: int) -> dict[str, Any]:
         return {"most": most, "greedy": True}
@@ -127,6 +126,9 @@ class Scripted:
     def answer(
         self, questions: Sequence[Question], most: int, told: Callable[[int, str], object] | None = None
     ) -> list[str]:
+        if self._call:
+            with contextlib.suppress(OSError):
+                socket.create_connection((self._call, 80), timeout=1)
         found = []
         for place, question in enumerate(questions):
             self._asked += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import asked_tables
 import pytest
 
 from mllm.evaluate import child, requirements
@@ -257,3 +258,24 @@ def test_what_a_scorer_needs_is_named_before(monkeypatch: pytest.MonkeyPatch) ->
     there.remove("lmms_eval")
     with pytest.raises(MissingExtra, match=r"ricebench\[mllm\]"):
         requirements_of("docvqa_val")
+
+
+def test_task_files_for_any_model_of_lmms_eval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("lmms_eval")
+    pytest.importorskip("datasets")
+    import yaml
+
+    from mllm.cli import lmms_tasks
+
+    file = asked_tables.docvqa(tmp_path / "data")
+    lmms_tasks(tmp_path / "data", tmp_path / "tasks")
+    (written,) = (tmp_path / "tasks").iterdir()
+    body = yaml.safe_load(written.read_text())
+    # Under another name: of two of one name lmms-eval takes its own.
+    assert (written.name, body["task"]) == ("local_docvqa_val.yaml", "local_docvqa_val")
+    assert Path(body["include"]).parts[-3:] == ("tasks", "docvqa", "docvqa_val.yaml")
+    assert (body["dataset_path"], body["dataset_name"]) == ("parquet", None)
+    assert body["dataset_kwargs"] == {"data_files": {"validation": [str(file)]}}
+    assert "--tasks local_docvqa_val --log_samples" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has no table of questions"):
+        lmms_tasks(tmp_path / "tasks", tmp_path / "more")

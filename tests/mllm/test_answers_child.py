@@ -98,6 +98,14 @@ def test_a_crash_is_no_empty_answer(data: dict[str, Path], tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_a_task_that_calls_a_service_has_no_score(data: dict[str, Path], tmp_path: Path) -> None:
+    tasks = [tables.task(tmp_path, name, path, 4) for name, path in data.items()]
+    with pytest.raises(UserError, match=r"^docvqa_val tried to reach service\.example"):
+        ask(tmp_path, *tasks, call="service.example")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
 def test_some_documents_of_a_table(data: dict[str, Path], tmp_path: Path) -> None:
     task = tables.task(tmp_path, "docvqa_val", data["docvqa_val"], 4)
     ask(tmp_path, task.model_copy(update={"documents": (1, 3)}), answers=tables.ANSWERS)
