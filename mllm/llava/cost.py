@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from mllm.llava.language_model import parameters_of
@@ -21,6 +22,8 @@ _TEXT = 150
 _GPUS, _PEAK, _USED = 8, 989e12, 0.4
 """H100s, operations a second of each in bf16, and how much of that trainings of this kind reach."""
 _GB = 1e9
+_DEAR = ("batch", "part", "context", "precision")
+"""Of the settings of a training those that decide what a step takes."""
 
 
 def cost_of(
@@ -60,10 +63,10 @@ def seconds_a_step(spec: StageSpec, trained: Sequence[Took]) -> float | None:
 
     def told(params: Mapping[str, Param]) -> tuple[list[object], int]:
         """What makes a step dear, and how many there are."""
-        learning = LlavaLearning.model_validate_json(str(params["learning"]))
-        rates = [rate is None for rate in (learning.tower_rate, learning.lm_rate)]
-        dear = [json.loads(str(params["model"])), rates, learning.batch, learning.part, learning.context]
-        return [*dear, learning.precision], learning.steps(int(params["samples"]))
+        learning = json.loads(str(params["learning"]))
+        rates = [learning[name] is None for name in ("tower_rate", "lm_rate")]
+        kind = [json.loads(str(params["model"])), rates, *(learning[name] for name in _DEAR)]
+        return kind, learning["epochs"] * math.ceil(int(params["samples"]) / learning["batch"])
 
     kind, _ = told(spec.params)
     like = [(each.seconds, *told(each.params)) for each in trained if each.stage == spec.name]

@@ -124,12 +124,12 @@ def recomputed(blocks: Sequence[nn.Module]) -> None:
 
 
 def _freeze(model: Llava, config: LlavaLearning) -> dict[str, float]:
-    """What has no rate; of the rest, by name, its rate as a multiple of the projector's."""
+    """What has no rate; of the rest, by name, its rate as a multiple of the projector's, which is that of all but the two."""
     whole = config.projector_rate
-    rates = {"tower": config.tower_rate, "language_model": config.lm_rate, "projector": whole, "image_newline": whole}
+    rates = {"tower": config.tower_rate, "language_model": config.lm_rate}
     factors = {}
     for name, parameter in model.named_parameters():
-        rate = rates[name.partition(".")[0]]
+        rate = rates.get(name.partition(".")[0], whole)
         if rate is None:
             parameter.requires_grad_(False)
         else:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 
 from mllm.llava.cost import cost_of
+from mllm.llava.croc import Croc
 from mllm.llava.language_model import identity, load_language_model
 from mllm.llava.learner import LlavaLearner
 from mllm.llava.loader import LlavaPart, open_batches
 from mllm.llava.model import Llava
 from mllm.llava.packing import Anyres, Square
-from mllm.llava.recipe import LlavaConfig, LlavaLearning, LlavaRecipe
+from mllm.llava.recipe import CrocLearning, LlavaConfig, LlavaLearning, LlavaRecipe
 from mllm.llava.text import Captions, ChatML
 from mllm.llava.vision import VisionTower
 from mllm.llava.weights import (
@@ -102,6 +103,10 @@ class LlavaTraining(Stage):
         """How conversations become tokens and labels."""
         return ChatML(tokenizer, labels=self.learning.labels)
 
+    def network(self, tower: VisionTower, language_model: Any) -> Llava:
+        """What is trained, with new weights where it has any of its own."""
+        return Llava(tower, language_model)
+
     def cost(self, encoder: EncoderSpec, budget: Budget, *, companions: int = 0) -> Passes:
         """By what a like training took; else by arithmetic, in the sentence alone."""
         return cost_of(self.spec, self.model, self.learning, len(self.samples), self.pictures, encoder, budget)
@@ -144,7 +149,7 @@ class LlavaTraining(Stage):
         commit = getattr(words.config, "_commit_hash", None) or ("" if kept is None else kept.commit)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = Llava(VisionTower(encoder, self.model.layer), words)
+            model = self.network(VisionTower(encoder, self.model.layer), words)
         if start is not None:
             fill(model, start)
         return model, tokenizer, commit
@@ -225,6 +230,24 @@ class AlignTraining(LlavaTraining):
 
 
 @dataclass(frozen=True)
+class CrocTraining(AlignTraining):
+    """Croc's, between the two, on the same captions: projector and language model."""
+
+    learning: CrocLearning
+    before: Stage
+
+    name: ClassVar[str] = "llava-croc"
+    called: ClassVar[str] = "Croc's stage"
+
+    @property
+    def after(self) -> Stage:
+        return self.before
+
+    def network(self, tower: VisionTower, language_model: Any) -> Llava:
+        return Croc(tower, language_model, self.learning)
+
+
+@dataclass(frozen=True)
 class InstructTraining(LlavaTraining):
     """Stage 2, which leaves all that answers need."""
 
@@ -247,8 +270,11 @@ def stages_of(recipe: LlavaRecipe, dataset: Dataset) -> InstructTraining:
     Args:
         dataset: with the splits `align` and `instruct`.
     """
-    align = AlignTraining(recipe.model, recipe.align, only(dataset, AlignTraining.split))
-    return InstructTraining(recipe.model, recipe.instruct, only(dataset, InstructTraining.split), align)
+    captions = only(dataset, AlignTraining.split)
+    before = AlignTraining(recipe.model, recipe.align, captions)
+    if recipe.croc is not None:
+        before = CrocTraining(recipe.model, recipe.croc, captions, before)
+    return InstructTraining(recipe.model, recipe.instruct, only(dataset, InstructTraining.split), before)
 
 
 def rate_at(config: LlavaLearning, step: int, steps: int) -> float:
