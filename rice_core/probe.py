@@ -282,15 +282,24 @@ class Staged(Protocol):
 
 @runtime_checkable
 class Learns(Protocol):
-    """What a probe adds that may be trained on other data sets than it is judged on; `Dataset.learnt_from` are those that it takes."""
+    """What a probe adds that may be trained on other data sets than it is judged on; `Dataset.learnt_from` are those that it takes.
+
+    A class variable `lessons` names the splits that it learns from, each of which has to be there; without one it is train.
+    """
 
     def learns_from(self, dataset: Dataset) -> bool:
         """Whether it is trained on one that `--data train=FOLDER` gives: a benchmark's protocol may allow a single one."""
 
 
+def lessons(probe: Probe) -> tuple[str, ...]:
+    """The splits that a probe learns from; see `Learns`."""
+    named: tuple[str, ...] = getattr(probe, "lessons", ("train",))
+    return named
+
+
 def untaught(probe: Probe, dataset: Dataset) -> bool:
-    """Whether a probe finds nothing to learn from: the data set has no train split, and nothing was given in its place."""
-    return isinstance(probe, Learns) and not dataset.learnt_from and not dataset.splits.get("train")
+    """Whether a probe finds nothing to learn from: the data set lacks such a split, and nothing was given in its place."""
+    return isinstance(probe, Learns) and not dataset.learnt_from and not all(map(dataset.splits.get, lessons(probe)))
 
 
 def stages_named(probe: Probe, dataset: Dataset) -> tuple[Stage, ...]:

@@ -178,3 +178,16 @@ _EXTRACTORS: dict[str, Extractor] = {
     "mme_per": _mme,
     "mmb_en": _mmbench,
 }
+
+
+def credit_of(column: ScoreColumn, answered: AnsweredQuestion) -> float | None:
+    """How right one answer is by itself, 0 to 1; None where it is of another column."""
+    metric = column.metric.split(",")[0]
+    if (value := answered.judged.get(metric)) is None:
+        return None
+    match column.key:
+        case "mmb_en":
+            return float(_chosen(value))
+        case "livexivqa":
+            return float(_alike(value))
+    return float(value["score"] if isinstance(value, Mapping) else value)

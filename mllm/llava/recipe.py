@@ -83,6 +83,15 @@ class CrocLearning(LlavaLearning):
     """Of the pictures' loss beside the captions'."""
 
 
+class LlavaAsking(Frozen):
+    """How the trained model is asked. Answers are the likeliest, token by token."""
+
+    at_once: int = Field(default=8, ge=1, le=10**4)
+    """Questions that are answered together: with bf16 a few answers depend on it."""
+    most: int = Field(default=1024, ge=1, le=10**5)
+    """Tokens of an answer, where a task sets no limit; lmms-eval's own models have as many."""
+
+
 class LlavaRecipe(Frozen):
     """All that fixes a number beside the encoder, the data and the seed."""
 
@@ -96,6 +105,7 @@ class LlavaRecipe(Frozen):
     """A stage between the two, where there is one."""
     instruct: LlavaLearning = LlavaLearning(projector_rate=1e-5, tower_rate=2e-6, lm_rate=1e-5)
     """Stage 2: conversations, tiles, everything."""
+    asking: LlavaAsking = LlavaAsking()
 
 
 _READING = (
@@ -114,6 +124,7 @@ _CROC_READING = (
     "Croc's stage is trained on the captions of the first stage, and the paper's are 1.5 million detailed ones; rates and pool are those of its "
     "published script, for Vicuna."
 )
+_MINI_ASKING = LlavaAsking(at_once=32, most=16)
 
 RECIPES: dict[str, LlavaRecipe] = {
     recipe.name: recipe
@@ -123,6 +134,7 @@ RECIPES: dict[str, LlavaRecipe] = {
             model=LlavaConfig(lm=MINI_LM, tiles="one"),
             align=_MINI.model_copy(update={"batch": 4, "part": 4}),
             instruct=_MINI.model_copy(update={"batch": 4, "part": 4, "tower_rate": 1e-4, "lm_rate": 2e-3}),
+            asking=_MINI_ASKING,
         ),
         # A language model that starts from nothing has to learn to speak as well: many epochs of few samples.
         LlavaRecipe(
@@ -130,6 +142,7 @@ RECIPES: dict[str, LlavaRecipe] = {
             model=LlavaConfig(lm=MINI_LM, tiles="one"),
             align=_MINI,
             instruct=_MINI_TALK,
+            asking=_MINI_ASKING,
         ),
         # Six hours of one H100 by arithmetic: language models of 0.5B rank encoders much as those of 7B do (AVA-Bench, 2506.09082).
         LlavaRecipe(name="ladder-0.5b", model=LlavaConfig(lm="Qwen/Qwen2.5-0.5B-Instruct")),
@@ -146,6 +159,7 @@ RECIPES: dict[str, LlavaRecipe] = {
             align=_MINI,
             croc=_MINI_CROC,
             instruct=_MINI_TALK,
+            asking=_MINI_ASKING,
         ),
         LlavaRecipe(name="croc@1", reading=_CROC_READING, croc=CrocLearning()),
     )

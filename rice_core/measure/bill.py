@@ -12,7 +12,7 @@ from rice_core.measure.plan import Plan
 from rice_core.measure.provenance import number_code
 from rice_core.measure.trained import BROKEN, Shelf, all_trained
 from rice_core.pooling import Pooling
-from rice_core.probe import Live, Probe, Read, stages_named, untaught
+from rice_core.probe import Live, Probe, Read, lessons, stages_named, untaught
 from rice_core.record import Cell, Record
 from rice_core.spec import DatasetSpec, EncoderSpec
 from rice_core.stage import Stage, StageRequest, chain, request_of
@@ -41,7 +41,7 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
             dataset, record = plan.datasets[cell.dataset], by_id.get(cell.id)
             lacking = dataset.lacks(probe.data)
             if not lacking and untaught(probe, dataset):
-                lacking = ["train split; add --data train=FOLDER to learn from that"]
+                lacking = [f"{' and '.join(lessons(probe))} split; add --data train=FOLDER to learn from that"]
             again = _why_again(cell, probe, dataset, record, shelf)
             state = f"not applicable: no {', '.join(lacking)}" if lacking else _state(record, again)
             where = f" / {dataset.spec.name}" if len(plan.datasets) > 1 else ""

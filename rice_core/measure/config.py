@@ -145,7 +145,13 @@ def build_probes(requests: Sequence[ProbeRequest], *, files: bool = False) -> tu
     Raises:
         UserError: no such probe, no such parameter, or a value of the wrong kind.
     """
-    return tuple(build_probe(request, files=files) for request in requests)
+    return tuple(build_probe(each, files=files) for request in requests for each in _each(request, files=files))
+
+
+def _each(request: ProbeRequest, *, files: bool) -> tuple[ProbeRequest, ...]:
+    """The probes that a name stands for, with the same settings, where it stands for several (`llava-next`)."""
+    names: tuple[str, ...] = getattr(probe_kind(request.name, files=files), "stands_for", ())
+    return tuple(request.model_copy(update={"name": name}) for name in names) or (request,)
 
 
 def build_probe(request: ProbeRequest, *, files: bool = False) -> Probe:

@@ -20,7 +20,7 @@ from rice_core.measure.stages import Stages
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.work import CellWork
 from rice_core.pooling import MEAN
-from rice_core.probe import Probe, Read, stages_named, untaught
+from rice_core.probe import Probe, Read, lessons, stages_named, untaught
 from rice_core.record import Cell, Evidence, Outcome, Record, Scores, Skipped, now
 
 if TYPE_CHECKING:  # handed in, and no part of what a number is made of (rice_core.measure.closure)
@@ -173,7 +173,8 @@ class Measurer:
             reason = f"{probe.name} needs {lacking}, which the data set {cell.dataset.name} does not have"
             raise NotApplicable(reason + (_crowds_alone(self._dataset) or because(self._dataset.skipped)))
         if untaught(probe, self._dataset):
-            reason = f"{probe.name} learns from a train split, which the data set {cell.dataset.name} does not have"
+            learnt = " and ".join(f"a{'n' * (name[0] in 'aeiou')} {name}" for name in lessons(probe))
+            reason = f"{probe.name} learns from {learnt} split, which the data set {cell.dataset.name} does not have"
             raise NotApplicable(f"{reason}{because(self._dataset.skipped)}; add --data train=FOLDER to learn from that")
         lacking = " and ".join(sorted(probe.needs - self._subject.encoder.provides))
         if lacking:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rice_core.datasets.division import ALL, with_train
 from rice_core.disk.paths import at_home
 from rice_core.errors import UserError, did_you_mean
-from rice_core.probe import Learns, Probe
+from rice_core.probe import Learns, Probe, lessons
 
 if TYPE_CHECKING:
     from rice_core.datasets import Dataset
@@ -121,7 +121,8 @@ def taught(
     Raises:
         UserError: one of them no probe takes, or it has nothing to learn from.
     """
-    if bare := next((word for word, dataset in given if not any(map(dataset.splits.get, (TRAIN, ALL)))), None):
+    wanted = {ALL, *(split for probe, _ in pairs for split in lessons(probe))}
+    if bare := next((word for word, dataset in given if not any(map(dataset.splits.get, wanted))), None):
         raise UserError(f"{bare} has no train split; give a folder that has one, or that is one.")
     for word, dataset in given:
         if not any(isinstance(probe, Learns) and probe.learns_from(dataset) for probe, _ in pairs):
