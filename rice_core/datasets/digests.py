@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from rice_core.digest import canonical_json, file_digest, json_digest
 from rice_core.disk.paths import as_text
 
 UNREADABLE = "unreadable"
+_BLOCK = 4096
 
 
 @runtime_checkable
@@ -60,13 +62,20 @@ def file_digests(dataset: Dataset, *, known: KnownFiles | None = None, threads: 
     Args:
         known: what was read before; None reads every file.
     """
-    items = [item for split in dataset.splits.values() for item in split]
     read = partial(_digest, read=file_digest if known is None else known.digest)
-    paths = list(dict.fromkeys(path for item in items for path in item.files))
+    # A file that holds many items, as a table does, is read once.
+    left = iter(dict.fromkeys(path for item in _items(dataset) for path in item.files))
+    of_path: dict[Path, str] = {}
     with ThreadPoolExecutor(threads) as pool:  # hashlib lets go of the interpreter lock
-        # A file that holds many items, as a table does, is read once.
-        of_path = dict(zip(paths, pool.map(read, paths), strict=True))
-    return {item.id: item_digest(item, of_path.__getitem__) for item in items}
+        # In blocks: a pool holds all that it was given.
+        while block := list(islice(left, _BLOCK)):
+            of_path |= zip(block, pool.map(read, block), strict=True)
+    return {item.id: item_digest(item, of_path.__getitem__) for item in _items(dataset)}
+
+
+def _items(dataset: Dataset) -> Iterator[Item]:
+    """One by one: a split may have a million, which it reads when they are asked for."""
+    return (item for split in dataset.splits.values() for item in split)
 
 
 def data_digest(dataset: Dataset, files: Mapping[str, str] | None = None) -> str:

@@ -73,7 +73,7 @@ def limit(dataset: Dataset, n: int) -> Dataset:
         }
         few = {split: tuple(s for s in items if s.id in kept[split]) for split, items in dataset.splits.items()}
         return dataclasses.replace(dataset, splits=few, parts=parts)
-    splits = {name: by_id(_in_turns(items)[:n]) for name, items in dataset.splits.items()}
+    splits = {name: by_id(items[k] for k in _in_turns(items)[:n]) for name, items in dataset.splits.items()}
     return dataclasses.replace(dataset, splits=splits)
 
 
@@ -82,15 +82,17 @@ def by_id(items: Iterable[AnyItem]) -> tuple[AnyItem, ...]:
     return tuple(sorted(items, key=lambda item: item.id))
 
 
-def _in_turns(items: Sequence[Item]) -> list[Item]:
+def _in_turns(items: Sequence[Item]) -> list[int]:
+    """Places of the items, so that a million of them need not be there at once."""
+    hashes = [(_hashed(item), item.label if isinstance(item, Sample) else None) for item in items]
     of_class: defaultdict[int | None, int] = defaultdict(int)
-    turns: list[tuple[int, str, Item]] = []
-    for item in sorted(items, key=_hashed):
-        label = item.label if isinstance(item, Sample) else None
+    turns: list[tuple[int, str, int]] = []
+    for place in sorted(range(len(items)), key=lambda place: hashes[place][0]):
+        hashed, label = hashes[place]
         # Without image labels everything has turn 0 and the hash alone decides.
-        turns.append((of_class[label] if label is not None else 0, _hashed(item), item))
+        turns.append((of_class[label] if label is not None else 0, hashed, place))
         of_class[label] += 1
-    return [item for *_, item in sorted(turns, key=lambda turn: turn[:2])]
+    return [place for *_, place in sorted(turns, key=lambda turn: turn[:2])]
 
 
 def _hashed(item: Item) -> str:

@@ -138,7 +138,7 @@ class Shelf:
         from rice_core.datasets import data_digest
 
         if dataset.spec not in self._data:
-            items = [item for split in dataset.splits.values() for item in split]
+            items = (item for split in dataset.splits.values() for item in split)
             self._data[dataset.spec] = data_digest(dataset, {item.id: self._file(item) for item in items})
         return self._data[dataset.spec]
 

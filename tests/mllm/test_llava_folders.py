@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mllm.readers import entries as entries_module
+from mllm.readers import talks as talks_module
 from mllm.readers.entries import Torn, entries
 from mllm.readers.llava import FILES, LlavaLayout
 from mllm.readers.talks import read_talks
@@ -231,6 +233,24 @@ def test_a_data_set_is_narrowed_limited_and_digested(tmp_path: Path) -> None:
     before = data_digest(data)
     (tmp_path / "a" / "cat.jpg").write_bytes(b"another")
     assert data_digest(opened(tmp_path)) != before
+
+
+def test_a_million_conversations_are_never_there_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive, most, make = set[int](), 0, talks_module.conversation
+
+    def counted(*given: Any) -> Conversation:
+        nonlocal most
+        made = make(*given)
+        alive.add(id(made))
+        weakref.finalize(made, alive.discard, id(made))
+        most = max(most, len(alive))
+        return made
+
+    monkeypatch.setattr(talks_module, "conversation", counted)
+    data = opened(folder_of(tmp_path, [CAT] * 300))
+    assert len(limit(data, 5).splits["instruct"]) == 5
+    assert len(data_digest(only(data, "instruct"))) == 64
+    assert most < 20
 
 
 def test_a_file_that_changes_while_it_is_read_is_a_sentence(tmp_path: Path) -> None:
