@@ -74,18 +74,25 @@ def outcome_of(work: Work, name: str, recipe: LlavaRecipe, tasks: Sequence[Answe
             task.check(column)
     answered = [each for task in tasks for each in task.answered]
     measures = [each for column in columns for each in _measures(column, answered)]
-    by = (
-        "image"
-        if BENCHMARKS[tasks[0].task].cluster in (IMAGE, "image_id", "image_path", "image_source")
-        else "document"
-    )
-    metrics = [_metric(each, by) for each in measures]
+    metrics = [each for column in columns for each in metrics_of(column, answered)]
     return Outcome(
-        metrics=(*metrics, *([_f1(answered)] if name == "pope" else [])),
+        metrics=tuple(metrics),
         scores=_scores(measures),
         artifacts=(*_pictured(work, name, columns, tasks), _training(work, name, trained)),
         assumptions=assumptions(recipe, columns, tasks),
     )
+
+
+def metrics_of(column: ScoreColumn, answered: Sequence[AnsweredQuestion]) -> list[Metric]:
+    """The numbers of one column, and what stands beside it.
+
+    Raises:
+        UserError: no question is of the column, or a pair is not whole.
+    """
+    cluster = BENCHMARKS[column.tasks[0]].cluster
+    by = "image" if cluster in (IMAGE, "image_id", "image_path", "image_source") else "document"
+    metrics = [_metric(each, by) for each in _measures(column, answered)]
+    return [*metrics, _f1(answered)] if column.key == "pope" else metrics
 
 
 def _measures(column: ScoreColumn, answered: Sequence[AnsweredQuestion]) -> Iterator[ColumnMeasure]:
