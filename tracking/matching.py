@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 _SPLITS = ("val", "test", "all")
 """The first of these that the data set has is judged."""
+AGREEMENT = (
+    "Measured on the miniature videos (benchmarks/results/tracking_agreement.json): with the trained tracker's ranking of seven encoders this "
+    "one agrees by Kendall's tau 0.43 (p 0.24), -0.20 without noise and oracle; the trained one agrees with itself at another seed by 0.52."
+)
+"""Stands in every record, since the probe offers itself as a look ahead at the trained one."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class TemplateMatching(LightProbe):
         said = (
             "Nothing is trained: the box moves to where tokens are most like the object's in the first frame, by the mean cosine of their "
             f"differences from the template's mean, with a Hann window of weight .2, in {self.scales} sizes 5 % apart; the values are SiamFC's.",
+            AGREEMENT,
         )
         if len(videos) < there:
             said = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from rice_core.progress import Progress
 from rice_core.spec import DatasetSpec
 from rice_core.store import Store
 from tracking.matcher import Matching, MatchRules, Pattern, TokenMatcher, _refined
-from tracking.matching import TemplateMatching
+from tracking.matching import AGREEMENT, TemplateMatching
 from tracking.pictures import EACH, MOVING, FollowedVideo, animation, chosen, strips
 from tracking.recipe import TrackerConfig
 from tracking.tracker import VideoFrame
@@ -112,7 +114,7 @@ def test_constant_features_stand_still_and_others_follow(tmp_path: Path) -> None
     figures = {artifact.name: artifact.figure for artifact in real.artifacts}
     assert figures["template-match-strips.webp"] == "wide-image"
     assert figures["template-match-moving.webp"] == "image"
-    assert any("Nothing is trained" in said for said in real.assumptions)
+    assert any("Nothing is trained" in said for said in real.assumptions) and AGREEMENT in real.assumptions
     assert not any("are followed, spread evenly" in said for said in real.assumptions)
 
 
@@ -169,3 +171,13 @@ def test_pictures_draw_absent_and_outlying_boxes(tmp_path: Path) -> None:
     boxes[1], boxes[2], boxes[3] = [-50, -50, 20, 20], [np.nan, 0, 1, 1], [500, 400, 50, 50]
     hidden = Video("edge", video.frames, KnownTrack(Track(boxes, np.arange(8) == 4)))
     assert animation(FollowedVideo(hidden, np.tile([900.0, -900, 5, 5], (8, 1)), 0.0)).shape[0] == 8
+
+
+def test_records_say_how_far_it_ranks_as_the_trained_tracker_does() -> None:
+    """What is measured is what is said: `python -m benchmarks.tracking_agreement` keeps the numbers."""
+    kept = Path(__file__).parents[2] / "benchmarks/results/tracking_agreement.json"
+    claims = "\n".join(json.loads(kept.read_text())["claims"])
+    all_of, left, itself = re.findall(r"tau (-?\d\.\d\d)", claims)
+    assert f"tau {all_of} (p {re.search(r'exact p ([0-9.]+)', claims)[1]})" in AGREEMENT  # type: ignore[index]
+    assert f", {left} without noise and oracle" in AGREEMENT
+    assert AGREEMENT.endswith(f"at another seed by {itself}.")
