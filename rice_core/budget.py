@@ -37,6 +37,11 @@ class Budget:
     trained: tuple[Took, ...] = ()
     """Trainings with the encoder that are finished: what their like took says what others will."""
 
+    @property
+    def side(self) -> int | None:
+        """Of an image at the encoder's own resolution, in pixels; None where that is not known."""
+        return round(self.tokens**0.5) * self.patch if self.patch and self.tokens else None
+
     def shared(self, share: float) -> Budget:
         """With this share of the space."""
         return replace(self, cache=int(self.cache * share), free=int(self.free * share))

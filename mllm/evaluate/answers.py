@@ -76,7 +76,7 @@ class Answers(Stage):
         questions = len(self._questions)
         return Passes(
             questions,
-            max(encoder.resolution or (_SIDE,)),
+            max(encoder.resolution or (budget.side or _SIDE,)),
             f"{self.task}: {questions:,} questions to the language model",
         )
 

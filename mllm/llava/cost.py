@@ -36,7 +36,7 @@ def cost_of(
     budget: Budget,
 ) -> Passes:
     """See `rice_core.stage.Stage.cost`."""
-    side, patch = max(encoder.resolution or (_SIDE, _SIDE)), budget.patch or _PATCH
+    side, patch = max(encoder.resolution or (budget.side or _SIDE,)), budget.patch or _PATCH
     cut = pictures(side, patch)
     plan, most = cut.plan(*_USUAL), cut.plan(2 * side, 2 * side)
     made, steps = samples * learning.epochs, learning.steps(samples)

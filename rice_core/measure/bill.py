@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rice_core.budget import Budget, Passes, Took, budget_of
+from rice_core.catalogue import entries
 from rice_core.datasets import Dataset
 from rice_core.measure.plan import Plan
 from rice_core.measure.provenance import number_code
@@ -50,7 +51,7 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
                 waiting.append((cell, probe, dataset))
         mine = [each for each in trained if each.request.encoder.identity() == encoder.told().identity()]
         took = tuple(Took(each.request.stage.name, each.request.stage.params, each.seconds) for each in mine)
-        budget = replace(budget_of(encoder, records, space), trained=took)
+        budget = replace(_listed(encoder, budget_of(encoder, records, space)), trained=took)
         stages = _stages(waiting)
         missing = []
         for place, (request, stage, needed) in enumerate(stages):
@@ -61,7 +62,7 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
                 yield f"  {request.id}  stage {request.title}, for {_several(needed, 'cell')}: {state}"
         if len(stages) > _MOST:
             yield f"  and {len(stages) - _MOST} more; of all {len(stages)} stages {len(missing)} are to be trained, each once"
-        trainings = [group[0].cost(encoder, budget, companions=len(group) - 1) for group in _groups(missing)]
+        trainings = [each for group in _groups(missing) for each in _priced(group, encoder, budget)]
         passes = trainings.copy()
         passes += [probe.passes(dataset, budget) for _, probe, dataset in waiting if isinstance(probe, Live)]
         reasons = Counter(each.why for each in passes if each.why)
@@ -73,6 +74,24 @@ def bill(plan: Plan, store: Store, space: Budget) -> Iterator[str]:
         if steps := sum(each.steps for each in trainings):
             yield f"    {steps:,} training steps in all; {_hours(trainings)}"
         yield "    " + _cost(encoder, reads, passes, budget)
+
+
+def _listed(encoder: EncoderSpec, budget: Budget) -> Budget:
+    """With what the catalogue says of an encoder that was never measured: its patch, and its tokens at the size that is asked for."""
+    if budget.patch:
+        return budget
+    bare = encoder.model_copy(update={"resolution": None}).identity()
+    row = next((row for row in entries() if EncoderSpec.parse(row.spec).identity() == bare), None)
+    if row is None or row.patch is None or not (encoder.resolution or row.resolution):
+        return budget
+    h, w = encoder.resolution or (row.resolution or 0, row.resolution or 0)
+    return replace(budget, patch=row.patch, tokens=(h // row.patch) * (w // row.patch))
+
+
+def _priced(group: list[Stage], encoder: EncoderSpec, budget: Budget) -> list[Passes]:
+    """A training serves its companions by its own passes; stages that make no steps share a process alone, and each has its passes."""
+    first = group[0].cost(encoder, budget, companions=len(group) - 1)
+    return [first] if first.steps else [first, *(each.cost(encoder, budget) for each in group[1:])]
 
 
 def _stages(cells: list[tuple[Cell, Probe, Dataset]]) -> list[tuple[StageRequest, Stage, int]]:

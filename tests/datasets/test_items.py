@@ -207,7 +207,7 @@ CASES: dict[str, Case] = {
         questions,
         2 * 2 + 10 * 3,
         1,
-        "2 val conversations, 0 classes",
+        "2 val conversations",
         [
             lambda folder: image(folder / "val" / "page.png", 41),
             rewrite("questions.json", "scarlet", "crimson"),
@@ -220,7 +220,7 @@ CASES: dict[str, Case] = {
         referring,
         12 + 20,
         1,
-        "2 val expressions, 0 classes",
+        "2 val expressions",
         [
             lambda folder: image(folder / "val" / "mask.png", 254, (4, 3)),
             lambda folder: image(folder / "val" / "street.png", 41),
