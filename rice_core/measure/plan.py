@@ -16,7 +16,7 @@ from rice_core.errors import UserError
 from rice_core.measure.config import RunConfig, build_probes
 from rice_core.measure.data import open_annotated, open_data
 from rice_core.measure.roles import TRAIN, address, addressed, parted, taught
-from rice_core.probe import Learns, Probe
+from rice_core.probe import Learns, Probe, lessons
 from rice_core.record import Cell
 from rice_core.spec import DatasetSpec, EncoderSpec
 from rice_core.store import Store
@@ -77,7 +77,8 @@ class Plan:
             if len(self.datasets) > 1:
                 yield f"  for {', '.join(mine)}"
             if learn := [name for name in mine if isinstance(probes[name], Learns)]:
-                names = " + ".join(each.spec.name for each in dataset.learnt_from) or "its own train split"
+                own = f"its own {' and '.join(lessons(probes[learn[0]]))} split"
+                names = " + ".join(each.spec.name for each in dataset.learnt_from) or own
                 yield f"  {', '.join(learn)} {'learns' if len(learn) == 1 else 'learn'} from {names}"
             for name, probe in probes.items() if len(self.datasets) > 1 else ():
                 if name not in mine and (lacking := dataset.lacks(probe.data)):

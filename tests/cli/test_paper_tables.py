@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from reports.beside import mappings
+from rice_core.cli import main
 from rice_core.cli.options import Asked
 from rice_core.errors import UserError
 from rice_core.measure import config, paper_tables
@@ -79,3 +80,36 @@ def test_without_data_a_table_is_priced_where_its_published_size_is_known() -> N
     requests = tuple(ProbeRequest(name=name) for name in paper_tables.PROBES["table:3"])
     with pytest.raises(UserError, match="coco-det can be priced with its data alone; add --data FOLDER"):
         paper_tables.published_plan(["noise"], requests, (0,))
+
+
+def test_table_1_is_priced_before_anything_is_there(capsys, tmp_path) -> None:
+    """A training once, however many benchmarks are asked; at the size that the encoder was published at."""
+    pytest.importorskip("lmms_eval")
+    ricebench("plan", "table:1", "-e", "rice-l14-560", "--lm", "Qwen/Qwen2.5-7B-Instruct", "--store", str(tmp_path))
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert "LLaVA-Pretrain 28 GB" in said
+    assert sum("to be measured" in line for line in lines) == 13
+    assert "lm=" not in said, "it is the recipe's own"
+    assert sum("/ llava-align, for 12 cells: to be trained, once" in line for line in lines) == 1
+    assert sum("/ llava-instruct, for 12 cells: to be trained, once" in line for line in lines) == 1
+    (instruct,) = [line for line in lines if "llava-instruct: 779,289 samples in 6,089 steps" in line]
+    assert "about 15 to 32 h of 8 H100 by arithmetic" in instruct
+    assert "memory over all ranks: 112 GB" in instruct
+    assert "disk: 168 GB" in instruct
+    assert "docvqa_val: 5,349 questions" in said
+    assert "its own align and instruct split" in said
+
+
+def test_another_language_model_is_priced_as_itself(capsys, tmp_path) -> None:
+    pytest.importorskip("lmms_eval")
+    ricebench("plan", "-e", "rice-l14-560", "--lm", "Qwen/Qwen2.5-0.5B-Instruct", "table:1", "--store", str(tmp_path))
+    said = capsys.readouterr().out
+    assert said.count("lm=Qwen/Qwen2.5-0.5B-Instruct") == 13
+    assert "about 1.1 to 2.3 h of 8 H100" in said
+
+
+def ricebench(*words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words])
+    assert ended.value.code == 0
