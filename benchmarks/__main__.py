@@ -22,6 +22,7 @@ NAMES = (
     "evaluate",
     "tracking",
     "tracking_metrics",
+    "llava_training",
     "peer_ostrack",
     "detection",
     "detection_data",

@@ -18,7 +18,7 @@ from rice_core.spec import EncoderSpec
 Precision = Literal["bf16", "fp32"]
 _READ = (".json", ".safetensors", ".txt", ".model", ".jinja")
 """Files of a folder that a language model and its tokenizer depend on."""
-_MINI: dict[str, Any] = {
+MINI_CONFIG: dict[str, Any] = {
     "vocab_size": ROWS,
     "hidden_size": 128,
     "intermediate_size": 384,
@@ -91,7 +91,7 @@ def _mini(seed: int) -> tuple[Any, Any]:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return transformers.AutoModelForCausalLM.from_config(transformers.Qwen2Config(**_MINI)), mini_tokenizer()
+        return transformers.AutoModelForCausalLM.from_config(transformers.Qwen2Config(**MINI_CONFIG)), mini_tokenizer()
 
 
 def _read(name: str) -> tuple[Any, Any]:
