@@ -187,10 +187,25 @@ class Evidence(Frozen):
     """Training tags of the encoder, as its own file gives them."""
     stages: tuple[UsedStage, ...] = ()
     """Trainings that the number rests on, with those that they went on from."""
+    deterministic: bool = False
+    """Whether it was made by `--deterministic`, and the trainings that it rests on too. No part of what is reused: no number means another."""
 
     def reuse_key(self) -> tuple[str, ...]:
         stages = [[stage.id, stage.made_from, stage.digest] for stage in self.stages]
         return self.weights, self.architecture, self.data, self.code, json_digest(stages) if stages else ""
+
+    def origin(self) -> tuple[str, ...]:
+        """What half of it was made from: what was begun in another mode is not gone on with."""
+        return (*self.reuse_key(), *(["deterministic"] if self.deterministic else []))
+
+    def resting_on(self, stages: tuple[UsedStage, ...], deterministic: bool) -> Evidence:
+        """The same with trainings.
+
+        Args:
+            deterministic: whether all of them are.
+        """
+        told = {"stages": stages, "deterministic": self.deterministic and deterministic}
+        return self.model_copy(update=told)
 
     def new_since(self, before: Evidence) -> str:
         """What is another than before, as in "data and code"; empty where nothing is."""

@@ -17,6 +17,7 @@ from rice_core.record import Skipped
 from tracking.kept import Tracked
 from tracking.recipe import TrackerConfig
 from tracking.schedule import longest_first, slots_of
+from tracking.steady import steady
 from tracking.together import follow_together
 from tracking.track import Speed, TrackResults, track
 from tracking.tracker import ObjectTracker, VideoFollower
@@ -88,7 +89,7 @@ class Following:
     ) -> TrackResults:
         order = longest_first([1 + _frames(video) for video in self.videos])
         return track(
-            [self.maker.on(encoder)],
+            [steady(self.maker.on(encoder), encoder.device)],
             [self.videos[place] for place in order[ranks.rank :: ranks.size]],
             slots=slots_of(encoder.device),
             workers=decoders_of(encoder.device, self.workers),

@@ -14,6 +14,7 @@ from rice_core.features import Encoder
 from tracking.kept import Trail, kept_as
 from tracking.lanes import lane_of
 from tracking.schedule import slots_of
+from tracking.steady import steady
 from tracking.track import FollowerFailed, in_lock_step
 from tracking.tracker import VideoFollower
 
@@ -83,7 +84,7 @@ class _Trackers:
         if k not in self.ready and k not in self._failed:
             encoder, following = self._wanted[k]
             try:
-                self.ready[k] = following.maker.on(encoder)
+                self.ready[k] = steady(following.maker.on(encoder), encoder.device)
             except Exception as error:
                 self.give_up(k, error, said)
         return k in self.ready

@@ -76,7 +76,7 @@ def _facts(record: Record) -> list[tuple[str, str, bool]]:
             ("scores", record.scores_sha256 or "none kept", True),
             ("encoder size", f"{found.n_params:,} parameters, {found.dim} channels, patch {found.patch}", False),
             ("resolution", " × ".join(map(str, found.resolution)), False),
-            ("device", found.device or "–", False),
+            ("device", f"{found.device or '–'}{', deterministic' * found.deterministic}", False),
             ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(found.libraries.items())), False),
         ]
         facts += [(f"tag {key}", value, False) for key, value in sorted(found.encoder_facts.items())]

@@ -25,9 +25,12 @@ def execute(wanted: Plan, store: Store, settings: Settings, *, quiet: bool) -> S
         UserError: there is no such device, or `settings.rerun` names no cell.
     """
     from rice_core.catalogue import explained
+    from rice_core.deterministic import prepare
     from rice_core.measure.run import Runner
     from rice_core.progress import Progress
 
+    if settings.deterministic:
+        prepare()
     if settings.device != "auto":
         from rice_core.measure.subject import pick_device
 

@@ -48,6 +48,9 @@ class How:
             help="Load all encoders at once where cells can share work, as frames that trackers follow in.",
         ),
     ] = False
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Repeat to the bit on the same machine, slower, or refuse.")
+    ] = False
 
     def settings(self, *, debug: bool) -> Settings:
         """Of the engine."""
@@ -112,6 +115,10 @@ def run(
         if asked.given:
             raise UserError(
                 f"{recipe} says itself what is trained and probed; leave out --encoders, --probes, --data, --config and --lm."
+            )
+        if how.deterministic:
+            raise UserError(
+                f"--deterministic is for cells, and {recipe} trains its own encoders without it; leave it out, and give the encoders with -e then."
             )
         _run_recipe(ctx, recipe, parse_seeds(asked.seeds or "0,1,2"), how, shop, opened, quiet=quiet)
         return

@@ -23,6 +23,7 @@ from tempfile import TemporaryFile
 from types import ModuleType
 from typing import IO, Any
 
+from rice_core.deterministic import ASKED, deterministic
 from rice_core.digest import canonical_json
 from rice_core.errors import UserError, one_line
 
@@ -214,7 +215,10 @@ def main(name: str, alone: bool) -> None:
         work = importlib.import_module(name).main
         if "tell" in inspect.signature(work).parameters:
             work = partial(work, tell=partial(_tell, answers))
-        line = canonical_json({"answer": work(json.loads(sys.stdin.read()))})
+        request = json.loads(sys.stdin.read())
+        # Of which device the child does not know; what CUDA needs beside stands in the environment.
+        with deterministic("cpu") if ASKED in os.environ else contextlib.nullcontext():
+            line = canonical_json({"answer": work(request)})
     except UserError as error:
         line = canonical_json({"error": str(error)})
     except Exception as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rice_core.deterministic import deterministic
 from rice_core.measure.stages import Sent
 from rice_core.measure.subject import Subject, seeded
 from rice_core.measure.training_work import TrainingWork
@@ -29,6 +30,11 @@ def follow(plan: Plan, ranks: Ranks, engine: Engine) -> None:
     What goes wrong here is not caught: the process ends, and torchrun ends the others; the same command goes on from
     the last checkpoint.
     """
+    with deterministic(engine.settings.device, wanted=engine.settings.deterministic):
+        _help(plan, ranks, engine)
+
+
+def _help(plan: Plan, ranks: Ranks, engine: Engine) -> None:
     stages: dict[str, tuple[EncoderSpec, Stage, int]] = {}
     encoders: dict[EncoderSpec, EncoderSpec] = {}
     """Those of cells, which name no path, -> those that can be loaded."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rice_core.datasets import Dataset
 from rice_core.datasets.regions import ANY, CROWDS_ALONE
+from rice_core.deterministic import cannot_repeat
 from rice_core.errors import NotApplicable, StoreError, UserError, lacks_memory
 from rice_core.joint import Joins, JointErrand
 from rice_core.left_out import because
@@ -110,7 +111,7 @@ class Measurer:
                 outcome = self._run(probe, cell, work)
         except NotApplicable as reason:
             # It stands until one of the trainings that said so is another.
-            evidence = evidence.model_copy(update={"stages": tuple(work.used.values())})
+            evidence = evidence.resting_on(tuple(work.used.values()), work.deterministic)
             return _without_number(cell, "not_applicable", str(reason), evidence, self._skipped(work)), None
         except StoreError:
             raise
@@ -128,7 +129,7 @@ class Measurer:
             artifacts=outcome.artifacts,
             assumptions=outcome.assumptions,
             used={name: value for name, value in outcome.used.items() if cell.probe.params.get(name) != value},
-            evidence=evidence.model_copy(update={"stages": tuple(work.used.values())}),
+            evidence=evidence.resting_on(tuple(work.used.values()), work.deterministic),
             taints=_taints(cell, evidence),
             skipped=self._skipped(work),
             notes=self._dataset.notes,
@@ -144,7 +145,7 @@ class Measurer:
             self._dataset,
             self._extractor,
             self._engine,
-            made_from=evidence.reuse_key(),
+            made_from=evidence.origin(),
             stages=self._named[id(probe)],
             trainings=Stages(self._subject, cell.encoder, self._extractor, self._engine),
             later=[(stage, other.seed) for other, its in others for stage in self._named[id(its)]],
@@ -205,6 +206,8 @@ def _without_number(cell: Cell, status: str, reason: str, evidence: Evidence, sk
 def _unexpected(error: Exception) -> str:
     if full := lacks_memory(error):
         return f"{full}; use a smaller --batch, or settings that need less, then run again."
+    if said := cannot_repeat(error):
+        return f"{said}."
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{where.name} in {Path(where.filename).name}, line {where.lineno}"
     return f"{type(error).__name__}: {error} ({place}); run again with --debug for the traceback."

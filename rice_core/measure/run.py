@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from rice_core.datasets.known_files import KnownFiles
+from rice_core.deterministic import deterministic
 from rice_core.digest import json_digest
 from rice_core.errors import UserError, did_you_mean
 from rice_core.features import Encoder
@@ -59,6 +60,8 @@ class Settings:
     """Of features that are kept, in GiB."""
     together: bool = False
     """Load all encoders at once for what their cells can share (rice_core.measure.together)."""
+    deterministic: bool = False
+    """Repeat to the bit on the same machine, or refuse (rice_core.deterministic)."""
     debug: bool = False
     """Let an unexpected error escape with its traceback instead of recording it."""
 
@@ -123,8 +126,12 @@ class Runner:
 
         Raises:
             StoreError: the store cannot be written; what was finished is safe.
-            UserError: `rerun` names no cell of the plan.
+            UserError: `rerun` names no cell of the plan, or this cannot be deterministic.
         """
+        with deterministic(self._settings.device, wanted=self._settings.deterministic):
+            return self._run(plan)
+
+    def _run(self, plan: Plan) -> Summary:
         cells = [cell for spec in plan.encoders for cell, _ in plan.cells(spec)]
         if self._settings.rerun and not any(cell.matches(self._settings.rerun) for cell in cells):
             near = did_you_mean(self._settings.rerun, {f"{cell.encoder.title}/{cell.probe.name}" for cell in cells})
@@ -292,7 +299,8 @@ class Runner:
     def _finish(self, job: _Job, record: Record, outcome: str, standing: Record | None = None) -> None:
         called = job.plan.called(record.cell)
         job.summary.add(record, outcome, called)
-        self._progress.advance(f"{called}: {headline(record, outcome, standing)}")
+        said = headline(record, outcome, standing, deterministic=self._settings.deterministic)
+        self._progress.advance(f"{called}: {said}")
 
 
 def _sweep(spec: EncoderSpec, encoders: Iterable[EncoderSpec]) -> list[int]:

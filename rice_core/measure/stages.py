@@ -70,6 +70,10 @@ class Stages:
                 raise before
             if trained is None:
                 trained = self._train(stage, request, made_from, later)
+            elif self._engine.settings.deterministic and not trained.evidence.deterministic:
+                self._engine.progress.say(
+                    f"{request.title}: taken as it was trained, without --deterministic; `ricebench cache clear --stages` lets it be trained anew"
+                )
         return Ready(self._store.stage(request.id), trained)
 
     def share(self, errand: Errand) -> Any:
@@ -90,7 +94,7 @@ class Stages:
         evidence = self._subject.evidence(type(stage), self._shelf.data(stage), training=True)
         if before is not None:
             goes_on = (before.trained.used, *before.trained.evidence.stages)
-            evidence = evidence.model_copy(update={"stages": goes_on})
+            evidence = evidence.resting_on(goes_on, before.trained.evidence.deterministic)
         folder, origin = self._unfinished(request.id, evidence)
         out, began = folder / "out", time.perf_counter()
         # What a killed attempt was about to leave; its checkpoints lie beside it.
@@ -169,7 +173,7 @@ class Stages:
 
     def _unfinished(self, stage_id: str, evidence: Evidence) -> tuple[Path, str]:
         """Where its checkpoints are, and the digest of what they are made from."""
-        origin = json_digest(list(evidence.reuse_key()))
+        origin = json_digest(list(evidence.origin()))
         return self._store.unfinished(stage_id, origin), origin
 
 

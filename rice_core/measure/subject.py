@@ -64,6 +64,7 @@ class Subject:
             patch=encoder.patch,
             resolution=encoder.spec.resolution or (0, 0),
             encoder_facts=dict(getattr(encoder, "facts", {})),
+            deterministic=torch.are_deterministic_algorithms_enabled(),
         )
 
     def changed(self, by: str) -> str:

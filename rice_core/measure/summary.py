@@ -30,13 +30,15 @@ class Summary:
         self.errors.append(error)
 
 
-def headline(record: Record, outcome: str, standing: Record | None = None) -> str:
-    """What a cell came to, and why a number that stood (`standing`) was not reused."""
+def headline(record: Record, outcome: str, standing: Record | None = None, *, deterministic: bool = False) -> str:
+    """What a cell came to, and why a number that stood (`standing`) was not reused, or is not what was asked for."""
     if record.status != "done":
         text = f"{record.status.replace('_', ' ')}: {record.error}" + (" (reused)" if outcome == "reused" else "")
     else:
         first = next((m for m in record.metrics if m.better != "neither"), next(iter(record.metrics), None))
         number = f"{first.name} {first.value:.{1 if first.unit else 3}f}{first.unit}" if first else record.error or ""
         text = f"{number} (reused)" if outcome == "reused" else f"{number} ({record.seconds:.1f} s)"
+    if outcome == "reused" and deterministic and record.evidence and not record.evidence.deterministic:
+        text += ", measured without --deterministic; --only all measures anew"
     new = record.evidence.new_since(standing.evidence) if record.evidence and standing and standing.evidence else ""
     return f"{text}, measured again for new {new}" if new else text

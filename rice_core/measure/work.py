@@ -38,7 +38,7 @@ class CellWork(AnyWork):
 
     Args:
         stages: named by the probe. trainings: makes them. later: those of cells that will be measured after this one.
-        made_from: what a number of the cell is made from (`Evidence.reuse_key`); state of another origin is not gone on with.
+        made_from: what a number of the cell is made from (`Evidence.origin`); state of another origin is not gone on with.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class CellWork(AnyWork):
         self.classes, self.parts, self.domain = dataset.classes, dataset.parts, dataset.domain
         self.used: dict[str, UsedStage] = {}
         """Trainings that the number rests on, by id."""
+        self.deterministic = True
+        """Whether all of them are."""
         self.exports = engine.store.exports(cell.id)
         self.folder = engine.store.unfinished(cell.id, json_digest(list(made_from)))
         self.skipped: dict[str, Skipped] = {}
@@ -173,6 +175,7 @@ class CellWork(AnyWork):
         ready = self._trainings.ready(stage, self._cell.seed, self._later)
         for used in (ready.trained.used, *ready.trained.evidence.stages):
             self.used[used.id] = used
+        self.deterministic &= ready.trained.evidence.deterministic
         for skip in ready.trained.skipped:
             self.skipped.setdefault(skip.item, skip)
         return ready

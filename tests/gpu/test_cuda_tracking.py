@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from benchmarks.tracking_material import SMALL, untrained, write_videos
+from rice_core.datasets import Video
+from rice_core.deterministic import deterministic
 from rice_core.ranks import Ranks
 from tracking.learner import EncodedPairs, TrackerLearner
 from tracking.loader import Crops, PairBatch
 from tracking.recipe import LearningConfig, TrackerConfig
+from tracking.steady import SteadyFollower
 from tracking.tokens import tokens_of
 from tracking.track import track
 
@@ -72,3 +75,42 @@ def test_a_tracker_follows_in_bfloat16(device: torch.device, tmp_path: Path) -> 
         assert np.isfinite(boxes_T4).all()
         assert (boxes_T4[:, 2:] >= 10).all()
         assert ((boxes_T4[1:, :2] + boxes_T4[1:, 2:]) <= [160, 120]).all()
+
+
+def test_in_deterministic_mode_two_trainings_end_with_the_same_bits(device: torch.device) -> None:
+    """Through DDP's way without it, in bfloat16 as recipes train."""
+    ends = []
+    for _ in range(2):
+        with deterministic(str(device)):
+            tracker = untrained(SMALL, SIZES, device)
+            config = LearningConfig(epochs=1, pairs=80, batch=8, part=4, rate=1e-3, precision="bf16")
+            learner = TrackerLearner(tracker.head, config, seed=0, ranks=Ranks(0, 1, device))
+
+            def tokens(crops: Crops, tracker=tracker) -> torch.Tensor:
+                return tokens_of(tracker.encoder, crops.pixels_BSS3, SIZES, precision="bf16", names=crops.items)
+
+            for step in range(10):
+                parts = [EncodedPairs(pairs(2 * step + part), tokens) for part in range(2)]
+                learner.step(parts, step=step, rate=1e-3)
+            ends.append({name: value.cpu() for name, value in tracker.head.state_dict().items()})
+    assert [name for name, value in ends[0].items() if not torch.equal(value, ends[1][name])] == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_deterministic_mode_following_repeats_to_the_bit(
+    device: torch.device, precision: str, tmp_path: Path
+) -> None:
+    videos = write_videos(tmp_path, [4, 7, 5, 9, 6], 160, 120)
+
+    def followed(slots: int, some: list[Video]) -> dict[str, bytes]:
+        tracker = SteadyFollower(untrained(SMALL, SIZES, device, precision=precision), 8)
+        found = track([tracker], some, slots=slots).tracked[0]
+        return {name: one.boxes_T4.tobytes() for name, one in found.items()}
+
+    with deterministic(str(device)):
+        whole = followed(4, videos)
+        assert followed(4, videos) == whole
+        others = [followed(1, videos), followed(3, videos[::-1]), followed(8, videos[1:2])]
+    apart = {name for other in others for name, boxes in other.items() if boxes != whole[name]}
+    if apart:  # the libraries promise it to nobody
+        pytest.xfail(f"what is followed beside them changes bits of {sorted(apart)}, though all passes have one shape")
