@@ -172,14 +172,14 @@ def test_a_layout_reads_its_folder_and_says_what_it_left_out(ask: Ask, small_set
 def test_a_scorer_judges_and_checks(ask: Ask) -> None:
     Path("truth").write_text("yes\nno\nred\n")
     Path("found").write_text("yes\nyes\n\n")
-    code, out, err = ask("evaluate", "answers", "--results", "found", "--data", "truth", "-f", "json")
+    code, out, err = ask("evaluate", "replies", "--results", "found", "--data", "truth", "-f", "json")
     assert code == 3, err
     body = json.loads(out)
     assert [(row["metric"], row["value"], row["n"]) for row in body["numbers"]] == [("accuracy", 50, 2)]
     assert body["left_out"] == ["1 lines are empty"]
     Path("found").write_text("Yes\nNo\nRed\n")
-    code, out, _ = ask("evaluate", "answers?ignore_case=yes", "--results", "found", "--data", "truth", "-f", "json")
+    code, out, _ = ask("evaluate", "replies?ignore_case=yes", "--results", "found", "--data", "truth", "-f", "json")
     assert (code, json.loads(out)["numbers"][0]["value"]) == (0, 100)
     Path("found").write_text("yes\n")
-    code, _, err = ask("evaluate", "answers", "--results", "found", "--data", "truth")
+    code, _, err = ask("evaluate", "replies", "--results", "found", "--data", "truth")
     assert (code, "answer each on its own line" in err) == (2, True)
