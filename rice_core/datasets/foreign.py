@@ -30,8 +30,6 @@ def unread_labels(folder: Path, layout: str) -> str | None:
         layout: how the folder can be read without them.
     """
     without = f"write {folder}@{layout} to do without"
-    if talks := _conversations(folder):
-        return f"holds conversations about its images ({talks}), to train a language model; write {folder}@llava to read them, or {without}"
     if other := next(iter(other_coco_files(folder).values()), None):
         if other.parent != folder and annotation_files(other.parent):
             return f"holds {other.parent.name}/, a data set of its own in COCO format; give {other.parent}, or {without} its labels"
@@ -52,17 +50,6 @@ def unread_labels(folder: Path, layout: str) -> str | None:
                     f"holds {kind} labels ({relative(place / name, folder)}), which are not read; export it in COCO format, or "
                     f"{without}"
                 )
-    return None
-
-
-def _conversations(folder: Path) -> str | None:
-    """A file of LLaVA's."""
-    for place in (folder, *first_folders(folder, depth=1)):
-        for name in file_names(place, ".json")[:8]:
-            with (place / name).open("rb") as file:
-                begins = file.read(_HEAD)
-            if b'"conversations"' in begins and b'"from"' in begins:
-                return relative(place / name, folder)
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rice_core.world.asking import (
+    CLAIMED,
     KINDS,
     LETTER,
     PLAIN_LETTER,
@@ -14,8 +15,10 @@ from rice_core.world.asking import (
     SHORT,
     SINGLE,
     Asked,
+    AskedKind,
     Options,
     ask,
+    claims,
     options_of,
 )
 from rice_core.world.plain import PlainScene
@@ -45,9 +48,20 @@ _BY_LETTER = 0.35
 """Share of the questions that are asked with options."""
 
 
+_CLAIMED = 0.3
+"""Share of the questions of which a yes and a no can be made that are asked so, as MME and POPE ask."""
+
+
 def converse(scene: PlainScene, rng: np.random.Generator) -> list[Exchange]:
     """TURNS questions of different kinds about the picture."""
-    return [_exchange(ask(scene, KINDS[k], rng), rng) for k in rng.permutation(len(KINDS))[:TURNS]]
+    return [_about(scene, KINDS[k], rng) for k in rng.permutation(len(KINDS))[:TURNS]]
+
+
+def _about(scene: PlainScene, kind: AskedKind, rng: np.random.Generator) -> Exchange:
+    if kind in CLAIMED and rng.random() < _CLAIMED:
+        claim = claims(scene, kind, rng)[rng.integers(2)]
+        return f"{claim.question}\n{SHORT}", claim.answer
+    return _exchange(ask(scene, kind, rng), rng)
 
 
 def told(scene: PlainScene, rng: np.random.Generator) -> list[Exchange]:

@@ -18,7 +18,6 @@ from mllm.evaluate.tables import TableQuestions
 from mllm.probe import DocVqaBenchmark, LiveXivVqaBenchmark, LlavaNext, MmeBenchmark, OcrBenchV2Benchmark
 from mllm.readers.llava import LlavaLayout
 from rice_core.datasets import Dataset, open_dataset
-from rice_core.datasets.class_folders import ClassFolders
 from rice_core.datasets.nouns import Conversation
 from rice_core.errors import NotApplicable, UserError
 from rice_core.measure import config
@@ -225,15 +224,6 @@ def test_a_plan_has_a_cell_for_each_of_the_thirteen(folder: Path, tmp_path: Path
     assert len(plan.pairs) == 13
     cells = [cell for cell, _ in plan.cells(plan.encoders[0])]
     assert len({cell.id for cell in cells}) == 13
-
-
-def test_a_folder_of_conversations_and_pictures_is_no_folder_a_class(folder: Path) -> None:
-    doubt = ClassFolders().recognises(folder)
-    assert doubt is not None
-    assert doubt.how == "doubtful"
-    assert doubt.words.startswith("holds conversations about its images (LLaVA-")
-    assert f"write {folder}@llava to read them" in doubt.words
-    assert LlavaLayout().recognises(folder).how == "sure"  # type: ignore[union-attr]
 
 
 def test_the_name_for_all_is_no_cell_of_its_own(dataset: Dataset) -> None:

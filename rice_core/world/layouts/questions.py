@@ -26,8 +26,8 @@ from rice_core.world.layouts.question_reading import (
     photos_with_text,
 )
 
-QUESTIONS_VERSION = 1
-"""Rises when the same pictures come to be asked otherwise."""
+QUESTIONS_VERSION = 2
+"""Rises when the same pictures come to be asked otherwise, here or in conversations. 1 had none of MME's kind among these."""
 
 _TEXT: Feature = "string"
 _TEXTS: Feature = ("string",)
