@@ -195,3 +195,21 @@ def test_what_is_missing_is_filled_by_one_command(put, store) -> None:
     assert every.count(",") == 12
     assert "qwen2.5-vl-vit" not in "".join(commands), "it cannot be read"
     assert "Qwen2.5-ViT ViT-H-14-560px" in words(table(store))
+
+
+def test_the_mapping_names_what_the_probes_measure() -> None:
+    from mllm.evaluate.columns import COLUMNS
+
+    mapping = mapping_of("1")
+    ours = {column.key: (column.probe, column.key, column.unit) for column in COLUMNS}
+    theirs = {
+        key: (filling.probe, filling.metric, mapping.printed.column(key).unit)
+        for key, filling in mapping.columns.items()
+    }
+    assert theirs == ours
+
+
+@pytest.mark.parametrize("setting", ["part", "at_once"])
+def test_what_is_a_matter_of_memory_leaves_a_number_beside_the_paper(put, store, setting) -> None:
+    put(**{setting: 2})
+    assert f"{ROW} docvqa.ours" in numbers_of_ours(table(store))
