@@ -79,7 +79,8 @@ def opened_task(manager: Any, asked: AskedTask) -> LocalTask:
             f"{asked.name} has {rows} questions, and question {max(asked.documents)} is asked; its files have changed, so run it again."
         )
     if asked.documents != tuple(range(rows)):
-        for table in (task.dataset, task.dataset_no_image):
+        # One and the same where a scorer looks at pictures.
+        for table in {id(each): each for each in (task.dataset, task.dataset_no_image)}.values():
             table[split] = table[split].select(asked.documents)
     return LocalTask(task, split, version("lmms-eval"))
 

@@ -28,7 +28,7 @@ _KEY = "stored"
 class RescoredTask:
     """One task's answers, as they are judged now."""
 
-    task: str
+    stored: StoredTask
     rows: tuple[dict[str, Any], ...]
     """Of those answers that are surely to the data set's questions: as in answers.jsonl."""
     skipped: tuple[Skipped, ...]
@@ -36,8 +36,10 @@ class RescoredTask:
     """As in told.json; lmms-eval's aggregates are there where every question counts."""
     reworded: int
     """Questions that were put in other words around the same question."""
-    made_with: str
-    """The lmms-eval that judged them before; empty where that is not known."""
+
+    @property
+    def task(self) -> str:
+        return self.stored.task
 
 
 def rescored(stored: Sequence[StoredTask], tables: dict[str, TableQuestions], prompt: Prompt) -> list[RescoredTask]:
@@ -99,7 +101,7 @@ def _compared(stored: StoredTask, out: Path, missing: list[int], questions: int,
         rows.append(row)
     if skipped:
         told["aggregated"] = {}
-    return RescoredTask(stored.task, tuple(rows), tuple(skipped), told, reworded, stored.made_with)
+    return RescoredTask(stored, tuple(rows), tuple(skipped), told, reworded)
 
 
 def _another(given: StoredAnswer, row: dict[str, Any], core: slice, prompt: Prompt) -> str:

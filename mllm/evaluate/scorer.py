@@ -65,6 +65,9 @@ class AnswersScorer:
         from mllm.evaluate.tables import TableQuestions, find_tables
 
         stored = read_stored(results, self.task)
+        _, given, folder = str(data).partition("=")
+        if given and not data.is_dir():  # as `run` has it: llava=FOLDER
+            data = Path(folder)
         if not data.is_dir():
             raise UserError(f"{data} is no folder; give the one that holds the benchmarks' repositories.")
         files = find_tables(data)
@@ -132,13 +135,13 @@ def _judged(found: Sequence[RescoredTask], tables: dict[str, TableQuestions]) ->
         for task in own:
             if column.metric in task.told["aggregated"]:  # lmms-eval's is of all questions
                 task.check(column)
-        labels = [{"by": None, "metric": metric.name} for metric in metrics]
+        labels = [{"metric": metric.name} for metric in metrics]
         rows += [Rated(each, m.value, m.n, m.unit, _error(m)) for each, m in zip(labels, metrics, strict=True)]
     if not rows:
         raise UserError(notes[-1])
     for task in tasks:
         for name, value in task.told["aggregated"].items():
-            rows.append(Rated({"by": f"lmms-eval, {task.task}", "metric": name}, value, len(task.rows), detail=True))
+            rows.append(Rated({"metric": f"{task.task} {name} (lmms-eval)"}, value, len(task.rows), detail=True))
     return _Judged(tuple(rows), tuple(notes))
 
 
@@ -163,14 +166,14 @@ def _checked(results: Path, data: Path, found: Sequence[RescoredTask], skipped: 
         if each.reworded
     ]
     notes += [
-        f"{each.task}: answered and first judged under lmms-eval {each.made_with}, judged now by {each.told['lmms_eval']}, whose scorers may differ."
+        f"{each.task}: answered and first judged under lmms-eval {each.stored.made_with}, judged now by {each.told['lmms_eval']}, whose scorers may differ."
         for each in found
-        if each.made_with not in ("", each.told["lmms_eval"])
+        if each.stored.made_with not in ("", each.told["lmms_eval"])
     ]
-    empty = {each.task: sum(not row["answer"] for row in each.rows) for each in found}
+    empty = [(each, sum(not row["answer"] for row in each.rows)) for each in found]
     notes += [
-        f"{task}: {n} answers are empty, which models of lmms-eval's own also leave where a generation crashed."
-        for task, n in empty.items()
+        f"{each.task}: {n} answers are empty{', which models of lmms-eval leave where a generation crashed too' * each.stored.logged}."
+        for each, n in empty
         if n
     ]
     return Checked(facts, usable, tuple(skipped), tuple(notes))

@@ -50,6 +50,8 @@ class StoredTask:
     skipped: tuple[Skipped, ...] = ()
     made_with: str = ""
     """The lmms-eval that judged them, where it is told."""
+    logged: bool = False
+    """By lmms-eval's own --log_samples."""
 
 
 def read_stored(results: Path, task: str = "") -> list[StoredTask]:
@@ -146,7 +148,9 @@ def _read(task: str, file: Path) -> StoredTask:
         for doc, times in sorted(twice.items())
     )
     answers = tuple(answer for doc, answer in sorted(found.items()) if doc not in twice)
-    return StoredTask(task, file, answers, skipped, str(_told(file).get("lmms_eval", "")))
+    return StoredTask(
+        task, file, answers, skipped, str(_told(file).get("lmms_eval", "")), bool(_LOGGED.fullmatch(file.name))
+    )
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -15,6 +15,7 @@ from test_stored_answers import write
 
 from mllm.evaluate.rescored import RescoredTask
 from mllm.evaluate.scorer import AnswersScorer
+from mllm.evaluate.stored import StoredTask
 from rice_core.cli import scorecard
 from rice_core.errors import UserError
 from rice_core.record import Skipped
@@ -68,18 +69,17 @@ def test_stored_answers_are_judged_anew_as_lmms_eval_judges(data: Path, tmp_path
     (docvqa,) = [row for row in card.rows if row.labels["metric"] == "docvqa"]
     assert docvqa.error is not None
     assert (docvqa.n, docvqa.unit, docvqa.error.method.startswith("clustered by document (3)")) == (4, "%", True)
-    details = {(row.labels["by"], row.labels["metric"]): row.value for row in card.rows if row.detail}
-    assert details == {
-        ("lmms-eval, docvqa_val", "anls,none"): sum(tables.ANLS) / 4,
-        ("lmms-eval, mme", "mme_perception_score,none"): 50.0,
+    assert {row.labels["metric"]: row.value for row in card.rows if row.detail} == {
+        "docvqa_val anls,none (lmms-eval)": sum(tables.ANLS) / 4,
+        "mme mme_perception_score,none (lmms-eval)": 50.0,
     }
     notes = " ".join(card.checked.notes)
     assert "docvqa_val: answered and first judged under lmms-eval 0.3.5, judged now by 0.7." in notes
-    assert "docvqa_val: 1 answers are empty" in notes
+    assert "docvqa_val: 1 answers are empty." in notes
     assert "mme_cog: " in notes
     assert card.checked.facts["questions"] == 8
     assert json.loads(scorecard.to_json(card.checked, card))["numbers"][0]["metric"] == "docvqa"
-    assert scorecard.to_csv(card.checked, card).splitlines()[0] == "by,metric,value,unit,stderr,low,high,n"
+    assert scorecard.to_csv(card.checked, card).splitlines()[0] == "metric,value,unit,stderr,low,high,n"
 
 
 @pytest.fixture
@@ -92,7 +92,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[RescoredTask]:
 
 def rescored(rows: list[dict[str, Any]], *skipped: Skipped, anls: float | None = None) -> RescoredTask:
     aggregated = {} if anls is None else {"anls,none": anls}
-    return RescoredTask("docvqa_val", tuple(rows), skipped, {"aggregated": aggregated, "lmms_eval": "0.7.3"}, 0, "")
+    stored = StoredTask("docvqa_val", Path("answers.jsonl"), ())
+    return RescoredTask(stored, tuple(rows), skipped, {"aggregated": aggregated, "lmms_eval": "0.7.3"}, 0)
 
 
 GONE = Skipped(item="docvqa_val/00001", reason="has no answer", times=3)
@@ -105,7 +106,7 @@ def test_a_part_of_the_questions_is_refused_or_asked_for(
     judged.append(rescored(docvqa_rows(judged={"anls": 1.0})[:1], GONE))
     with pytest.raises(UserError, match=r"3 answers cannot be judged \(docvqa_val/00001 has no answer\).*partial=yes"):
         AnswersScorer().score(file, data)
-    card = AnswersScorer(partial=True).score(file, data)
+    card = AnswersScorer(partial=True).score(file, Path(f"llava={data}"))
     assert values(card) == {"docvqa": 100.0}
     assert card.checked.left_out == (GONE,)
     assert not [row for row in card.rows if row.detail]
