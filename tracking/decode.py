@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from rice_core.datasets.in_bytes import still
 from rice_core.images import ImageError, load_image
 
 Pixels = npt.NDArray[np.uint8]
+Picture = Pixels | Image.Image
+"""H x W x 3, or Pillow's own: then `crops.cut` unpacks what it shows alone, and not the whole frame."""
 _CHUNK = 8
 """Frames that a worker hands over at once, in one piece of shared memory: by themselves they would cost more to hand over than to cut."""
 _PREFETCH = 2
 _Packed = tuple[torch.Tensor, list[tuple[int, ...] | str]]
 
 
-def decoded(paths: Iterable[Path], workers: int) -> Iterator[Pixels | str]:
-    """The frames in order, H x W x 3; in place of one that cannot be read the reason.
+def decoded(paths: Iterable[Path], workers: int) -> Iterator[Picture | str]:
+    """The frames in order; in place of one that cannot be read the reason.
 
     Args:
         workers: processes (one interpreter's lock stops at some hundred images a second, docs/benchmarks.md); 0: decoded here, when
@@ -61,12 +64,13 @@ class _Files(Dataset[Any]):
     """Of all files: a path is what one is asked by."""
 
     def __getitem__(self, path: Path) -> Pixels | str:
-        return _decoded(path)
+        frame = _decoded(path)
+        return frame if isinstance(frame, str) else np.asarray(frame)
 
 
-def _decoded(path: Path) -> Pixels | str:
+def _decoded(path: Path) -> Image.Image | str:
     try:
-        return np.array(load_image(path))  # a copy that may be written, as torch wants it
+        return load_image(path)
     except ImageError as error:
         return str(error)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rice_core.datasets import Video
 from rice_core.errors import UserError
-from tracking.decode import Pixels
+from tracking.decode import Picture
 from tracking.kept import Floats, Trail
 from tracking.tracker import VideoFrame
 
@@ -87,24 +87,20 @@ class LaneFrame:
 
     lane: Lane
     visit: int
-    frame: Pixels | str
-
-    @property
-    def pixels_HW3(self) -> Pixels:
-        assert not isinstance(self.frame, str)
-        return self.frame
+    frame: Picture | str
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
-        return self.pixels_HW3.shape[1], self.pixels_HW3.shape[0]
+        return self.seen.size
 
     @property
     def seen(self) -> VideoFrame:
         """As a tracker gets it."""
+        assert not isinstance(self.frame, str)
         place, truth_T4 = self.lane.frame(self.visit), self.lane.truth_T4
         truth_4 = truth_T4[place] if place < len(truth_T4) else np.full(4, np.nan)
-        return VideoFrame(self.lane.video.id, self.pixels_HW3, truth_4)
+        return VideoFrame(self.lane.video.id, self.frame, truth_4)
 
     def usable(self) -> bool:
         """Whether there is something to see; where there is not, what becomes of it is settled here."""

@@ -93,7 +93,7 @@ class TokenMatcher:
             grown = 1 + match.damping * (match.scales[k] - 1)
             crop = crops[b * K + int(k)]
             sides = (box[2] * grown / crop.side, box[3] * grown / crop.side)
-            found.append(clip(crop.back((*middle, *sides)), frame.pixels_HW3.shape[:2], config.margin))
+            found.append(clip(crop.back((*middle, *sides)), frame.size_hw, config.margin))
             scores.append(float(likeness_KPP[k, row, column]))
         return np.array(found), np.array(scores)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from rice_core.datasets import Video
 from rice_core.record import Skipped
-from tracking.decode import Pixels, decoded
+from tracking.decode import Picture, decoded
 from tracking.kept import Tracked, kept_as
 from tracking.lanes import Lane, LaneFrame, lane_of
 from tracking.schedule import lock_steps, steps_of
@@ -135,7 +135,7 @@ class _Run:
         self.trackers, self.lanes = trackers, lanes
         self.waited, self.saved = 0.0, time.perf_counter()
 
-    def step(self, wanted: Sequence[tuple[Lane, int]], frames: Iterator[Pixels | str]) -> None:
+    def step(self, wanted: Sequence[tuple[Lane, int]], frames: Iterator[Picture | str]) -> None:
         """One frame of each video that is under way."""
         began = time.perf_counter()
         shown = [LaneFrame(lane, visit, next(frames)) for lane, visit in wanted]

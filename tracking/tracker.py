@@ -13,17 +13,18 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from rice_core.errors import UserError
 from rice_core.features import Encoder, Informed
 from tracking.center import hann
 from tracking.crops import cut, foreground, truth
+from tracking.decode import Picture
 from tracking.geometry import Crop, clip
 from tracking.model import TrackerHead
 from tracking.recipe import TrackerConfig
 from tracking.tokens import sizes_of, tokens_of
 
-Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 
@@ -33,9 +34,19 @@ class VideoFrame:
 
     name: str
     """Of the video, for what goes wrong."""
-    pixels_HW3: Pixels
+    picture: Picture
     truth_4: Floats
     """Where the object is; NaN where that is not known. For an encoder that is told the truth, and nobody else."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        picture = self.picture
+        return picture.size if isinstance(picture, Image.Image) else (picture.shape[1], picture.shape[0])
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.size[1], self.size[0]
 
 
 class VideoFollower(Protocol):
@@ -102,7 +113,7 @@ class ObjectTracker:
             name = frames[int(np.isfinite(found).all(axis=1).argmin())].name
             raise UserError(f"{self.encoder.spec.title}: the trained tracker gives no number in {name}; train it anew.")
         boxes = [
-            clip(crop.back(row[:4]), frame.pixels_HW3.shape[:2], config.margin)
+            clip(crop.back(row[:4]), frame.size_hw, config.margin)
             for crop, row, frame in zip(crops, found, frames, strict=True)
         ]
         return np.array(boxes), found[:, 4]
@@ -127,7 +138,7 @@ def crop_tokens(
         UserError: as `tokens.tokens_of`.
     """
     pairs = list(zip(frames, crops, strict=True))
-    pixels_BSS3 = torch.from_numpy(np.stack([cut(frame.pixels_HW3, crop) for frame, crop in pairs]))
+    pixels_BSS3 = torch.from_numpy(np.stack([cut(frame.picture, crop) for frame, crop in pairs]))
     truths = None
     if isinstance(encoder, Informed):
         known = [frame.truth_4.tolist() if np.isfinite(frame.truth_4).all() else None for frame in frames]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rice_core.datasets.videos import rows
 from rice_core.datasets.videos.fitting import Fit, fit
 from rice_core.datasets.videos.rows import read_flags, read_rows
 from rice_core.errors import UserError
@@ -145,3 +146,35 @@ def test_otb_david_begins_at_its_frame_300() -> None:
     assert (found.start, found.frames, found.rows) == (299, 471, 471)
     assert found.over == ("the 299 frames before frame 300, where OTB's annotation begins",)
     assert fit("Davida", [f"{k:04}.jpg" for k in range(1, 771)], 471, first=None, hidden=True).start == 0
+
+
+def test_a_file_is_read_once_until_it_is_another_and_what_is_given_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, reads = tmp_path / "groundtruth.txt", list[Path]()
+    monkeypatch.setattr(rows, "_MEMORY", rows._Memory(most=64))
+    text = rows._text
+    monkeypatch.setattr(rows, "_text", lambda path: reads.append(path) or text(path))
+    path.write_text("1,2,3,4\n5,6,7,8\n")
+    first = rows.read_rows(path)
+    first[:] = 0
+    assert rows.read_rows(path).tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert len(reads) == 1
+    path.write_text("1,2,3,5\n")
+    assert rows.read_rows(path).tolist() == [[1, 2, 3, 5]]
+    with pytest.raises(UserError, match="cannot be read"):
+        rows.read_rows(tmp_path / "none.txt")
+    for _ in range(2):  # the room is taken, so it is read each time
+        reads.clear()
+        assert rows.read_rows(path).tolist() == [[1, 2, 3, 5]]
+        assert len(reads) == 1
+    path.write_text("0\n1\n")
+    assert rows.read_flags(path).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "text", ["1,2,3,4\n5,6,7", "1,2,3 4,5\n", "1,2,,4\n", "1_0,2,3,4\n", "1,2,3,4\n\n5,6,7,8\n", "1,2,3,\n4"]
+)
+def test_what_is_not_four_numbers_a_line_is_never_read_as_if_it_were(text: str) -> None:
+    with pytest.raises(UserError, match=r"a\.txt"):
+        rows.parsed_rows(text, "a.txt")

@@ -78,7 +78,7 @@ _LATE = {("david", 770, 471): 299}
 def _numbers(names: Sequence[str]) -> list[int]:
     """The numbers of names that are alike but for one; none where they are not."""
     stems = [name.rpartition(".")[0] or name for name in names]
-    if all(stem.isascii() and stem.isdigit() for stem in stems):
+    if all(stems) and (every := "".join(stems)).isascii() and every.isdigit():
         found = [int(stem) for stem in stems]
     else:
         # The last number counts (`clip3_0001`), where all before and behind it is the same.
