@@ -1,7 +1,8 @@
 """Pictures that a small language model can learn to speak of: one to three shapes and a word, each in a quarter of its own.
 
-No shape and no colour is there twice, so that "the star" and "the red one" are one thing. The ground is that of `scenes`, the shapes are solid,
-and the word is one of eight. Shapes: H x W pixels, P x P a shape's stamp.
+No shape and no colour is there twice, so that "the star" and "the red one" are one thing. The ground is grey, the shapes are solid, and the
+word is one of eight. On the grounds of `scenes`, of any hue, a colour is told from the mean of a shape's quarter in 7 of 10 pictures; here in
+all, and a model of a million weights sees it within minutes. Shapes: H x W pixels, P x P a shape's stamp.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from rice_core.world.scenes import background, font_of
+from rice_core.world.scenes import font_of
 from rice_core.world.shapes import SHAPES, TEXTURES, Floats, draw_stamp
 
 PLAIN_VERSION = 1
@@ -78,7 +79,7 @@ def draw_plain(seed: int, index: int, *, size: int = 96) -> PlainScene:
     shapes, colours = (rng.permutation(list(kinds)).tolist() for kinds in (SHAPES, COLOURS))
     things = [PlainThing(*each) for each in zip(shapes, colours, quarters[:count], strict=False)]
     word = str(rng.choice(PLAIN_WORDS))
-    canvas_HW3 = background(rng, size, "easy")
+    canvas_HW3 = np.full((size, size, 3), rng.uniform(225, 250))
     for thing in things:
         _paste(rng, canvas_HW3, thing)
     canvas_HW3 = _write(rng, canvas_HW3, word, quarters[count])

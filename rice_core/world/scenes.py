@@ -95,7 +95,7 @@ def draw_scene(
     """Draw scene `index` of the world `seed`; `size` is its side in pixels, at least 48."""
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     hard = difficulty or Difficulty.at(0)
-    canvas_HW3 = background(rng, size, level)
+    canvas_HW3 = _background(rng, size, level)
     for _ in range(hard.clutter):
         canvas_HW3 = _stroke(rng, canvas_HW3, hard.fade, level)
     places: list[Place] = []
@@ -116,7 +116,7 @@ def draw_scene(
     return Scene(pixels_HW3, _seen(owner_HW, kinds), _read(written, owner_HW >= 0))
 
 
-def background(rng: np.random.Generator, size: int, level: Level) -> Floats:
+def _background(rng: np.random.Generator, size: int, level: Level) -> Floats:
     """A colour, uneven at two scales."""
     colour = _colour(rng, (0.0, 0.25), (0.82, 0.97)) if level == "easy" else _colour(rng, (0.1, 0.7), (0.5, 0.7))
     canvas_HW3 = np.tile(colour, (size, size, 1))
