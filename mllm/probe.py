@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from mllm.evaluate.columns import BENCHMARKS, COLUMNS, columns_of, tasks_of
-from mllm.llava.recipe import RECIPES, CrocLearning, LlavaAsking, LlavaConfig, LlavaLearning, LlavaRecipe
-from rice_core.errors import NotApplicable, UserError, did_you_mean
+from mllm.settings import LlavaSettings
+from rice_core.errors import NotApplicable
 from rice_core.record import Outcome
-from rice_core.spec import Param, ProbeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,62 +20,17 @@ if TYPE_CHECKING:
     from rice_core.probe import Read, Work
     from rice_core.stage import Stage
 
-_MODEL = ("lm", "layer", "tiles", "square")
-_ALL = ("batch", "part", "labels", "context", "precision")
-_INSTRUCT = ("epochs", "tower_rate", "lm_rate")
-_ASKING = ("at_once", "most")
-
 
 @dataclass(frozen=True)
-class LlavaBenchmark:
-    """One benchmark. What is left at None is the recipe's."""
+class LlavaBenchmark(LlavaSettings):
+    """One benchmark."""
 
-    recipe: str = "paper@1"
-    lm: str | None = None
-    """The language model: a name of the hub, a folder, or `mini`."""
-    layer: int | None = None
-    tiles: str | None = None
-    square: str | None = None
-    batch: int | None = None
-    """Samples a step, in all trainings, as the four below."""
-    part: int | None = None
-    labels: str | None = None
-    context: int | None = None
-    precision: str | None = None
-    epochs: int | None = None
-    """Of the last training, as the rates below."""
-    tower_rate: float | None = None
-    lm_rate: float | None = None
-    at_once: int | None = None
-    """Questions that are answered together."""
-    most: int | None = None
-    """Tokens of an answer, where the task sets no limit."""
-
-    name: ClassVar[str]
-    version: ClassVar[int] = 1
     summary: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"questions"})
     instruments: ClassVar[tuple[str, ...]] = ("lmms-eval",)
     role: ClassVar[str] = "llava"
     lessons: ClassVar[tuple[str, ...]] = ("align", "instruct")
-
-    def __post_init__(self) -> None:
-        self.settings()  # what is misspelt is told before anything is loaded
-
-    @property
-    def spec(self) -> ProbeSpec:
-        own = self._base()
-        had = {
-            **own.model.model_dump(),
-            **own.align.model_dump(include={*_ALL}),
-            **own.instruct.model_dump(include={*_INSTRUCT}),
-            **own.asking.model_dump(),
-        }
-        # What the recipe has, asked for or not, is one measurement, and may stand beside the paper.
-        given = self._given((*_MODEL, *_ALL, *_INSTRUCT, *_ASKING))
-        params: dict[str, Param] = {name: value for name, value in given.items() if had[name] != value}
-        return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -107,28 +61,6 @@ class LlavaBenchmark:
         from mllm.published import published_data
 
         return published_data()
-
-    def settings(self) -> LlavaRecipe:
-        """The recipe with what was given in its place.
-
-        Raises:
-            UserError: no such recipe, or a setting that it cannot have.
-        """
-        from pydantic import ValidationError
-
-        base, both = self._base(), self._given(_ALL)
-        try:
-            model = LlavaConfig.model_validate(base.model.model_dump() | self._given(_MODEL))
-            align = LlavaLearning.model_validate(base.align.model_dump() | both)
-            croc = None if base.croc is None else CrocLearning.model_validate(base.croc.model_dump() | both)
-            instruct = LlavaLearning.model_validate(base.instruct.model_dump() | both | self._given(_INSTRUCT))
-            asking = LlavaAsking.model_validate(base.asking.model_dump() | self._given(_ASKING))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            said = problem["msg"].removeprefix("Value error, ")
-            raise UserError(f"{': '.join([self.name, *map(str, problem['loc']), said])}.") from None
-        learnt = {"align": align, "croc": croc, "instruct": instruct}
-        return base.model_copy(update={"model": model, "asking": asking, **learnt})
 
     def run(self, encoder: Encoder, *, seed: int, work: Work) -> Outcome:
         """See `rice_core.probe.Probe`. The seed draws the projector, a language model from nothing, and the order of what is learnt.
@@ -181,17 +113,6 @@ class LlavaBenchmark:
             raise NotApplicable(
                 f"{error}; fetch it with hf download --repo-type dataset {repository} --local-dir FOLDER/{repository}"
             ) from None
-
-    def _base(self) -> LlavaRecipe:
-        if self.recipe not in RECIPES:
-            near = did_you_mean(self.recipe, RECIPES)
-            raise UserError(
-                f"{self.name}: there is no recipe {self.recipe!r}; {near}write one of {', '.join(RECIPES)}."
-            )
-        return RECIPES[self.recipe]
-
-    def _given(self, names: tuple[str, ...]) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)

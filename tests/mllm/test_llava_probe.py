@@ -84,6 +84,20 @@ def test_a_setting_that_the_recipe_has_already_is_no_other_measurement() -> None
     assert (settings.asking.at_once, settings.asking.most) == (32, 32)
 
 
+def test_a_recipe_reads_the_paper_only_where_its_settings_are_what_it_says() -> None:
+    assert "Table 1" in DocVqaBenchmark(lm="Qwen/Qwen2.5-0.5B-Instruct", part=2, at_once=4, most=64).settings().reading
+    for changed in ({"batch": 64}, {"tiles": "one"}, {"lm_rate": 0.1}, {"epochs": 2}, {"labels": "answer"}):
+        assert DocVqaBenchmark(**changed).settings().reading == ""
+
+
+def test_a_setting_that_one_of_two_trainings_has_already_is_another_measurement() -> None:
+    """OneVision's first training has a batch of 128, its last one of 256."""
+    assert DocVqaBenchmark(recipe="ov@1", batch=128).spec.params == {"batch": 128}
+    assert DocVqaBenchmark(recipe="ov@1", batch=256).spec.params == {"batch": 256}
+    assert DocVqaBenchmark(recipe="mini-croc", batch=32).spec.params == {}
+    assert DocVqaBenchmark(recipe="mini-croc", batch=16).settings().croc.batch == 16  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("name", [field.name for field in fields(DocVqaBenchmark) if field.name != "recipe"])
 def test_every_setting_reaches_the_recipe(name: str) -> None:
     value: Any = {
