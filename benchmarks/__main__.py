@@ -27,6 +27,7 @@ NAMES = (
     "detection",
     "detection_data",
     "llava_data",
+    "llava_generation",
     "views",
     "peer_visbench_detection",
     "llava_child",
