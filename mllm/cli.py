@@ -36,6 +36,7 @@ def export_llava(
     """Write a trained language model with its encoder as a folder that AutoModelForImageTextToText loads."""
     from mllm.llava.export import export_llava as write
     from mllm.llava.kept import load_llava
+    from mllm.llava.weights import read_kept
     from rice_core.measure.trained import BROKEN, Shelf
     from rice_core.store import Store
 
@@ -45,20 +46,30 @@ def export_llava(
     trained = _trained(opened, stage)
     if Shelf(opened).digest(stage) == BROKEN:
         raise UserError(f"stage {stage}: its files are damaged; run the same command that trained it again.")
-    speaker = load_llava(opened.stage(stage), _encoder(trained, encoder))
-    request = trained.request
-    about = f"{request.encoder.title} with {request.stage.params.get('lm', 'a language model')}, trained by ricebench ({request.title})."
-    write(speaker, out, about)
+    folder, title = opened.stage(stage), trained.request.encoder.title
+    speaker = load_llava(folder, _encoder(trained, encoder))
+    write(speaker, out, f"{title} with {read_kept(folder).model.lm}, trained by ricebench (stage {stage}).")
     echo(f"Written; {out / 'README.md'} says how it is loaded.")
 
 
 def _trained(store: Store, stage: str) -> Trained:
+    """
+    Raises:
+        UserError: it is not there, or nothing that answers.
+    """
+    from mllm.llava.weights import LANGUAGE_MODEL, LLAVA
     from rice_core.measure.trained import all_trained
 
     found = {each.request.id: each for each in all_trained(store)}
-    if stage not in found:
-        raise UserError(f"There is no training {stage} in {store.root}; `ricebench status` lists what there is.")
-    return found[stage]
+    speaking = [name for name in found if all((store.stage(name) / part).exists() for part in (LLAVA, LANGUAGE_MODEL))]
+    if stage in speaking:
+        return found[stage]
+    there = "".join(f", {name} ({found[name].request.title})" for name in speaking).removeprefix(", ")
+    wrong = f"{stage} ({found[stage].request.title}) has no" if stage in found else f"{stage} is no training of a"
+    raise UserError(
+        f"{wrong} language model that answers in {store.root}; "
+        + (f"there is {there}." if there else "train one first, as with -p docvqa.")
+    )
 
 
 def _encoder(trained: Trained, given: str | None) -> Encoder:

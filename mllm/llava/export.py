@@ -21,6 +21,7 @@ from mllm.llava.packing import Anyres, OneVision, Square
 from mllm.llava.speaker import Question, Speaker
 from mllm.llava.text import IMAGE, PLACEHOLDER
 from mllm.llava.vision import VisionTower
+from rice_core.encoders.hub import quiet
 from rice_core.errors import UserError
 
 
@@ -54,8 +55,9 @@ def export_llava(speaker: Speaker, out: Path, about: str = "") -> None:
     model = _model(speaker, tower, image_id)
     processor = exported_processor(speaker, tower.strategy, tokenizer)
     _check(speaker, model, processor, image_id)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
+    with quiet():
+        model.save_pretrained(out)
+        processor.save_pretrained(out)
     (out / "README.md").write_text(_readme(tower, about), encoding="utf-8")
 
 

@@ -24,6 +24,7 @@ from mllm.llava.model import Llava
 from mllm.llava.packing import Anyres, OneVision, Square
 from mllm.llava.recipe import LlavaConfig
 from rice_core.disk.files import write_atomically
+from rice_core.encoders.hub import quiet
 from rice_core.errors import UserError, first_fault
 from rice_core.ranks import Ranks
 from rice_core.spec import Frozen
@@ -71,7 +72,8 @@ def save_llava(
         write_atomically(out / name, save(tensors))
     if language_model:
         folder = out / LANGUAGE_MODEL
-        model.language_model.save_pretrained(folder, state_dict=words)
+        with quiet():
+            model.language_model.save_pretrained(folder, state_dict=words)
         tokenizer.save_pretrained(folder)
         # A stage leaves nothing that is code; chats are laid out by `text.ChatML`.
         for path in folder.glob("*.jinja"):

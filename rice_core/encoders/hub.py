@@ -1,4 +1,4 @@
-"""What can go wrong between a model's name and its weights, as one sentence with the next step."""
+"""What can go wrong between a model's name and its weights, as one sentence with the next step; and quiet while they are read."""
 
 from __future__ import annotations
 
@@ -150,3 +150,20 @@ def _first_line(error: BaseException) -> str:
         if line and isinstance(error, (OSError, RuntimeError, ValueError, HTTPError))
         else f"{type(error).__name__}: {line}"
     )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and advice of transformers in the middle of ours."""
+    import transformers
+
+    chatter: Any = transformers.utils.logging
+    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+    chatter.set_verbosity(chatter.CRITICAL)  # errors of a bad checkpoint reach the user as a UserError
+    chatter.disable_progress_bar()
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(level)
+        if bars:
+            chatter.enable_progress_bar()

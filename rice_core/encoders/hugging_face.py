@@ -6,8 +6,7 @@ A new family is one row of `families.FAMILIES`. Remote code is never run; a `.bi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import nn
 from rice_core.checkpoints import checkpoint_files
 from rice_core.encoders.base import TorchEncoder, Trunk
 from rice_core.encoders.families import FAMILIES, Family
-from rice_core.encoders.hub import about_file, explained, json_object
+from rice_core.encoders.hub import about_file, explained, json_object, quiet
 from rice_core.encoders.preprocess import PixelRecipe
 from rice_core.encoders.processor import processor_recipe
 from rice_core.errors import UserError
@@ -35,7 +34,7 @@ def load(spec: EncoderSpec) -> TorchEncoder:
     """
     if spec.revision and Path(spec.model).is_dir():
         raise UserError(f"{spec.title}: a folder has no revisions; leave out @{spec.revision}.")
-    with explained(spec), _quiet():
+    with explained(spec), quiet():
         family = _family(spec)
         module = _weights(spec, family)
         config: Any = module.config
@@ -198,18 +197,3 @@ def _left(spec: EncoderSpec, config: Any) -> tuple[dict[str, str], RegionSetting
         regions = body.get("regions")
         facts = {str(key): str(value) for key, value in body.get("tags", {}).items()}
         return facts, None if regions is None else RegionSettings.model_validate(regions)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and advice of transformers in the middle of ours."""
-    chatter: Any = transformers.utils.logging
-    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
-    chatter.set_verbosity(chatter.CRITICAL)  # errors of a bad checkpoint reach the user as a UserError
-    chatter.disable_progress_bar()
-    try:
-        yield
-    finally:
-        chatter.set_verbosity(level)
-        if bars:
-            chatter.enable_progress_bar()

@@ -53,6 +53,18 @@ def put(store: Path, encoder: Encoder, precision: Any = "fp32") -> str:
     return request.id
 
 
+def align(store: Path, encoder: Encoder) -> str:
+    """What a first stage leaves; its id."""
+    made = store / "made"
+    made.mkdir()
+    (made / "llava.json").write_text("{}")
+    request = StageRequest(encoder=encoder.spec.told(), stage=StageSpec(name="llava-align"))
+    evidence = Evidence(weights=encoder.weights_digest(), data="data", code="code")
+    files = {"llava.json": file_digest(made / "llava.json")}
+    Shelf(Store(store)).put(Trained(request=request, evidence=evidence, made_from="all", files=files), made)
+    return request.id
+
+
 @pytest.fixture
 def encoder() -> Encoder:
     return load_encoder(EncoderSpec.parse("synthetic:random-weights?res=32"))
@@ -69,7 +81,7 @@ def test_it_is_exported_by_its_id(
     assert capsys.readouterr().out == f"Written; {tmp_path / 'out' / 'README.md'} says how it is loaded.\n"
     said = (tmp_path / "out" / "README.md").read_text()
     assert "random-weights" in said
-    assert "with mini, trained by ricebench" in said
+    assert f"with mini, trained by ricebench (stage {stage})." in said
     auto: Any = hf.AutoModelForImageTextToText
     model, processor = auto.from_pretrained(tmp_path / "out"), hf.AutoProcessor.from_pretrained(tmp_path / "out")
     image = noise(40, 90)
@@ -105,9 +117,12 @@ def test_an_encoder_of_a_folder_has_to_be_given_and_be_the_same(tmp_path: Path) 
 
 def test_what_is_no_training_and_what_is_damaged_is_refused(encoder: Encoder, tmp_path: Path) -> None:
     store = ("--store", str(tmp_path / "store"))
-    with pytest.raises(UserError, match=f"There is no training {'0' * 20} in .*; `ricebench status` lists"):
+    nothing = f"{'0' * 20} is no training of a language model that answers in .*; train one first, as with -p docvqa"
+    with pytest.raises(UserError, match=nothing):
         command("0" * 20, str(tmp_path / "out"), *store)
-    stage = put(tmp_path / "store", encoder)
+    stage, aligned = put(tmp_path / "store", encoder), align(tmp_path / "store", encoder)
+    with pytest.raises(UserError, match=rf"{aligned} \(.* / llava-align\) has no language model .*; there is {stage} "):
+        command(aligned, str(tmp_path / "out"), *store)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
     with pytest.raises(UserError, match="full is not empty; choose a new folder"):
