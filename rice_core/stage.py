@@ -195,6 +195,11 @@ class Stage(Protocol):
         return None
 
     @property
+    def alone(self) -> bool:
+        """Whether the first rank makes it by itself, as if there were no others: they wait, and what fails is its cells' failure alone."""
+        return False
+
+    @property
     def data(self) -> tuple[Dataset, ...]:
         """What it is trained on and nothing else (rice_core.datasets.only)."""
         return ()

@@ -58,6 +58,10 @@ class Answers(Stage):
         return self.trained
 
     @property
+    def alone(self) -> bool:
+        return True
+
+    @property
     def data(self) -> tuple[Dataset, ...]:
         return (self.dataset,)
 
@@ -81,13 +85,11 @@ class Answers(Stage):
         )
 
     def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
-        """See `rice_core.stage.Stage`. Nothing is trained: the first rank's child answers, and the others wait.
+        """See `rice_core.stage.Stage`. Nothing is trained: a child process answers.
 
         Raises:
             UserError: a question that cannot be asked, a scorer that fails, a package that it needs and that is missing.
         """
-        if not work.ranks.leads:
-            return []
         check_requirements(self.task)
         assert start is not None
         key = json_digest(

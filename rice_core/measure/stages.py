@@ -104,12 +104,13 @@ class Stages:
         except OSError as error:
             raise StoreError(f"{out} cannot be written ({error.strerror}); choose another --store.") from error
         with self._companions(stage, request, evidence, later) as (companions, ids):
+            ranks = Ranks(0, 1, self._ranks.device) if stage.alone else self._ranks
             work = TrainingWork(
-                self._encoder, folder, origin, self._engine, self._ranks, companions, extractor=self._extractor
+                self._encoder, folder, origin, self._engine, ranks, companions, extractor=self._extractor
             )
             self._engine.progress.say(f"{request.title}: trained once for all cells that need it")
-            if self._ranks.size > 1:
-                self._ranks.agree((request.id, origin, ids))
+            if ranks.size > 1:
+                ranks.agree((request.id, origin, ids))
             start = None if before is None else before.folder
             curve = self._run(stage, start, out, request.seed, work)
         if said := self._subject.changed(f"the training of {request.stage.name}"):
@@ -135,7 +136,7 @@ class Stages:
                 return stage.train(self._subject.encoder, start, out, seed=seed, work=work)
         except Exception as error:
             self._shelf.failed[request_of(stage, self._encoder, seed).id] = error
-            if self._ranks.size == 1:
+            if work.ranks.size == 1:
                 raise
             # The others may be in the middle of a step that only we have left: nobody could go on.
             raise _lost(error) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,11 +12,14 @@ import pytest
 
 from probes.knn import Knn
 from rice_core.datasets import Dataset, only, open_dataset
+from rice_core.errors import UserError
 from rice_core.features import Encoder
+from rice_core.measure.follow import follow
 from rice_core.measure.plan import Plan
-from rice_core.measure.run import Runner, Settings
+from rice_core.measure.run import Engine, Runner, Settings
 from rice_core.probe import Work
 from rice_core.progress import Progress
+from rice_core.ranks import join
 from rice_core.record import Metric, Outcome
 from rice_core.spec import EncoderSpec, ProbeSpec
 from rice_core.stage import Curve, Stage, StageSpec, StageWork
@@ -34,7 +39,8 @@ class First(Stage):
         return StageSpec(name="first")
 
     def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
-        (out / "made.txt").write_text(str(seed))
+        if work.ranks.leads:
+            (out / "made.txt").write_text(str(seed))
         return []
 
 
@@ -108,3 +114,62 @@ def test_what_is_left_for_a_companion_of_other_data_is_found(world: Dataset, tmp
         ("val", 1, [], True),
     ]
     assert not list((tmp_path / "s" / "unfinished").glob("*"))
+
+
+@dataclass(frozen=True)
+class ByOne(Stage):
+    """After what all ranks train; of one number it fails."""
+
+    number: int
+
+    @property
+    def spec(self) -> StageSpec:
+        return StageSpec(name="by-one", params={"number": self.number})
+
+    @property
+    def after(self) -> Stage:
+        return First()
+
+    @property
+    def alone(self) -> bool:
+        return True
+
+    def train(self, encoder: Encoder, start: Path | None, out: Path, *, seed: int, work: StageWork) -> Curve:
+        assert (work.ranks.rank, work.ranks.size, work.ranks.control) == (0, 1, None)
+        if self.number == 1:
+            raise UserError("of one it fails")
+        (out / "made.txt").write_text(str(self.number))
+        return []
+
+
+@dataclass(frozen=True)
+class AskingOne(Asking):
+    """Asks the first rank alone."""
+
+    def stages(self, dataset: Dataset) -> tuple[Stage, ...]:
+        return (ByOne(int(self.split)),)
+
+
+def _rank(rank: int, root: Path, world: Dataset, meeting: Path) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    probes = tuple(AskingOne(split=str(number)) for number in (1, 2))
+    plan = Plan.over((EncoderSpec.parse("synthetic:noise"),), probes, world)
+    settings, progress = Settings(device="cpu", debug=False), Progress(quiet=True)
+    with join("cpu", init_method=f"file://{meeting}") as ranks:
+        if ranks.leads:
+            summary = Runner(Store(root), settings, progress, ranks=ranks).run(plan)
+            assert sorted(record.error or "" for record in summary.records) == ["", "of one it fails"]
+            assert summary.counts == {"failed": 1, "done": 1}
+            ranks.agree(None)
+        else:
+            follow(plan, ranks, Engine.of(Store(root), settings, progress))
+
+
+def test_what_one_rank_makes_alone_may_fail_without_the_others(world: Dataset, tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=_rank, args=(rank, tmp_path / "s", world, tmp_path / "meet")) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+    assert [process.exitcode for process in ranks] == [0, 0]

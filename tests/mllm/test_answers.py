@@ -20,7 +20,6 @@ from mllm.evaluate.sitting import Asked, Sitting
 from rice_core.datasets.nouns import Conversation, Dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import MissingExtra, UserError
-from rice_core.ranks import Ranks
 from rice_core.spec import DatasetSpec, EncoderSpec
 from rice_core.stage import Companion, Stage, StageSpec
 
@@ -53,9 +52,8 @@ def stage(folder: Path, task: str = "docvqa_val", *documents: int, **other: Any)
 class Work:
     """Of a training, with a child that notes what it is asked and answers it."""
 
-    def __init__(self, folder: Path, *companions: Companion, leads: bool = True) -> None:
+    def __init__(self, folder: Path, *companions: Companion) -> None:
         self.folder, self.companions, self.requests = folder, companions, []
-        self.ranks: Any = SimpleNamespace(leads=leads)
 
     def child(self, module: ModuleType, request: Any, *, cwd: Path) -> Any:
         assert module is child
@@ -127,14 +125,6 @@ def test_answers_of_another_training_are_not_taken(tmp_path: Path, start: Path) 
     assert len({request.key for request in work.requests}) == 3
 
 
-def test_only_the_first_rank_asks(tmp_path: Path, start: Path) -> None:
-    work = Work(tmp_path / "work", leads=False)
-    train(stage(tmp_path), work, start, tmp_path / "1")
-    assert work.requests == []
-    assert list((tmp_path / "1").iterdir()) == []
-    assert Ranks(0, 1, load_encoder(NOISE).device).leads
-
-
 def test_whose_answers_can_be_given_together(tmp_path: Path) -> None:
     one = stage(tmp_path)
     assert one.shares_with(stage(tmp_path, "mme"))
@@ -142,6 +132,8 @@ def test_whose_answers_can_be_given_together(tmp_path: Path) -> None:
     assert not one.shares_with(stage(tmp_path, "mme", most=7))
     assert not one.shares_with(stage(tmp_path, "mme", trained=Trained(rate=2.0)))
     assert not one.shares_with(Trained())
+    assert one.alone
+    assert not one.trained.alone
     assert one.spec != stage(tmp_path, "mme").spec
 
 
