@@ -26,7 +26,7 @@ class Torn(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """One value of the file, and where its bytes are."""
 
     start: int
@@ -35,7 +35,7 @@ class Entry:
     """Bytes that are no UTF-8 are lone surrogates in it."""
 
 
-def entries(path: Path) -> Iterator[Entry]:
+def entries(path: Path) -> Iterator[FileEntry]:
     """Those of a JSON list, or of a file of JSON values behind each other, as JSONL is.
 
     Raises:
@@ -75,7 +75,7 @@ class _Window:
             self._forward(1)
         return first == "["
 
-    def next_entry(self, listed: bool, number: int) -> Entry | None:
+    def next_entry(self, listed: bool, number: int) -> FileEntry | None:
         """None where the list, or the file of lines, is at its end."""
         self._skip()
         first = self._text[self._place : self._place + 1]
@@ -97,7 +97,7 @@ class _Window:
                 continue
             start, before = self._at, self._place
             self._forward(end - before)
-            return Entry(start, self._at - start, value)
+            return FileEntry(start, self._at - start, value)
 
     def _skip(self) -> None:
         """To the next character that is no space and no comma."""

@@ -42,7 +42,7 @@ PLAIN_LETTER = "Please answer directly with only the letter of the correct optio
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlainQuestion:
     """A question about a picture."""
 
     kind: AskedKind
@@ -77,7 +77,7 @@ class Options:
         return f"Options: {listed}"
 
 
-def ask(scene: PlainScene, kind: AskedKind, rng: np.random.Generator) -> Asked:
+def ask(scene: PlainScene, kind: AskedKind, rng: np.random.Generator) -> PlainQuestion:
     """One question of that kind about the picture.
 
     A comparison needs two shapes: of a picture with one it is a question of existence instead. Yes and no are as likely.
@@ -100,7 +100,7 @@ def ask(scene: PlainScene, kind: AskedKind, rng: np.random.Generator) -> Asked:
             return _compared(scene, rng) if len(scene.things) > 1 else ask(scene, "existence", rng)
 
 
-def claims(scene: PlainScene, kind: AskedKind, rng: np.random.Generator) -> tuple[Asked, Asked]:
+def claims(scene: PlainScene, kind: AskedKind, rng: np.random.Generator) -> tuple[PlainQuestion, PlainQuestion]:
     """A question whose answer is Yes and the like one whose answer is No, as MME has them of each picture.
 
     Args:
@@ -117,10 +117,12 @@ def claims(scene: PlainScene, kind: AskedKind, rng: np.random.Generator) -> tupl
     form, right, known = forms[kind]
     there = {each.shape for each in scene.things} if kind == "existence" else {right}
     wrong = str(rng.choice([each for each in known if each not in there]))
-    return Asked(kind, form.format(right), "Yes", ("No",)), Asked(kind, form.format(wrong), "No", ("Yes",))
+    return PlainQuestion(kind, form.format(right), "Yes", ("No",)), PlainQuestion(
+        kind, form.format(wrong), "No", ("Yes",)
+    )
 
 
-def options_of(asked: Asked, rng: np.random.Generator, most: int = 4) -> Options:
+def options_of(asked: PlainQuestion, rng: np.random.Generator, most: int = 4) -> Options:
     """The answer among wrong ones, in random order; fewer than `most` where such a question has fewer answers."""
     wrong = [asked.wrong[k] for k in rng.permutation(len(asked.wrong))[: most - 1]]
     right = int(rng.integers(len(wrong) + 1))
@@ -130,11 +132,11 @@ def options_of(asked: Asked, rng: np.random.Generator, most: int = 4) -> Options
 _COUNTS = tuple(str(n) for n in range(1, MOST + 1))
 
 
-def _asked(kind: AskedKind, question: str, answer: str, known: Sequence[str]) -> Asked:
-    return Asked(kind, question, answer, tuple(each for each in known if each != answer))
+def _asked(kind: AskedKind, question: str, answer: str, known: Sequence[str]) -> PlainQuestion:
+    return PlainQuestion(kind, question, answer, tuple(each for each in known if each != answer))
 
 
-def _compared(scene: PlainScene, rng: np.random.Generator) -> Asked:
+def _compared(scene: PlainScene, rng: np.random.Generator) -> PlainQuestion:
     """Two quarters differ by row or by column."""
     one, other = (scene.things[k] for k in rng.permutation(len(scene.things))[:2])
     ways = [(f"Which is {word}", key) for word, key in _WAYS.items() if _at(one, key) != _at(other, key)]
@@ -142,7 +144,7 @@ def _compared(scene: PlainScene, rng: np.random.Generator) -> Asked:
     first = min((one, other), key=lambda thing: _at(thing, key))
     asked = f"{question}, the {one.shape} or the {other.shape}?"
     second = other if first is one else one
-    return Asked("comparison", asked, first.shape, (second.shape,))
+    return PlainQuestion("comparison", asked, first.shape, (second.shape,))
 
 
 _WAYS: dict[str, Literal["row", "column"]] = {"higher": "row", "further left": "column"}

@@ -14,9 +14,9 @@ from rice_core.world.asking import (
     PLAIN_WORD,
     SHORT,
     SINGLE,
-    Asked,
     AskedKind,
     Options,
+    PlainQuestion,
     ask,
     claims,
     options_of,
@@ -29,7 +29,7 @@ Exchange = tuple[str, str]
 TURNS = 3
 """Questions about one picture: its tokens are most of a sample, and the answers are what is learnt."""
 
-_DIRECT: tuple[Callable[[Asked], str], ...] = (
+_DIRECT: tuple[Callable[[PlainQuestion], str], ...] = (
     lambda asked: f"{asked.question}\n{SHORT}",
     lambda asked: f"{asked.question}\n{SHORT}",
     lambda asked: f"{asked.question}\n{SINGLE}",
@@ -37,7 +37,7 @@ _DIRECT: tuple[Callable[[Asked], str], ...] = (
     lambda asked: asked.question,
 )
 """DocVQA and its like have the first form, and are most; ChartQA, RealWorldQA and OCRBench one each."""
-_LETTERED: tuple[Callable[[Asked, Options], str], ...] = (
+_LETTERED: tuple[Callable[[PlainQuestion, Options], str], ...] = (
     lambda asked, options: f"{asked.question}\n{options.lines}\n{LETTER}",
     lambda asked, options: f"{asked.question} There are several options:\n{options.lines}\n\n{LETTER}",
     lambda asked, options: f"{asked.question}\n{options.inline}\n{LETTER.removesuffix('.')}",
@@ -71,7 +71,7 @@ def told(scene: PlainScene, rng: np.random.Generator) -> list[Exchange]:
     return [(f"{' '.join(facts)} {asked.question}\n{SHORT}", asked.answer)]
 
 
-def _exchange(asked: Asked, rng: np.random.Generator) -> Exchange:
+def _exchange(asked: PlainQuestion, rng: np.random.Generator) -> Exchange:
     if rng.random() >= _BY_LETTER:
         return _DIRECT[rng.integers(len(_DIRECT))](asked), asked.answer
     options = options_of(asked, rng)

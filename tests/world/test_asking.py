@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rice_core.digest import bytes_digest
-from rice_core.world.asking import CLAIMED, KINDS, Asked, ask, claims, options_of
+from rice_core.world.asking import CLAIMED, KINDS, PlainQuestion, ask, claims, options_of
 from rice_core.world.plain import COLOURS, PLACES, PLAIN_WORDS, PlainScene, PlainThing, draw_plain
 
 STAR, RING = PlainThing("star", "red", 0), PlainThing("ring", "blue", 3)
@@ -107,7 +107,7 @@ def test_of_two_claims_one_is_right(kind: str) -> None:
 
 
 def test_options_hold_the_answer_once_at_any_letter() -> None:
-    asked = Asked("colour", "?", "red", ("blue", "green", "black", "yellow"))
+    asked = PlainQuestion("colour", "?", "red", ("blue", "green", "black", "yellow"))
     letters = set()
     for k in range(60):
         options = options_of(asked, rng(k))
@@ -115,7 +115,7 @@ def test_options_hold_the_answer_once_at_any_letter() -> None:
         assert options.texts[options.right] == "red"
         letters.add(options.letter)
     assert letters == set("ABCD")
-    few = options_of(Asked("existence", "?", "Yes", ("No",)), rng(1))
+    few = options_of(PlainQuestion("existence", "?", "Yes", ("No",)), rng(1))
     assert sorted(few.texts) == ["No", "Yes"]
     options = options_of(asked, rng(0), most=2)
     assert options.lines == f"A. {options.texts[0]}\nB. {options.texts[1]}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rice_core.world.asking import Asked, AskedKind, ask
+from rice_core.world.asking import AskedKind, PlainQuestion, ask
 from rice_core.world.layouts.folder import encode
 from rice_core.world.plain import PlainScene, draw_plain
 
@@ -44,7 +44,9 @@ class AskedPictures:
         self.digest.update(scene.pixels_HW3.tobytes())
         return AskedPicture(self._drawn, scene, encode(scene.pixels_HW3, ".png"))
 
-    def asked(self, kinds: Sequence[AskedKind], count: int, each: int = 1) -> Iterator[tuple[int, AskedPicture, Asked]]:
+    def asked(
+        self, kinds: Sequence[AskedKind], count: int, each: int = 1
+    ) -> Iterator[tuple[int, AskedPicture, PlainQuestion]]:
         """Questions of these kinds in turn, with their numbers.
 
         Args:
