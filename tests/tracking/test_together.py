@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,6 @@ from rice_core.errors import StoreError, UserError
 from rice_core.measure import together as engine
 from rice_core.measure.plan import Plan
 from rice_core.measure.run import Runner, Settings
-from rice_core.measure.trained import all_trained
 from rice_core.measure.verify import verify
 from rice_core.progress import Progress
 from rice_core.ranks import Ranks
@@ -66,6 +66,20 @@ def _made(layout: str, name: str, **splits: tuple[Video, ...]) -> Dataset:
     return Dataset(DatasetSpec(name=name, layout=layout, fingerprint=name), (), splits, frozenset({"videos"}))
 
 
+@pytest.fixture(scope="module")
+def apart(pairs: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    """The store of a run that follows encoder by encoder, and its records."""
+    root = tmp_path_factory.mktemp("apart")
+    return root, run(root, pairs)[0]
+
+
+@pytest.fixture
+def trained(apart: tuple[Path, list[Record]], tmp_path: Path) -> Path:
+    """A store that has its trackers alone."""
+    shutil.copytree(apart[0] / "stages", tmp_path / "trained" / "stages")
+    return tmp_path / "trained"
+
+
 def run(
     root: Path, pairs: Sequence[Any], encoders: Sequence[str] = ENCODERS, *, seeds: tuple[int, ...] = (0,), **how: Any
 ) -> tuple[list[Record], list[str]]:
@@ -99,24 +113,21 @@ def boxes(root: Path, record: Record, pairs: Sequence[Any]) -> dict[str, np.ndar
 
 
 def test_the_same_cells_numbers_and_boxes_and_each_frame_is_decoded_once(
-    pairs: Sequence[Any], tmp_path: Path, opened: list[Path]
+    pairs: Sequence[Any], apart: tuple[Path, list[Record]], tmp_path: Path, opened: list[Path]
 ) -> None:
-    apart, _ = run(tmp_path / "apart", pairs)
-    assert Counter(opened) == frames(*pairs, *pairs)  # once an encoder
-    opened.clear()
     joint, said = run(tmp_path / "joint", pairs, together=True)
     assert Counter(opened) == frames(*pairs)
     assert not [line for line in said if "together" in line]
-    assert [record.cell for record in joint] == [record.cell for record in apart]
+    assert [record.cell for record in joint] == [record.cell for record in apart[1]]
     found = list[np.ndarray]()
-    for one, other in zip(apart, joint, strict=True):
+    for one, other in zip(apart[1], joint, strict=True):
         assert one.status == other.status == "done"
         assert one.evidence is not None
         assert other.evidence is not None
         assert one.evidence.reuse_key() == other.evidence.reuse_key()
         assert one.assumptions == other.assumptions
         assert [m.value for m in other.metrics] == pytest.approx([m.value for m in one.metrics], abs=1e-3)
-        mine, theirs = boxes(tmp_path / "joint", other, pairs), boxes(tmp_path / "apart", one, pairs)
+        mine, theirs = boxes(tmp_path / "joint", other, pairs), boxes(apart[0], one, pairs)
         assert mine.keys() == theirs.keys()
         for name in mine:
             np.testing.assert_allclose(mine[name], theirs[name], atol=1e-3)
@@ -132,9 +143,9 @@ def test_the_same_cells_numbers_and_boxes_and_each_frame_is_decoded_once(
     assert not opened
 
 
-def test_a_record_says_that_frames_were_shared(pairs: Sequence[Any], tmp_path: Path) -> None:
-    records, _ = run(tmp_path, pairs, together=True)
-    store, lasot = Store(tmp_path), records[0]
+def test_a_record_says_that_frames_were_shared(pairs: Sequence[Any], trained: Path) -> None:
+    records, _ = run(trained, pairs, together=True)
+    store, lasot = Store(trained), records[0]
     (speed,) = (each for each in lasot.artifacts if each.name == "lasot-speed.json")
     assert "Of 2 of its 2 videos frames were decoded once for 2 trackers" in speed.caption
     ((followed, per_second, busy, _),) = json.loads(store.artifact(lasot, "lasot-speed.json") or b"")["rows"]
@@ -145,7 +156,7 @@ def test_a_record_says_that_frames_were_shared(pairs: Sequence[Any], tmp_path: P
 
 
 def test_benchmarks_of_one_encoder_are_one_queue(
-    pairs: Sequence[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: Sequence[Any], trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, step = list[int](), ObjectTracker.step
 
@@ -154,7 +165,7 @@ def test_benchmarks_of_one_encoder_are_one_queue(
         return step(self, *given)
 
     monkeypatch.setattr(ObjectTracker, "step", counted)
-    run(tmp_path, pairs, ENCODERS[:1], together=True)
+    run(trained, pairs, ENCODERS[:1], together=True)
     assert sizes == [4, 4, 4, 3, 2, 2, 1, 1]  # videos of 9, 7, 5 and 4 frames, the first of each without a step
 
 
@@ -170,9 +181,12 @@ def test_seeds_and_another_probe_of_the_same_videos_share_them_too(
 
 
 def test_killed_in_the_middle_it_goes_on(
-    pairs: Sequence[Any], tmp_path: Path, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+    pairs: Sequence[Any],
+    apart: tuple[Path, list[Record]],
+    trained: Path,
+    opened: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, _ = run(tmp_path / "whole", pairs)
     monkeypatch.setattr(module, "SAVED_EVERY", 0)
     opened.clear()
     step, steps = ObjectTracker.step, list[int]()
@@ -185,27 +199,27 @@ def test_killed_in_the_middle_it_goes_on(
 
     monkeypatch.setattr(ObjectTracker, "step", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", pairs, together=True)
-    trained = [each.created for each in all_trained(Store(tmp_path / "killed"))]
-    assert len(trained) == 2
+        run(trained, pairs, together=True)
     before = len(opened)
-    records, _ = run(tmp_path / "killed", pairs, together=True)
+    records, _ = run(trained, pairs, together=True)
     # What had been followed is decoded again for the first frames alone, and for the step that was lost.
     assert len(opened) - before == sum(frames(*pairs).values()) - 16 + 3
-    assert [each.created for each in all_trained(Store(tmp_path / "killed"))] == trained
-    for one, other in zip(whole, records, strict=True):
+    for one, other in zip(apart[1], records, strict=True):
         assert [m.value for m in other.metrics] == pytest.approx([m.value for m in one.metrics], abs=1e-3)
-        mine, theirs = boxes(tmp_path / "killed", other, pairs), boxes(tmp_path / "whole", one, pairs)
+        mine, theirs = boxes(trained, other, pairs), boxes(apart[0], one, pairs)
         for name in mine:
             np.testing.assert_allclose(mine[name], theirs[name], atol=1e-3)
 
 
 @pytest.mark.parametrize("error", [UserError("its features are not finite"), RuntimeError("CUDA out of memory. Tried")])
 def test_a_tracker_that_fails_takes_nothing_from_the_others(
-    pairs: Sequence[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Path], error: Exception
+    pairs: Sequence[Any],
+    apart: tuple[Path, list[Record]],
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    opened: list[Path],
+    error: Exception,
 ) -> None:
-    whole, _ = run(tmp_path / "whole", pairs)
-    opened.clear()
     step, noisy = ObjectTracker.step, list[int]()
 
     def failing(self: ObjectTracker, *given: Any) -> Any:
@@ -216,12 +230,12 @@ def test_a_tracker_that_fails_takes_nothing_from_the_others(
         return step(self, *given)
 
     monkeypatch.setattr(ObjectTracker, "step", failing)
-    records, said = run(tmp_path / "failing", pairs, together=True)
+    records, said = run(trained, pairs, together=True)
     (line,) = (line for line in said if "together" in line)
     assert line.startswith("synthetic:noise?res=96: lasot does not follow together with the others any more: ")
     assert [record.status for record in records] == ["done", "done", "failed", "failed"]
-    for one, other in zip(whole[:2], records[:2], strict=True):
-        mine, theirs = boxes(tmp_path / "failing", other, pairs), boxes(tmp_path / "whole", one, pairs)
+    for one, other in zip(apart[1][:2], records[:2], strict=True):
+        mine, theirs = boxes(trained, other, pairs), boxes(apart[0], one, pairs)
         for name in mine:
             np.testing.assert_allclose(mine[name], theirs[name], atol=1e-3)
     # The other one went on where both had been, and the failed cells failed at once.
@@ -230,31 +244,29 @@ def test_a_tracker_that_fails_takes_nothing_from_the_others(
 
 
 def test_a_tracker_alone_that_fails_is_told_by_its_cells(
-    pairs: Sequence[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: Sequence[Any], trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: Any) -> Any:
         raise UserError("its features are not finite")
 
     monkeypatch.setattr(ObjectTracker, "step", failing)
-    records, said = run(tmp_path, pairs, ENCODERS[:1], together=True)
+    records, said = run(trained, pairs, ENCODERS[:1], together=True)
     assert [(record.status, record.error) for record in records] == [("failed", "its features are not finite")] * 2
     assert sum("any more: UserError: its features are not finite" in line for line in said) == 1
 
 
-def test_a_disk_that_is_full_ends_the_run(
-    pairs: Sequence[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_full_ends_the_run(pairs: Sequence[Any], trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise StoreError("the disk is full")
 
     monkeypatch.setattr("tracking.kept.Trail.save", full)
     with pytest.raises(StoreError, match="the disk is full"):
-        run(tmp_path, pairs, together=True)
+        run(trained, pairs, together=True)
 
 
 @pytest.mark.parametrize("error", [UserError("it cannot be read"), MemoryError("too much")])
 def test_an_encoder_that_does_not_fit_beside_the_others_follows_by_itself(
-    pairs: Sequence[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Path], error: Exception
+    pairs: Sequence[Any], trained: Path, monkeypatch: pytest.MonkeyPatch, opened: list[Path], error: Exception
 ) -> None:
     beforehand, load = engine.Beforehand._share, Untold.to
 
@@ -269,7 +281,7 @@ def test_an_encoder_that_does_not_fit_beside_the_others_follows_by_itself(
             beforehand(self, left)
 
     monkeypatch.setattr(engine.Beforehand, "_share", sharing)
-    records, said = run(tmp_path, pairs, together=True)
+    records, said = run(trained, pairs, together=True)
     assert [record.status for record in records] == ["done"] * 4
     (line,) = (line for line in said if "together" in line)
     assert line.startswith("synthetic:noise does not work together with the others: ")
@@ -277,7 +289,7 @@ def test_an_encoder_that_does_not_fit_beside_the_others_follows_by_itself(
 
 
 def test_an_encoder_that_changes_while_it_follows_leaves_nothing(
-    pairs: Sequence[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: Sequence[Any], trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rice_core.measure.subject import Subject
 
@@ -285,7 +297,7 @@ def test_an_encoder_that_changes_while_it_follows_leaves_nothing(
 
     def changed(self: Subject, by: str) -> str:
         if by == "working together":
-            kept.update(tmp_path.glob("unfinished/*/followed-*"))
+            kept.update(trained.glob("unfinished/*/followed-*"))
             return "the weights are others"
         return ""
 
@@ -293,7 +305,7 @@ def test_an_encoder_that_changes_while_it_follows_leaves_nothing(
     measured = list[int]()
     step = ObjectTracker.step
     monkeypatch.setattr(ObjectTracker, "step", lambda self, *given: measured.append(1) or step(self, *given))
-    records, _ = run(tmp_path, pairs, together=True)
+    records, _ = run(trained, pairs, together=True)
     assert len(kept) == 4
     assert [record.status for record in records] == ["done"] * 4
     assert len(measured) == 2 * 8 + 2 * (8 + 6)  # all of it again, cell by cell
