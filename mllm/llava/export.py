@@ -26,7 +26,7 @@ from rice_core.errors import UserError
 
 
 @dataclass(frozen=True)
-class _Tower:
+class ReadTower:
     """How transformers' classes read a tower."""
 
     module: Any
@@ -50,7 +50,7 @@ def export_llava(speaker: Speaker, out: Path, about: str = "") -> None:
     Raises:
         UserError: transformers' classes cannot say the same.
     """
-    tower = _tower(speaker.model.tower)
+    tower = as_transformers_reads(speaker.model.tower)
     tokenizer, image_id = _with_placeholder(speaker)
     model = _model(speaker, tower, image_id)
     processor = exported_processor(speaker, tower.strategy, tokenizer)
@@ -62,7 +62,7 @@ def export_llava(speaker: Speaker, out: Path, about: str = "") -> None:
 
 
 @torch.no_grad()
-def _tower(tower: VisionTower) -> _Tower:
+def as_transformers_reads(tower: VisionTower) -> ReadTower:
     """The network itself where transformers would build it again and read the same tokens of it."""
     import transformers
 
@@ -76,8 +76,8 @@ def _tower(tower: VisionTower) -> _Tower:
         states_1NC = module(pixels_13SS, output_hidden_states=True).hidden_states[tower.layer]
         for strategy, found_1TC in (("default", states_1NC[:, 1:]), ("full", states_1NC)):
             if found_1TC.shape == expected_1TC.shape and torch.equal(found_1TC.float(), expected_1TC):
-                return _Tower(module, tower.layer, strategy)
-    return _Tower(exported_tower(tower), -1, "full")
+                return ReadTower(module, tower.layer, strategy)
+    return ReadTower(exported_tower(tower), -1, "full")
 
 
 def _rebuilt(module: Any) -> bool:
@@ -108,7 +108,7 @@ def _with_placeholder(speaker: Speaker) -> tuple[Any, int]:
     return tokenizer, image_id
 
 
-def _model(speaker: Speaker, tower: _Tower, image_id: int) -> Any:
+def _model(speaker: Speaker, tower: ReadTower, image_id: int) -> Any:
     """transformers' model around the very parts of ours, without a copy."""
     import transformers
 
@@ -189,7 +189,7 @@ def _check(speaker: Speaker, model: Any, processor: Any, image_id: int) -> None:
         )
 
 
-def _readme(tower: _Tower, about: str) -> str:
+def _readme(tower: ReadTower, about: str) -> str:
     first = "" if tower.own else "import mllm.llava.exported_tower  # of ricebench: pip install ricebench[encoders]\n"
     said = (
         "Nothing beside transformers is needed."

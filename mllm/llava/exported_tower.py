@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from mllm.llava.vision import VisionTower
 from rice_core.encoders.base import tokens_of
 from rice_core.encoders.blank import built, described
+from rice_core.errors import UserError, one_line
 
 
 class ExportedTowerConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -90,7 +91,7 @@ def exported_tower(tower: VisionTower) -> ExportedTower:
     """A copy of a tower, with its weights as they are now.
 
     Raises:
-        UserError: see `rice_core.encoders.blank.described`.
+        UserError: see `rice_core.encoders.blank.described`; or the description is of another network.
     """
     config: Any = ExportedTowerConfig
     made = ExportedTower(
@@ -102,5 +103,11 @@ def exported_tower(tower: VisionTower) -> ExportedTower:
             patch_size=tower.patch,
         )
     )
-    made.network.load_state_dict(tower.module.state_dict())
+    try:
+        made.network.load_state_dict(tower.module.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"{tower.encoder.spec.title}: its library builds another network from its description than it loaded ({one_line(error, 160)}); "
+            "report its name."
+        ) from error
     return made.to(next(tower.parameters()).device)

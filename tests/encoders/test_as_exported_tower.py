@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers as hf
 from PIL import Image
 
 from mllm.llava.batch import LlavaBatch, collated
-from mllm.llava.export import export_llava
+from mllm.llava.export import as_transformers_reads, export_llava
+from mllm.llava.exported_tower import exported_tower
 from mllm.llava.kept import load_llava
 from mllm.llava.mini_tokenizer import ROWS, mini_tokenizer
 from mllm.llava.model import Llava
@@ -23,6 +25,8 @@ from mllm.llava.text import IGNORED, ChatML
 from mllm.llava.vision import VisionTower
 from mllm.llava.weights import Kept, save_llava
 from rice_core.encoders import load_encoder
+from rice_core.encoders.blank import described
+from rice_core.errors import UserError
 from rice_core.ranks import Ranks
 from rice_core.spec import EncoderSpec
 
@@ -61,6 +65,32 @@ def trained(speaker: Speaker) -> Speaker:
     speaker.model(batch_of(speaker)).loss.backward()
     torch.optim.SGD([each for each in speaker.model.parameters() if each.requires_grad], 0.1).step()
     return speaker
+
+
+OTHERS = "hf-clip hf-siglip hf-siglip2 hf-dinov2 hf-dinov3 hf-aimv2 hf-beit hf-mae timm-vit timm-siglip timm-dinov3 open_clip-vit open_clip-timm rice"
+
+
+@pytest.mark.parametrize("name", OTHERS.split())
+def test_a_size_that_was_never_published_is_a_wrappers(written: Any, name: str, tmp_path: Path) -> None:
+    checkpoint = written[name]
+    side = checkpoint.case.side + checkpoint.case.patch
+    tower = VisionTower(load_encoder(EncoderSpec.parse(f"{checkpoint.typed}?res={side}")))
+    exported_tower(tower).save_pretrained(tmp_path)
+    found = hf.AutoModel.from_pretrained(tmp_path)
+    tiles = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(found(tiles).last_hidden_state, tower(tiles))
+    assert type(as_transformers_reads(tower).module).__name__ == "ExportedTower"
+    assert (found.config.image_size, found.config.hidden_size) == (side, tower.dim)
+
+
+def test_a_description_of_another_network_is_refused(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tower = VisionTower(load_encoder(EncoderSpec.parse(written["timm-vit"].typed)))
+    body = described(tower.encoder)
+    body["arguments"]["depth"] += 1
+    monkeypatch.setattr("mllm.llava.exported_tower.described", lambda _: body)
+    with pytest.raises(UserError, match=r"timm-vit.*: its library builds another network .*; report its name"):
+        exported_tower(tower)
 
 
 def test_it_learns_a_step_and_is_kept_to_the_bit(checkpoint: Any, tmp_path: Path) -> None:
