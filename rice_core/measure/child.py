@@ -9,6 +9,7 @@ Where it is written `main(request, tell)`, it says how far it is with `tell(what
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -71,6 +72,7 @@ def run_child(
     offline = f"kept offline by {', '.join(OFFLINE)} alone, since this machine allows no network namespace"
     say(f"{name}: in a process of its own, {'with no network but its own localhost' if alone else offline}.")
     cwd.mkdir(parents=True, exist_ok=True)
+    _spare_gpu()
     paths = [str(Path(path or ".").resolve()) for path in sys.path]
     environment = os.environ | OFFLINE | {"PYTHONPATH": os.pathsep.join(paths)}
     with TemporaryFile() as asked, TemporaryFile() as out, TemporaryFile() as errors:
@@ -97,6 +99,14 @@ def run_child(
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         return _answer(name, process.returncode, *(_text(file) for file in (out, errors)))
+
+
+def _spare_gpu() -> None:
+    """Give back what this process holds of a GPU and does not use: after a training most of it, and the child may need the same one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()  # a network with hooks refers to itself, and is there until somebody looks
+        torch.cuda.empty_cache()
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float | None, heard: _Heard) -> None:

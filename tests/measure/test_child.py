@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -85,6 +86,23 @@ def test_json_in_json_out_in_a_folder_of_its_own(ask: Callable[..., Any], tmp_pa
     assert "HF_HUB_OFFLINE" in OFFLINE
     (line,) = ask.said  # type: ignore[attr-defined]
     assert ("no network but its own localhost" in line) is bool(_unshare())
+
+
+def test_a_child_finds_a_gpu_as_empty_as_it_can_be(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    class Circle:
+        """As a network whose hooks hold it."""
+
+        def __init__(self) -> None:
+            self.own = self
+
+    gone = weakref.ref(Circle())
+    found: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: found.append(gone() is None))
+    ask(do="add", numbers=[1])
+    assert found == [True]
 
 
 def test_how_far_it_is_is_shown_while_it_works(ask: Callable[..., Any]) -> None:
