@@ -15,7 +15,7 @@ from mllm.llava.batch import LlavaBatch
 from mllm.llava.model import Llava, SummedLoss
 from mllm.llava.recipe import LlavaLearning
 from mllm.llava.text import IGNORED
-from rice_core.ranks import Ranks, reducing, spread
+from rice_core.ranks import Ranks, spread
 from rice_core.train.adam import Adam
 from rice_core.train.learner import StepOutcome
 
@@ -66,11 +66,11 @@ class LlavaLearner:
         self.model.train()
         labels = self._ranks.total([float(sum(part.labels for part in parts))])[0]
         summed = torch.zeros((), dtype=torch.float64, device=self._ranks.device)
-        for number, part in enumerate(parts, start=1):
-            with reducing(self._spread, last=number == len(parts)):
-                found: SummedLoss = self._spread(part.batch or _NOTHING)
-                # FSDP2 takes the mean of the ranks' gradients.
-                (found.loss * (self._ranks.size / max(1.0, labels))).backward()
+        for part in parts:
+            found: SummedLoss = self._spread(part.batch or _NOTHING)
+            # FSDP2 takes the mean of the ranks' gradients. They are exchanged after each part: until the last one each rank would hold
+            # the whole model's, 30 GB of 7B.
+            (found.loss * (self._ranks.size / max(1.0, labels))).backward()
             summed += found.loss.detach()
         loss = self._ranks.total([float(summed)])[0] / max(1.0, labels)
         norm = self._adam.gradient_norm()
@@ -145,6 +145,7 @@ class _Losses(nn.Module):
         self.model, self._device, self._bf16 = model, device, config.precision == "bf16"
 
     def forward(self, batch: LlavaBatch) -> SummedLoss:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        # A weight is read once in a pass: kept in half precision until the end of it, all of them were there at once on each rank.
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16, cache_enabled=False):
             found: SummedLoss = self.model(batch.to(self._device))
         return found

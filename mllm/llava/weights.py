@@ -62,10 +62,11 @@ def save_llava(
     Args:
         out: empty. tower: whether its weights are others than the encoder's. language_model: whether it is to be left as well.
     """
-    found = {PROJECTOR: gathered(weights_of(model.projector) | {NEWLINE: model.image_newline})}
+    keep = ranks.leads
+    found = {PROJECTOR: gathered(weights_of(model.projector) | {NEWLINE: model.image_newline}, keep=keep)}
     if tower:
-        found[TOWER] = gathered(weights_of(model.tower.module))
-    words = gathered(weights_of(model.language_model), dtype_of(kept.precision)) if language_model else {}
+        found[TOWER] = gathered(weights_of(model.tower.module), keep=keep)
+    words = gathered(weights_of(model.language_model), dtype_of(kept.precision), keep=keep) if language_model else {}
     if not ranks.leads:
         return
     for name, tensors in found.items():
@@ -127,15 +128,20 @@ def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: each for name, each in module.state_dict().items() if name in own}
 
 
-def gathered(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+def gathered(
+    tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None, *, keep: bool = True
+) -> dict[str, torch.Tensor]:
     """Each of them whole, on the CPU, and no part of a training any more. Every rank has to call it.
 
     Args:
         dtype: of floating point numbers; None: as they are.
+        keep: False: nothing comes back; on a rank that writes nothing, for eight copies of a model are more than a machine's memory.
     """
     found = {}
     for name, each in tensors.items():
         whole: torch.Tensor = (each.full_tensor() if isinstance(each, DTensor) else each).detach()
+        if not keep:
+            continue
         kind = dtype if dtype is not None and whole.is_floating_point() else whole.dtype
         found[name] = whole.to("cpu", kind, copy=True).contiguous()
     return found

@@ -12,6 +12,7 @@ import torch
 import transformers as hf
 from tiny_llava import noise, shaken
 
+from mllm.llava import weights
 from mllm.llava.kept import load_llava
 from mllm.llava.language_model import identity, load_language_model
 from mllm.llava.mini_tokenizer import mini_tokenizer
@@ -102,11 +103,17 @@ def test_the_first_stage_leaves_the_projector_alone(encoder: Encoder, tmp_path: 
         load_llava(tmp_path, encoder)
 
 
-def test_other_ranks_write_nothing(encoder: Encoder, tmp_path: Path) -> None:
+def test_other_ranks_write_nothing_and_hold_no_whole_model(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[dict[str, torch.Tensor]] = []
+    gathered = weights.gathered
+    monkeypatch.setattr(weights, "gathered", lambda *given, **named: held.append(gathered(*given, **named)) or held[-1])
     model, tokenizer = made(encoder)
     second = Ranks(1, 2, torch.device("cpu"))
     save_llava(model, tokenizer, kept(model), tmp_path, tower=True, language_model=True, ranks=second)
     assert not list(tmp_path.iterdir())
+    assert held == [{}, {}, {}]
 
 
 def test_what_is_left_are_names_that_a_stage_may_leave(encoder: Encoder, tmp_path: Path) -> None:

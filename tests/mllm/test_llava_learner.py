@@ -10,6 +10,7 @@ import pytest
 import torch
 from forked import exit_codes
 from tiny_llava import batch_of, noise, picture, tiny_llava
+from torch.distributed.tensor import DTensor
 
 from mllm.llava import learner as learning
 from mllm.llava.batch import CutImage
@@ -196,6 +197,55 @@ def test_half_precision_learns_in_whole_weights() -> None:
     parts = [part([seen(own.model, 7, 8), text(3)])]
     assert own.step(parts, step=0, rate=1e-3).loss == pytest.approx(exact.step(parts, step=0, rate=1e-3).loss, rel=0.02)
     assert {each.dtype for each in own.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("config", [ALL, PROJECTOR], ids=["all", "projector"])
+def test_half_precision_goes_with_two_ranks(config: LlavaLearning, tmp_path: Path) -> None:
+    half = config.model_copy(update={"precision": "bf16"})
+
+    def own(ranks: Ranks) -> LlavaLearner:
+        model = made()
+        if half.lm_rate is None:  # frozen weights are read in half precision, between others that are not
+            model.language_model.to(torch.bfloat16)
+        return LlavaLearner(model, half, steps=3, ranks=ranks)
+
+    expected = steps(own(ALONE), ALONE)
+
+    def do(ranks: Ranks) -> None:
+        for one, other in zip(steps(own(ranks), ranks), expected, strict=True):
+            assert one == pytest.approx(other, rel=0.05)
+
+    assert exit_codes(ranked, do, tmp_path / "meet") == [0, 0]
+
+
+def test_no_rank_holds_the_gradients_of_a_whole_model(tmp_path: Path) -> None:
+    def do(ranks: Ranks) -> None:
+        own = learner(ranks=ranks)
+        after: list[bool] = []
+        backward = torch.Tensor.backward
+
+        def watched(loss: torch.Tensor, *given: object, **named: object) -> None:
+            backward(loss, *given, **named)  # type: ignore[arg-type]
+            after.append(isinstance(own.model.projector[0].weight.grad, DTensor))
+
+        torch.Tensor.backward = watched  # type: ignore[method-assign]
+        try:
+            own.step([part([seen(own.model, 7)]), part([text(3)])], step=0, rate=1e-3)
+        finally:
+            torch.Tensor.backward = backward  # type: ignore[method-assign]
+        assert after == [True, True]
+
+    assert exit_codes(ranked, do, tmp_path / "meet") == [0, 0]
+
+
+def test_no_copy_of_the_weights_outlives_its_use_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = learner(ALL.model_copy(update={"precision": "bf16"}))
+    forward, kept = own.model.forward, []
+    monkeypatch.setattr(
+        own.model, "forward", lambda batch: (kept.append(torch.is_autocast_cache_enabled()), forward(batch))[1]
+    )
+    own.step([part([seen(own.model, 7)])], step=0, rate=1e-3)
+    assert kept == [False]
 
 
 def test_no_number_moves_no_weight() -> None:
