@@ -124,7 +124,7 @@ def _metric(measure: ColumnMeasure, by: str) -> Metric:
         measure.name,
         unit=measure.unit,
         better="higher",
-        chance=measure.chance,
+        chance=None if measure.chance is None else measure.chance * best / measure.best,
         ceiling=best,
         bounds=(0.0, best),
         by=by,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from judged_tables import Right, answered_task
 
 from mllm.evaluate.columns import BENCHMARKS, COLUMNS, columns_of, tasks_of
 from mllm.llava.recipe import RECIPES
-from mllm.outcome import outcome_of
+from mllm.outcome import metrics_of, outcome_of
 from rice_core.digest import canonical_json
 from rice_core.errors import UserError
 from rice_core.figures import check
@@ -108,6 +109,14 @@ def test_mme_is_two_columns_over_one_list_of_pairs_and_the_other_column_changes_
     assert paired(found.scores, other.scores, "mme_per", better="higher").value == pytest.approx(
         perception.value - other.metrics[1].value
     )
+
+
+def test_chance_and_ceiling_of_mme_are_those_of_the_categories_that_are_here(drawn: Path, tmp_path: Path) -> None:
+    whole = answered_task(drawn, tmp_path, "mme", lambda k: True)
+    few = replace(whole, rows=[row for row in whole.rows if "count" in str(row) or "code" in str(row)])
+    cognition, perception = (metrics_of(column, few.answered)[0] for column in columns_of("mme"))
+    assert (cognition.value, cognition.ceiling, cognition.chance) == (200, 200, 75)
+    assert (perception.value, perception.ceiling, perception.chance) == (200, 200, 75)
 
 
 def test_questions_about_one_document_are_one_cluster(drawn: Path, tmp_path: Path) -> None:
