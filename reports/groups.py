@@ -157,7 +157,8 @@ def is_miniature(dataset: DatasetSpec) -> bool:
 
 def column_of(metric: Metric) -> Column:
     """The column a metric stands in; what differs in name, unit or direction never shares one."""
-    decimals = 1 if metric.unit in ("%", "points", "px", "deg") else 3
+    counted = metric.unit in ("%", "points", "px", "deg") or metric.unit.startswith("of ")
+    decimals = 1 if counted else 3
     return Column(key=metric.name, label=metric.name, unit=metric.unit, better=metric.better, decimals=decimals)
 
 

@@ -77,6 +77,11 @@ class Metric(Frozen):
     """The least and the largest value that there can be, whatever is measured. Declared, and the interval keeps to them; None
     where there are none, and in records of before."""
 
+    @property
+    def suffix(self) -> str:
+        """The unit as it stands behind a number: `%`, ` of 1000`."""
+        return self.unit if self.unit in ("", "%") else f" {self.unit}"
+
     @model_validator(mode="after")
     def _within_bounds(self) -> Metric:
         if self.bounds is None:
@@ -261,7 +266,7 @@ class Record(Frozen):
     @property
     def first(self) -> str:
         """Its first metric in a line for people; empty where it has none."""
-        return f"{self.metrics[0].name} {self.metrics[0].value:.2f}{self.metrics[0].unit}" if self.metrics else ""
+        return f"{self.metrics[0].name} {self.metrics[0].value:.2f}{self.metrics[0].suffix}" if self.metrics else ""
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)

@@ -131,7 +131,7 @@ def _show_record(record: Record) -> None:
     for m in record.metrics:
         error = f" +- {m.stderr:.3f} ({m.method})" if m.stderr is not None else ""
         yard = "".join(f", {k} {v:.2f}" for k, v in (("chance", m.chance), ("ceiling", m.ceiling)) if v is not None)
-        echo(f"  {m.name:<22}{m.value:.3f}{m.unit}{error}, n {m.n}{yard}")
+        echo(f"  {m.name:<22}{m.value:.3f}{m.suffix}{error}, n {m.n}{yard}")
     for key, value in record.used.items():
         asked = cell.probe.params.get(key, "what the recipe says")
         echo(f"  used {key}={value} in place of {asked}")

@@ -36,7 +36,7 @@ def headline(record: Record, outcome: str, standing: Record | None = None, *, de
         text = f"{record.status.replace('_', ' ')}: {record.error}" + (" (reused)" if outcome == "reused" else "")
     else:
         first = next((m for m in record.metrics if m.better != "neither"), next(iter(record.metrics), None))
-        number = f"{first.name} {first.value:.{1 if first.unit else 3}f}{first.unit}" if first else record.error or ""
+        number = f"{first.name} {first.value:.{1 if first.unit else 3}f}{first.suffix}" if first else record.error or ""
         text = f"{number} (reused)" if outcome == "reused" else f"{number} ({record.seconds:.1f} s)"
     if outcome == "reused" and deterministic and record.evidence and not record.evidence.deterministic:
         text += ", measured without --deterministic; --only all measures anew"

@@ -8,6 +8,7 @@ import pytest
 
 from reports.beside import mapping_of, paper_numbers, read_beside, table_of
 from reports.beside.average import derived
+from reports.groups import column_of
 from reports.site import build_site
 from reports.table import Table, Value
 from rice_core.record import Metric, Record
@@ -213,3 +214,11 @@ def test_the_mapping_names_what_the_probes_measure() -> None:
 def test_what_is_a_matter_of_memory_leaves_a_number_beside_the_paper(put, store, setting) -> None:
     put(**{setting: 2})
     assert f"{ROW} docvqa.ours" in numbers_of_ours(table(store))
+
+
+def test_units_in_words_stand_apart_from_their_numbers() -> None:
+    metric = Metric(name="mme_cog", value=437.5, unit="of 800", n=130)
+    assert f"{metric.value:.1f}{metric.suffix}" == "437.5 of 800"
+    assert f"{metric.value:.1f}{metric.model_copy(update={'unit': '%'}).suffix}" == "437.5%"
+    assert column_of(metric).decimals == 1
+    assert column_of(metric.model_copy(update={"unit": "nats"})).decimals == 3
