@@ -67,6 +67,8 @@ class Sitting:
         left = [place for place, answer in enumerate(found) if answer is None]
         tasks = dict.fromkeys(each.task for each in asked)
         for task in tasks:
+            if journal := self.journals.get(task):
+                self.settings[task] = journal.settings  # what was answered before was asked in this way
             places = [place for place in left if asked[place].task == task]
             for place, answer in zip(places, self._said(task, [asked[place] for place in places]), strict=True):
                 found[place] = answer
@@ -98,12 +100,19 @@ class Sitting:
                 journal.put(asked[place].doc, asked[place].question, done[place])
             self.tell(task, before + len(done), total)
 
+        self._note(task, most, until)
         try:
             speaker.answer([_question(each) for each in asked], most, told)
         except UserError as error:
             first, last = asked[0].doc, asked[-1].doc
             raise UserError(f"{task}, documents {first} to {last}: {error}") from error
+        self._note(task, most, until)  # the batch may be smaller by now
         return [done[place] for place in range(len(asked))]
+
+    def _note(self, task: str, most: int, until: Sequence[str]) -> None:
+        self.settings[task] = {**self._open().settings(most), "until": list(until)}
+        if journal := self.journals.get(task):
+            journal.note(self.settings[task])
 
     def _allowed(self, task: str, settings: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
         """Tokens of an answer, and what ends it beside the model's own end.
@@ -119,7 +128,6 @@ class Sitting:
         until = settings.get("until", ())
         words = (until,) if isinstance(until, str) else tuple(until)
         ends = tuple(word for word in words if word and word != "\n\n")  # as lmms-eval's own adapters
-        self.settings[task] = {**self._open().settings(most), "until": list(ends)}
         return most, ends
 
     def _open(self) -> Speaker:

@@ -206,6 +206,40 @@ def test_answers_come_in_order_whoever_gave_them(tmp_path: Path) -> None:
     assert Journal(tmp_path / "j", "k").get(2, "a2") == "a2STOP more"
 
 
+def test_how_answers_were_given_is_known_when_nothing_is_left_to_ask(tmp_path: Path) -> None:
+    """A kill between the last answer and its judge: the record would say nothing of how the model was asked."""
+    speaker: Any = Echo
+    Sitting(speaker, {"a": Journal(tmp_path / "j", "k")}).answers([asked("a", 0, max_new_tokens=5)])
+    again = Sitting(lambda: pytest.fail("opened"), {"a": Journal(tmp_path / "j", "k")})
+    assert again.answers([asked("a", 0, max_new_tokens=5)]) == ["a0STOP more"]
+    assert again.settings == {"a": {"most": 5, "until": []}}
+
+
+def test_the_batch_that_memory_has_left_is_noted(tmp_path: Path) -> None:
+    class Smaller(Echo):
+        def settings(self, most: int) -> dict[str, Any]:
+            return {"most": most, "batch": self.batch}
+
+        def answer(self, questions: Any, most: int, told: Any) -> list[str]:
+            self.batch = 1
+            return super().answer(questions, most, told)
+
+    speaker: Any = Smaller
+    sitting = Sitting(speaker, {"a": Journal(tmp_path / "j", "k")})
+    sitting.answers([asked("a", 0, max_new_tokens=5)])
+    assert sitting.settings["a"]["batch"] == 1
+    assert Journal(tmp_path / "j", "k").settings["batch"] == 1
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x00\x00", b'{"key": "k"}\n{"doc": 1, "question": "a1", "answ\n{"doc": 2}\n'])
+def test_a_journal_that_is_torn_begins_where_it_is_whole(tmp_path: Path, torn: bytes) -> None:
+    (tmp_path / "j").write_bytes(torn)
+    journal = Journal(tmp_path / "j", "k")
+    assert (journal.said(1), journal.said(2)) == (None, None)
+    journal.put(1, "a1", "kept")
+    assert Journal(tmp_path / "j", "k").get(1, "a1") == "kept"
+
+
 def test_few_pictures_are_in_memory_at_once() -> None:
     echo = Echo()
     speaker: Any = lambda: echo  # noqa: E731
