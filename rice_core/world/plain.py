@@ -35,6 +35,9 @@ PLAIN_WORDS = ("boko", "dofi", "fila", "gano", "kibo", "lada", "magi", "nimi")
 MOST = 3
 """Shapes of a picture: the fourth quarter is the word's."""
 
+_FEWER = (0.5, 0.8)
+"""Share of the pictures that have one shape, and at most two. Of one alone its colour and place are told before it is known how to look
+for a shape by its name."""
 _SALT = 0xA5
 """No generator of a plain picture is one of a scene, whatever their seeds."""
 _FONTS = ("DejaVuSans-Bold", "DejaVuSansMono-Bold")
@@ -74,7 +77,7 @@ class PlainScene:
 def draw_plain(seed: int, index: int, *, size: int = 96) -> PlainScene:
     """Draw plain picture `index` of the world `seed`; `size` is its side in pixels, at least 48."""
     rng = np.random.Generator(np.random.PCG64([seed, index, _SALT]))
-    count = int(rng.integers(1, MOST + 1))
+    count = 1 + int(np.searchsorted(_FEWER, rng.random(), side="right"))
     quarters = [int(k) for k in rng.permutation(len(PLACES))]
     shapes, colours = (rng.permutation(list(kinds)).tolist() for kinds in (SHAPES, COLOURS))
     things = [PlainThing(*each) for each in zip(shapes, colours, quarters[:count], strict=False)]
@@ -90,7 +93,7 @@ def draw_plain(seed: int, index: int, *, size: int = 96) -> PlainScene:
 
 def _paste(rng: np.random.Generator, canvas_HW3: Floats, thing: PlainThing) -> None:
     half = len(canvas_HW3) // 2
-    radius = float(rng.uniform(13, 19)) * half / 48
+    radius = float(rng.uniform(0.7, 0.96)) * (half // 2 - 1)  # so that its stamp fits into a quarter
     opacity_PP, _ = draw_stamp(SHAPES.index(thing.shape) * len(TEXTURES), radius, rng)
     side = len(opacity_PP)
     left, top = _corner(rng, thing.quarter, half, side, side)

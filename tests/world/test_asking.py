@@ -26,7 +26,7 @@ def test_the_same_numbers_draw_the_same_picture() -> None:
     assert np.array_equal(one.pixels_HW3, again.pixels_HW3)
     assert (one.things, one.word) == (again.things, again.word)
     assert bytes_digest(one.pixels_HW3.tobytes()) != bytes_digest(other.pixels_HW3.tobytes())
-    assert draw_plain(3, 5, size=64).pixels_HW3.shape == (64, 64, 3)
+    assert all(draw_plain(3, k, size=k).pixels_HW3.shape == (k, k, 3) for k in range(48, 100))
 
 
 def test_no_shape_no_colour_and_no_quarter_is_there_twice() -> None:
@@ -36,7 +36,7 @@ def test_no_shape_no_colour_and_no_quarter_is_there_twice() -> None:
             assert len(set(facts)) == len(scene.things)
         assert scene.word_quarter not in [thing.quarter for thing in scene.things]
         counts[len(scene.things)] += 1
-    assert set(counts) == {1, 2, 3}
+    assert counts[1] > counts[2] > counts[3] > 0
 
 
 def test_a_shape_has_its_colour_in_its_quarter() -> None:
