@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -30,6 +32,8 @@ _ORGANISATIONS = {"lmms-lab-encoder": "lmms-lab"}
 """lmms-eval 0.7.3's name of one, and the older one of the same tables."""
 _WRITTEN = ("dataset_info.json", "state.json")
 """What `save_to_disk` leaves beside a split."""
+_SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})(?:-[0-9a-f]+)?\.parquet")
+"""The hub's name of one file of several."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,44 @@ def _places(folder: Path, repository: str) -> Iterator[Path]:
 
 
 def _files(place: Path, benchmark: Benchmark) -> tuple[Path, ...]:
-    """Of one split, in the order of their rows; none where this configuration was not fetched."""
-    saved = place / (benchmark.config or "")
-    for written in (saved / benchmark.split, place / benchmark.split, saved, place):
-        if all((written / name).is_file() for name in _WRITTEN):
-            state = json.loads((written / "state.json").read_text(encoding="utf-8"))
-            return tuple(written / each["filename"] for each in state["_data_files"])
+    """Of one split, in the order of their rows; none where this configuration was not fetched.
+
+    Raises:
+        UserError: some of them are not there.
+    """
+    if saved := _saved(place, benchmark):
+        return saved
     names = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*.parquet"))}
     patterns = _patterns(place / "README.md", benchmark) or (
         f"{benchmark.config or 'data'}/{benchmark.split}-*",
         f"{benchmark.split}-*",
     )
-    return tuple(path for name, path in names.items() if any(fnmatch(name, pattern) for pattern in patterns))
+    files = tuple(path for name, path in names.items() if any(fnmatch(name, pattern) for pattern in patterns))
+    there = Counter(shard.groups() for file in files if (shard := _SHARD.fullmatch(file.name)))
+    for (_, of), n in there.items():
+        if n != int(of):
+            raise UserError(f"{place} holds {n} of the {int(of)} files of {benchmark.task}; fetch it again.")
+    return files
+
+
+def _saved(place: Path, benchmark: Benchmark) -> tuple[Path, ...]:
+    """What `save_to_disk` wrote of this split."""
+    of_config = place / (benchmark.config or "")
+    for folder, whole in (
+        (of_config / benchmark.split, True),
+        (place / benchmark.split, True),
+        (of_config, False),
+        (place, False),
+    ):
+        if not all((folder / name).is_file() for name in _WRITTEN):
+            continue
+        info, state = (json.loads((folder / name).read_text(encoding="utf-8")) for name in _WRITTEN)
+        # A folder that is not called as its split or configuration may hold another one.
+        other_split = not whole and state.get("_split") not in (None, benchmark.split)
+        other_config = benchmark.config and info.get("config_name") not in (None, "default", benchmark.config)
+        if not other_split and not other_config:
+            return tuple(folder / each["filename"] for each in state["_data_files"])
+    return ()
 
 
 def _patterns(readme: Path, benchmark: Benchmark) -> tuple[str, ...]:
@@ -122,10 +152,12 @@ def _patterns(readme: Path, benchmark: Benchmark) -> tuple[str, ...]:
         return ()
     except yaml.YAMLError as error:
         raise UserError(f"{readme} is no README of a data set ({one_line(error, 120)}); fetch it again.") from None
+    named = [config for config in configs if benchmark.config in (None, config.get("config_name"))]
+    if benchmark.config is None:  # as `datasets` chooses
+        named = [each for each in named if each.get("default") or each.get("config_name") == "default"] or named
     found = [
         each["path"]
-        for config in configs
-        if benchmark.config in (None, config.get("config_name"))
+        for config in named
         for each in config.get("data_files", ())
         if isinstance(each, dict) and each.get("split") == benchmark.split
     ]
@@ -175,7 +207,7 @@ def picture_bytes(questions: TableQuestions, doc: int) -> bytes:
         if doc < count:
             for batch in _batches(file, [IMAGE]):
                 if doc < batch.num_rows:
-                    return bytes(batch[IMAGE][doc].as_py()["bytes"])
+                    return bytes(batch[IMAGE][doc].as_py()["bytes"] or b"")
                 doc -= batch.num_rows
         doc -= count
     raise IndexError(doc)

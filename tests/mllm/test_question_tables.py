@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,38 @@ def test_without_a_readme_files_are_found_by_their_names_and_a_split_that_was_no
     assert set(find_tables(tmp_path)) == {"docvqa_val", "infovqa_val"}
     shutil.rmtree(put / "InfographicVQA")
     assert set(find_tables(tmp_path)) == {"docvqa_val"}
+
+
+def test_a_benchmark_of_which_a_file_is_missing_is_no_smaller_one(drawn: Path, tmp_path: Path) -> None:
+    put = move(drawn, tmp_path, "lmms-lab-encoder/MME", "MME")
+    whole = put / "data/test-00000-of-00001.parquet"
+    shutil.copy(whole, put / "data/test-00001-of-00003.parquet")
+    whole.rename(put / "data/test-00000-of-00003.parquet")
+    with pytest.raises(UserError, match="MME holds 2 of the 3 files of mme; fetch it again"):
+        find_tables(tmp_path)
+    (put / "data/test-00001-of-00003.parquet").rename(put / "data/test-00002-of-00003-a1b2c3d4e5f60718.parquet")
+    with pytest.raises(UserError, match="holds 2 of the 3"):
+        find_tables(tmp_path)
+
+
+def test_of_several_configurations_the_default_one_is_meant(drawn: Path, tmp_path: Path) -> None:
+    """POPE's repository also has its three parts as a configuration of their own."""
+    put = move(drawn, tmp_path, "lmms-lab-encoder/POPE", "POPE")
+    shutil.copytree(put / "data", put / "Full")
+    readme = (put / "README.md").read_text()
+    more = "configs:\n- config_name: Full\n  data_files:\n  - split: test\n    path: Full/test-*\n"
+    (put / "README.md").write_text(readme.replace("configs:\n", more, 1))
+    assert [path.parent.name for path in find_tables(tmp_path)["pope"]] == ["data"]
+
+
+@pytest.mark.parametrize(("config", "split"), [("InfographicVQA", "validation"), ("DocVQA", "train")])
+def test_what_was_saved_of_another_split_or_configuration_is_not_taken(tmp_path: Path, config: str, split: str) -> None:
+    put = tmp_path / "lmms-lab/DocVQA"
+    put.mkdir(parents=True)
+    (put / "dataset_info.json").write_text(json.dumps({"config_name": config}))
+    (put / "state.json").write_text(json.dumps({"_split": split, "_data_files": [{"filename": "data.arrow"}]}))
+    found = find_tables(tmp_path)
+    assert set(found) == ({"infovqa_val"} if split == "validation" else set())
 
 
 def test_rows_go_on_through_the_files_of_a_split(drawn: Path, tmp_path: Path) -> None:
