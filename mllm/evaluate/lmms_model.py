@@ -10,7 +10,7 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
 from mllm.evaluate.request import Answerer
-from mllm.evaluate.sitting import Asked, Sitting, speaker_of
+from mllm.evaluate.sitting import AskedQuestion, Sitting, speaker_of
 
 
 class LlavaOfLmmsEval(lmms):
@@ -41,10 +41,10 @@ class LlavaOfLmmsEval(lmms):
     def generate_until(self, requests: list[Instance]) -> list[str]:
         return self._sitting.answers([self._asked(each) for each in requests])
 
-    def _asked(self, request: Instance) -> Asked:
+    def _asked(self, request: Instance) -> AskedQuestion:
         question, settings, to_pictures, doc, task, split = request.args
         rows = self.task_dict[task][split]
-        return Asked(task, doc, question, settings, partial(_pictures, to_pictures, rows, doc))
+        return AskedQuestion(task, doc, question, settings, partial(_pictures, to_pictures, rows, doc))
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         raise NotImplementedError("ricebench_llava answers questions; it gives no likelihoods")

@@ -20,7 +20,7 @@ _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedQuestion:
     """One question of a task."""
 
     task: str
@@ -52,7 +52,7 @@ class Sitting:
     """Documents of a task that have no answer, where nobody can be asked."""
     _speaker: Speaker | None = None
 
-    def answers(self, asked: Sequence[Asked]) -> list[str]:
+    def answers(self, asked: Sequence[AskedQuestion]) -> list[str]:
         """The answers, in the order of the questions. Only a model answers with nothing.
 
         Raises:
@@ -74,13 +74,13 @@ class Sitting:
                 found[place] = answer
         return [answer for answer in found if answer is not None]
 
-    def _stored(self, asked: Asked) -> str:
+    def _stored(self, asked: AskedQuestion) -> str:
         answer = self.journals[asked.task].said(asked.doc)
         if answer is None:
             self.missing.setdefault(asked.task, []).append(asked.doc)
         return answer or ""
 
-    def _said(self, task: str, asked: Sequence[Asked]) -> list[str]:
+    def _said(self, task: str, asked: Sequence[AskedQuestion]) -> list[str]:
         said: list[str] = []
         self.tell(task, 0, len(asked))
         while len(said) < len(asked):
@@ -88,7 +88,7 @@ class Sitting:
             said += self._few(task, few, len(said), len(asked))
         return said
 
-    def _few(self, task: str, asked: Sequence[Asked], before: int, total: int) -> list[str]:
+    def _few(self, task: str, asked: Sequence[AskedQuestion], before: int, total: int) -> list[str]:
         """One call of the model."""
         speaker, journal = self._open(), self.journals.get(task)
         most, until = self._allowed(task, asked[0].settings)
@@ -143,7 +143,7 @@ def _until(answer: str, ends: Sequence[str]) -> str:
     return answer.strip()
 
 
-def _question(asked: Asked) -> Question:
+def _question(asked: AskedQuestion) -> Question:
     from mllm.llava.speaker import Question
 
     try:

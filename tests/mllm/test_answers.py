@@ -16,7 +16,7 @@ from mllm.evaluate.answers import Answers, read_answers
 from mllm.evaluate.journal import Journal
 from mllm.evaluate.request import AnswerRequest
 from mllm.evaluate.requirements import check_requirements, requirements_of
-from mllm.evaluate.sitting import Asked, Sitting
+from mllm.evaluate.sitting import AskedQuestion, Sitting
 from rice_core.datasets.nouns import Conversation, Dataset
 from rice_core.encoders import load_encoder
 from rice_core.errors import MissingExtra, UserError
@@ -181,8 +181,8 @@ class Echo:
         return []
 
 
-def asked(task: str, doc: int, **settings: Any) -> Asked:
-    return Asked(task, doc, f"{task}{doc}", settings, list)
+def asked(task: str, doc: int, **settings: Any) -> AskedQuestion:
+    return AskedQuestion(task, doc, f"{task}{doc}", settings, list)
 
 
 def test_answers_come_in_order_whoever_gave_them(tmp_path: Path) -> None:
