@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mllm.answered import AnsweredTask
 from mllm.evaluate.columns import ScoreColumn
+from mllm.llava.language_model import identity
 from mllm.llava.recipe import CrocLearning, LlavaRecipe
 
 _OF_COLUMN = {
@@ -55,7 +56,7 @@ def assumptions(recipe: LlavaRecipe, columns: Sequence[ScoreColumn], tasks: Sequ
     }[instruct.labels]
     said = [
         *([recipe.reading] if recipe.reading else []),
-        f"{model.lm} reads patch tokens of block {model.layer} of the encoder through two layers; a picture is {cut} of the encoder's own size.",
+        f"{identity(model.lm)} reads patch tokens of block {model.layer} of the encoder through two layers; a picture is {cut} of the encoder's own size.",
         f"The projector learns from captions ({align.epochs} epoch{'s' * (align.epochs != 1)} at {align.projector_rate:g}), then everything from "
         f"conversations ({instruct.epochs} at {instruct.lm_rate or 0:g}, the encoder at {instruct.tower_rate or 0:g}), {instruct.batch} samples a "
         f"step in {instruct.precision}; learnt are {labels}.",

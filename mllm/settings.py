@@ -50,11 +50,15 @@ class LlavaSettings:
 
     @property
     def spec(self) -> ProbeSpec:
+        from mllm.llava.language_model import identity
+
         own = self._base()
         # What the recipe has, asked for or not, is one measurement, and may stand beside the paper.
         params: dict[str, Param] = {
             name: value for name, value in self._given().items() if _changed(own, {name: value}) != own
         }
+        if self.lm is not None and "lm" in params:
+            params["lm"] = identity(self.lm)  # records name no folder of a machine
         return ProbeSpec(name=self.name, version=self.version, recipe=self.recipe, params=params)
 
     def settings(self) -> LlavaRecipe:

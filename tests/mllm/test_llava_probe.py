@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 from judged_tables import leave_answers
 
+from mllm.assumed import assumptions
 from mllm.evaluate import requirements
-from mllm.evaluate.columns import BENCHMARKS, COLUMNS
+from mllm.evaluate.columns import BENCHMARKS, COLUMNS, columns_of
 from mllm.evaluate.tables import TableQuestions
 from mllm.probe import DocVqaBenchmark, LiveXivVqaBenchmark, LlavaNext, MmeBenchmark, OcrBenchV2Benchmark
 from mllm.readers.llava import LlavaLayout
@@ -96,6 +98,26 @@ def test_a_setting_that_one_of_two_trainings_has_already_is_another_measurement(
     assert DocVqaBenchmark(recipe="ov@1", batch=256).spec.params == {"batch": 256}
     assert DocVqaBenchmark(recipe="mini-croc", batch=32).spec.params == {}
     assert DocVqaBenchmark(recipe="mini-croc", batch=16).settings().croc.batch == 16  # type: ignore[union-attr]
+
+
+def test_a_language_model_of_a_folder_is_told_by_its_bytes_and_never_by_its_path(tmp_path: Path) -> None:
+    def told(folder: Path, weights: bytes) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(weights)
+        return str(DocVqaBenchmark(lm=str(folder)).spec.params["lm"])
+
+    one = told(tmp_path / "here/qwen", b"one")
+    assert re.fullmatch("qwen:[0-9a-f]{20}", one)
+    assert told(tmp_path / "there/qwen", b"one") == one
+    assert told(tmp_path / "here/qwen", b"another") != one
+    recipe = DocVqaBenchmark(lm=str(tmp_path / "there/qwen")).settings()
+    said = assumptions(
+        recipe,
+        columns_of("docvqa"),
+        [SimpleNamespace(task="docvqa_val", told={"lmms_eval": "0.7.3", "generation": {}})],
+    )  # type: ignore[list-item]
+    assert any(sentence.startswith(f"{one} reads patch tokens") for sentence in said)
+    assert not any(str(tmp_path) in sentence for sentence in said)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DocVqaBenchmark) if field.name != "recipe"])
