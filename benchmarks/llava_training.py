@@ -2,7 +2,7 @@
 
 The bare step is forward and backward of the language model over embeddings that are in memory, with the loss of the same labels: no
 pictures, encoder, projector, optimizer, loader or checkpoint. The training is its own step, batches read from the miniature world's files
-by the process itself. Goal: 0.85 of the bare tokens a second, by CPU seconds of one thread. Of the miniature language model (0.9 M weights
+by the process itself. Goal: 0.85 of the bare tokens a second, by CPU seconds of one thread. Of the miniature language model (0.7 M weights
 beside an encoder of 0.5 M) that is out of reach, since the encoder is trained too; one of 25 M weights shows the proportions of published
 models, whose encoders hold a twentieth of the weights.
 """

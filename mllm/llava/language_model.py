@@ -22,7 +22,7 @@ MINI_CONFIG: dict[str, Any] = {
     "vocab_size": ROWS,
     "hidden_size": 128,
     "intermediate_size": 384,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
@@ -30,7 +30,7 @@ MINI_CONFIG: dict[str, Any] = {
     "bos_token_id": None,
     "eos_token_id": None,
 }
-"""0.9 M parameters."""
+"""0.7 M parameters."""
 
 
 def load_language_model(name: str, *, seed: int = 0, precision: Precision = "fp32") -> tuple[Any, Any]:

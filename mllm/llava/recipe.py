@@ -100,7 +100,7 @@ class LlavaRecipe(Frozen):
     """How it reads what the paper leaves open, one sentence; empty where it stands for nothing of the paper."""
     model: LlavaConfig = LlavaConfig()
     align: LlavaLearning = LlavaLearning()
-    """Stage 1: captions, one tile, the projector alone."""
+    """Stage 1: captions, one tile, the projector alone; and a language model that has not learnt to speak."""
     croc: CrocLearning | None = None
     """A stage between the two, where there is one."""
     instruct: LlavaLearning = LlavaLearning(projector_rate=1e-5, tower_rate=2e-6, lm_rate=1e-5)
@@ -117,9 +117,14 @@ _ONE_VISION = (
     "that a number of it gets no verdict against the paper: tiles, rates and the batch of 256 are those of its published scripts, its three "
     "trainings on conversations are one here, without videos, and the first stage is LLaVA-NeXT's."
 )
-_MINI = LlavaLearning(batch=32, part=32, projector_rate=2e-3, context=512, precision="fp32")
-_MINI_TALK = _MINI.model_copy(update={"epochs": 10, "tower_rate": 2e-4, "lm_rate": 2e-3})
-_MINI_CROC = CrocLearning(batch=32, part=32, projector_rate=2e-3, lm_rate=2e-3, pool=256, context=512, precision="fp32")
+_MINI = LlavaLearning(
+    batch=16, part=16, projector_rate=2e-3, warm_up=0.05, labels="answer", context=512, precision="fp32"
+)
+# A language model that starts from nothing has to learn to speak as well: many epochs of few samples, and by the captions first, since
+# a caption has ten things to be learnt of a picture and an answer one.
+_MINI_CAPTIONS = _MINI.model_copy(update={"epochs": 3, "lm_rate": 2e-3})
+_MINI_TALK = _MINI.model_copy(update={"epochs": 4, "tower_rate": 3e-4, "lm_rate": 2e-3})
+_MINI_CROC = CrocLearning(**_MINI_CAPTIONS.model_dump() | {"epochs": 1}, pool=256)
 _CROC_READING = (
     "Croc's stage is trained on the captions of the first stage, and the paper's are 1.5 million detailed ones; rates and pool are those of its "
     "published script, for Vicuna."
@@ -136,11 +141,10 @@ RECIPES: dict[str, LlavaRecipe] = {
             instruct=_MINI.model_copy(update={"batch": 4, "part": 4, "tower_rate": 1e-4, "lm_rate": 2e-3}),
             asking=_MINI_ASKING,
         ),
-        # A language model that starts from nothing has to learn to speak as well: many epochs of few samples.
         LlavaRecipe(
             name="mini",
             model=LlavaConfig(lm=MINI_LM, tiles="one"),
-            align=_MINI,
+            align=_MINI_CAPTIONS,
             instruct=_MINI_TALK,
             asking=_MINI_ASKING,
         ),
@@ -156,7 +160,7 @@ RECIPES: dict[str, LlavaRecipe] = {
         LlavaRecipe(
             name="mini-croc",
             model=LlavaConfig(lm=MINI_LM, tiles="one"),
-            align=_MINI,
+            align=_MINI_CAPTIONS,
             croc=_MINI_CROC,
             instruct=_MINI_TALK,
             asking=_MINI_ASKING,
