@@ -145,7 +145,9 @@ class LlavaTraining(Stage):
         if start is not None and has(start, LANGUAGE_MODEL):
             words, tokenizer = read_language_model(start, precision)
         else:
-            words, tokenizer = load_language_model(self.model.lm, seed=seed, precision=precision)
+            # What the training before it read: under its name the hub may have another by now.
+            name = f"{self.model.lm.partition('@')[0]}@{kept.commit}" if kept and kept.commit else self.model.lm
+            words, tokenizer = load_language_model(name, seed=seed, precision=precision)
         commit = getattr(words.config, "_commit_hash", None) or ("" if kept is None else kept.commit)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

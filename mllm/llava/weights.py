@@ -31,6 +31,8 @@ from rice_core.spec import Frozen
 
 LLAVA, PROJECTOR, TOWER, LANGUAGE_MODEL = "llava.json", "projector.safetensors", "tower.safetensors", "language_model"
 NEWLINE = "image_newline"
+_LEFT = (".safetensors", ".json", ".txt")
+"""Files of a language model that a stage may leave (`rice_core.stage`)."""
 
 
 class Kept(Frozen):
@@ -76,8 +78,9 @@ def save_llava(
         with quiet():
             model.language_model.save_pretrained(folder, state_dict=words)
         tokenizer.save_pretrained(folder)
-        # A stage leaves nothing that is code; chats are laid out by `text.ChatML`.
-        for path in folder.glob("*.jinja"):
+        # A stage leaves nothing that is code, and no file of another kind: chats are laid out by `text.ChatML`, and what a tokenizer
+        # needs is in its JSON.
+        for path in [each for each in folder.rglob("*") if each.is_file() and each.suffix not in _LEFT]:
             path.unlink()
     write_atomically(out / LLAVA, kept.model_dump_json(indent=1).encode())
 

@@ -121,6 +121,13 @@ def test_what_is_left_are_names_that_a_stage_may_leave(encoder: Encoder, tmp_pat
 
     model, tokenizer = made(encoder)
     tokenizer.chat_template = "{{ messages }}"
+    save = tokenizer.save_pretrained
+
+    def with_more(folder: Path) -> None:
+        save(folder)
+        (folder / "tokenizer.model").write_bytes(b"sentencepiece")  # of Yi and InternLM, whose format is ChatML too
+
+    tokenizer.save_pretrained = with_more
     save_llava(model, tokenizer, kept(model), tmp_path, tower=True, language_model=True, ranks=ALONE)
     names = [each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*") if each.is_file()]
     assert "language_model/model.safetensors" in names

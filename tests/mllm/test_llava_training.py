@@ -17,12 +17,14 @@ from safetensors.torch import load_file
 from talks import ALONE, stage_work, talks
 
 from mllm.llava import learner as learning
+from mllm.llava import training
 from mllm.llava.cost import cost_of
 from mllm.llava.kept import load_llava
 from mllm.llava.language_model import load_language_model
 from mllm.llava.packing import Anyres, Square
 from mllm.llava.recipe import RECIPES, LlavaConfig, LlavaLearning, LlavaRecipe
 from mllm.llava.training import InstructTraining, LlavaTraining, rate_at, stages_of
+from mllm.llava.weights import Kept, save_llava
 from probes.knn import Knn
 from rice_core.budget import Budget, Took
 from rice_core.datasets import open_dataset
@@ -125,6 +127,26 @@ def test_what_has_no_rate_stays(dataset: Dataset, aligned: Path, tmp_path: Path)
     own = encoder()
     found = load_llava(out, own).model.tower.module.state_dict()
     assert all(torch.equal(found[name], each) for name, each in own.module.state_dict().items())  # type: ignore[attr-defined]
+
+
+def test_the_second_stage_reads_the_commit_that_the_first_one_read(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer, _ = stages_of(RECIPE, dataset).before._begun(encoder(), None, 1)
+    kept = Kept(model=RECIPE.model, side=model.tower.side, patch=model.tower.patch, precision="fp32", commit="0f1e")
+    save_llava(model, tokenizer, kept, tmp_path, tower=False, language_model=False, ranks=ALONE)
+    asked: list[str] = []
+    load = training.load_language_model
+
+    def read(name: str, **given: Any) -> Any:
+        asked.append(name)
+        return load("mini", **given)
+
+    monkeypatch.setattr(training, "load_language_model", read)
+    for lm in ("org/lm", "org/lm@main"):
+        stage = stages_of(RECIPE.model_copy(update={"model": RECIPE.model.model_copy(update={"lm": lm})}), dataset)
+        assert stage._begun(encoder(), tmp_path, 1)[2] == "0f1e"
+    assert asked == ["org/lm@0f1e", "org/lm@0f1e"]
 
 
 def test_what_an_earlier_stage_changed_is_handed_on(
