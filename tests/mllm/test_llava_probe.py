@@ -17,6 +17,7 @@ from mllm.assumed import assumptions
 from mllm.evaluate import requirements
 from mllm.evaluate.columns import BENCHMARKS, COLUMNS, columns_of
 from mllm.evaluate.tables import TableQuestions
+from mllm.llava.recipe import RECIPES
 from mllm.probe import DocVqaBenchmark, LiveXivVqaBenchmark, LlavaNext, MmeBenchmark, OcrBenchV2Benchmark
 from mllm.readers.llava import LlavaLayout
 from rice_core.datasets import Dataset, open_dataset
@@ -68,11 +69,12 @@ def test_thirteen_names_are_installed_and_one_that_stands_for_them_all() -> None
 
 def test_a_setting_that_the_recipe_has_already_is_no_other_measurement() -> None:
     assert DocVqaBenchmark(lm="Qwen/Qwen2.5-7B-Instruct", batch=128, epochs=1, at_once=8).spec.params == {}
-    changed = DocVqaBenchmark(recipe="mini", lm="Qwen/Qwen2.5-0.5B-Instruct", batch=8, epochs=3, tiles="2x2", most=32)
+    changed = DocVqaBenchmark(recipe="mini", lm="Qwen/Qwen2.5-0.5B-Instruct", batch=8, epochs=5, tiles="2x2", most=32)
+    aligned = RECIPES["mini"].align.epochs
     assert changed.spec.params == {
         "lm": "Qwen/Qwen2.5-0.5B-Instruct",
         "batch": 8,
-        "epochs": 3,
+        "epochs": 5,
         "tiles": "2x2",
         "most": 32,
     }
@@ -80,8 +82,8 @@ def test_a_setting_that_the_recipe_has_already_is_no_other_measurement() -> None
     assert (settings.align.batch, settings.instruct.batch, settings.align.epochs, settings.instruct.epochs) == (
         8,
         8,
-        1,
-        3,
+        aligned,
+        5,
     )
     assert (settings.asking.at_once, settings.asking.most) == (32, 32)
 
@@ -96,8 +98,8 @@ def test_a_setting_that_one_of_two_trainings_has_already_is_another_measurement(
     """OneVision's first training has a batch of 128, its last one of 256."""
     assert DocVqaBenchmark(recipe="ov@1", batch=128).spec.params == {"batch": 128}
     assert DocVqaBenchmark(recipe="ov@1", batch=256).spec.params == {"batch": 256}
-    assert DocVqaBenchmark(recipe="mini-croc", batch=32).spec.params == {}
-    assert DocVqaBenchmark(recipe="mini-croc", batch=16).settings().croc.batch == 16  # type: ignore[union-attr]
+    assert DocVqaBenchmark(recipe="mini-croc", batch=16).spec.params == {}
+    assert DocVqaBenchmark(recipe="mini-croc", batch=8).settings().croc.batch == 8  # type: ignore[union-attr]
 
 
 def test_a_language_model_of_a_folder_is_told_by_its_bytes_and_never_by_its_path(tmp_path: Path) -> None:
