@@ -1,0 +1,1 @@
+"""Referring segmentation: masks of what sentences name, and what they are worth."""
