@@ -14,6 +14,7 @@ from mllm.evaluate.columns import COLUMNS, columns_of
 from mllm.evaluate.requirements import requirements_of
 from rice_core.cli import main
 from rice_core.measure import training_work
+from rice_core.measure.trained import all_trained
 from rice_core.record import Record
 from rice_core.store import Store
 from rice_core.world.mini import World, draw
@@ -48,7 +49,7 @@ def measured(folder: Path, store: Path, probes: str, *encoders: str) -> dict[str
     words = ["run", "-e", ",".join(encoders), "-p", probes, "--data", str(folder), "--store", str(store), "--quiet"]
     with pytest.raises(SystemExit) as ended:
         main(words)
-    assert ended.value.code in (0, None, 1)
+    assert ended.value.code in (0, None, 3)  # 3: a scorer may lack something here
     records = [each for each in Store(store).records() if each.cell.encoder.title == encoders[-1]]
     return {each.cell.probe.name: each for each in records}
 
@@ -107,9 +108,6 @@ def test_llava_next_is_thirteen_cells_of_two_trainings_and_one_child(
         else:
             check(tmp_path, record)
     assert len(children) == 1
-    stages = Counter(
-        json.loads(path.read_text())["trained"]["request"]["stage"]["name"]
-        for path in tmp_path.glob("stages/*/stage.json")
-    )
+    stages = Counter(each.request.stage.name for each in all_trained(Store(tmp_path)))
     assert (stages["llava-align"], stages["llava-instruct"]) == (1, 1)
     assert stages["llava-answers"] == 18 - len(without)
