@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from mllm.evaluate.columns import BENCHMARKS, COLUMNS, columns_of, tasks_of
 from mllm.settings import LlavaSettings
-from rice_core.errors import NotApplicable
+from rice_core.errors import NotApplicable, UserError
 from rice_core.record import Outcome
 
 if TYPE_CHECKING:
@@ -55,6 +55,17 @@ class LlavaBenchmark(LlavaSettings):
         trained, asking = stages_of(recipe, self._lessons(dataset)), recipe.asking
         tasks = [task for task in tasks_of(columns_of(self.name)) if dataset.splits.get(task)]
         return tuple(Answers(task, only(dataset, task), trained, asking.at_once, asking.most) for task in tasks)
+
+    def lacks(self) -> str:
+        """See `rice_core.probe.Equipped`."""
+        from mllm.evaluate.requirements import check_requirements
+
+        try:
+            for task in tasks_of(columns_of(self.name)):
+                check_requirements(task)
+        except UserError as error:
+            return str(error)
+        return ""
 
     def published(self) -> Dataset:
         """See `rice_core.probe.Published`."""

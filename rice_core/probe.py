@@ -273,6 +273,14 @@ class Published(Protocol):
 
 
 @runtime_checkable
+class Equipped(Protocol):
+    """What a probe adds that needs packages or data of others, which may be missing when hours of training are over."""
+
+    def lacks(self) -> str:
+        """What is missing, a sentence that says what to install; empty where nothing is. It is said before any cell is measured."""
+
+
+@runtime_checkable
 class Staged(Protocol):
     """What a probe adds whose number rests on trainings that other cells may share (rice_core.stage)."""
 

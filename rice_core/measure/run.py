@@ -30,7 +30,7 @@ from rice_core.measure.plan import Plan
 from rice_core.measure.provenance import number_code
 from rice_core.measure.summary import Summary, headline
 from rice_core.measure.trained import Shelf
-from rice_core.probe import Probe, stages_named
+from rice_core.probe import Equipped, Probe, stages_named
 from rice_core.progress import Progress
 from rice_core.record import Cell, Record, Scores, UsedStage
 from rice_core.spec import DatasetSpec, EncoderSpec
@@ -213,6 +213,10 @@ class Runner:
             return
         self._known.put(spec, subject.identity)
         pending = self._pending(job, mine, subject)
+        # A cell that fails for it may have its turn after the trainings of the others.
+        lacking = {said: probe.name for _, probe in pending if isinstance(probe, Equipped) and (said := probe.lacks())}
+        for said, name in lacking.items():
+            self._progress.say(f"{name} is going to fail: {said}")
         for dataset in dict.fromkeys(cell.dataset for cell, _ in pending):
             self._measure_on(job, spec, subject, [pair for pair in pending if pair[0].dataset == dataset])
 

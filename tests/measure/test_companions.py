@@ -101,6 +101,29 @@ def world(tmp_path: Path) -> Dataset:
     return open_dataset(write_coco(tmp_path / "w", seed=3, train=3, val=2), name="mini")
 
 
+@dataclass(frozen=True)
+class Lacking(Asking):
+    """Needs what is not there."""
+
+    def lacks(self) -> str:
+        return "it needs jieba; run: pip install jieba" if self.split == "val" else ""
+
+
+def test_what_the_last_cell_lacks_is_said_before_the_first_one_is_trained(
+    world: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SEEN.clear()
+    said: list[tuple[str, int]] = []
+    progress = Progress(quiet=True)
+    monkeypatch.setattr(progress, "say", lambda line: said.append((line, len(SEEN))))
+    plan = Plan.over((EncoderSpec.parse("synthetic:noise"),), (Lacking(), Lacking(split="val")), world)
+    Runner(Store(tmp_path / "s"), Settings(device="cpu", debug=True), progress).run(plan)
+    told = [each for each in said if "jieba" in each[0]]
+    assert [(line.partition(" ")[2], trained) for line, trained in told] == [
+        ("is going to fail: it needs jieba; run: pip install jieba", 0)
+    ]
+
+
 def test_what_is_left_for_a_companion_of_other_data_is_found(world: Dataset, tmp_path: Path) -> None:
     SEEN.clear()
     probes = (Asking(split="train"), Asking(split="val"))

@@ -26,7 +26,7 @@ from rice_core.errors import NotApplicable, UserError
 from rice_core.measure import config
 from rice_core.measure.config import RunConfig, build_probes
 from rice_core.measure.plan import Plan, plan_of
-from rice_core.probe import untaught
+from rice_core.probe import Equipped, untaught
 from rice_core.spec import EncoderSpec, ProbeRequest
 from rice_core.stage import chain, request_of
 from rice_core.store import Store
@@ -238,6 +238,9 @@ def test_what_a_scorer_lacks_is_said_before_anything_is_trained(
     probe = OcrBenchV2Benchmark(recipe="mini")
     with pytest.raises(UserError, match="lmms-eval's scorer of ocrbench_v2 needs apted; run: pip install apted"):
         probe.run(None, seed=0, work=Asked(dataset, probe, tmp_path))  # type: ignore[arg-type]
+    assert isinstance(probe, Equipped)
+    assert probe.lacks().startswith("lmms-eval's scorer of ocrbench_v2 needs apted")
+    assert DocVqaBenchmark().lacks() == ""
 
 
 @pytest.mark.parametrize("few", [None, 5])
