@@ -155,6 +155,8 @@ def claims(
 
 def agreement(one: Sequence[float], other: Sequence[float]) -> str:
     """Kendall's tau-b of two scores of the same encoders, with the interval that resampled encoders give (percentiles)."""
+    if min(len(set(one)), len(set(other))) < 2:
+        return "no order to agree on, since one of the two gives all encoders the same"
     found = kendalltau(one, other)
     rng, N = np.random.default_rng(0), len(one)
     drawn = [rng.integers(N, size=N) for _ in range(_DRAWS)]
