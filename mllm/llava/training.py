@@ -29,7 +29,7 @@ from mllm.llava.vision import VisionTower
 from mllm.llava.weights import (
     LANGUAGE_MODEL,
     TOWER,
-    Kept,
+    LlavaCard,
     fill,
     pictures_of,
     read_kept,
@@ -124,7 +124,7 @@ class LlavaTraining(Stage):
             work.skip(item, reason)
         told = self.model.model_copy(update={"lm": identity(self.model.lm)})
         side, patch, precision = model.tower.side, model.tower.patch, self.learning.precision
-        kept = Kept(model=told, side=side, patch=patch, precision=precision, commit=commit)
+        kept = LlavaCard(model=told, side=side, patch=patch, precision=precision, commit=commit)
         save_llava(
             model,
             tokenizer,

@@ -1,6 +1,6 @@
 """What a training leaves of the model, to the last bit.
 
-llava.json                    `Kept`
+llava.json                    `LlavaCard`
 projector.safetensors         projector and `image_newline`
 tower.safetensors             the encoder's weights, where they were trained: without them the answers would be another encoder's
 language_model/               as transformers writes one, with its tokenizer
@@ -35,7 +35,7 @@ _LEFT = (".safetensors", ".json", ".txt")
 """Files of a language model that a stage may leave (`rice_core.stage`)."""
 
 
-class Kept(Frozen):
+class LlavaCard(Frozen):
     """What is to be known of the weights beside them."""
 
     format: Literal[1] = 1
@@ -57,7 +57,7 @@ def pictures_of(config: LlavaConfig, side: int, patch: int) -> Anyres | Square:
 
 
 def save_llava(
-    model: Llava, tokenizer: Any, kept: Kept, out: Path, *, tower: bool, language_model: bool, ranks: Ranks
+    model: Llava, tokenizer: Any, kept: LlavaCard, out: Path, *, tower: bool, language_model: bool, ranks: Ranks
 ) -> None:
     """Every rank calls it; the first one writes.
 
@@ -85,10 +85,10 @@ def save_llava(
     write_atomically(out / LLAVA, kept.model_dump_json(indent=1).encode())
 
 
-def read_kept(folder: Path) -> Kept:
+def read_kept(folder: Path) -> LlavaCard:
     """Raises UserError: the folder is no training's, or its llava.json is damaged."""
     try:
-        return Kept.model_validate_json((folder / LLAVA).read_bytes())
+        return LlavaCard.model_validate_json((folder / LLAVA).read_bytes())
     except OSError:
         raise UserError(f"{folder.name}: it holds no {LLAVA}; give the folder that a training left.") from None
     except ValidationError as error:

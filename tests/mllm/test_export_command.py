@@ -17,7 +17,7 @@ from mllm.llava.model import Llava
 from mllm.llava.recipe import LlavaConfig
 from mllm.llava.speaker import Question
 from mllm.llava.vision import VisionTower
-from mllm.llava.weights import Kept, save_llava
+from mllm.llava.weights import LlavaCard, save_llava
 from rice_core.digest import file_digest
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
@@ -44,7 +44,7 @@ def put(store: Path, encoder: Encoder, precision: Any = "fp32") -> str:
     """What a second stage leaves, on the shelf; its id."""
     words, tokenizer = load_language_model("mini", seed=1)
     model, made = shaken(Llava(VisionTower(encoder), words), 3), store / "made"
-    kept = Kept(model=LlavaConfig(lm="mini"), side=model.tower.side, patch=model.tower.patch, precision=precision)
+    kept = LlavaCard(model=LlavaConfig(lm="mini"), side=model.tower.side, patch=model.tower.patch, precision=precision)
     save_llava(model, tokenizer, kept, made, tower=True, language_model=True, ranks=Ranks(0, 1, torch.device("cpu")))
     request = StageRequest(encoder=encoder.spec.told(), stage=StageSpec(name="llava-instruct", params={"lm": "mini"}))
     files = {each.relative_to(made).as_posix(): file_digest(each) for each in made.rglob("*") if each.is_file()}

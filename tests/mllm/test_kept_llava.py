@@ -20,7 +20,7 @@ from mllm.llava.model import Llava
 from mllm.llava.recipe import LlavaConfig
 from mllm.llava.speaker import Question
 from mllm.llava.vision import VisionTower
-from mllm.llava.weights import Kept, save_llava
+from mllm.llava.weights import LlavaCard, save_llava
 from rice_core.encoders import load_encoder
 from rice_core.errors import UserError
 from rice_core.features import Encoder
@@ -42,8 +42,8 @@ def made(encoder: Encoder) -> tuple[Llava, Any]:
     return shaken(model, 3), tokenizer
 
 
-def kept(own: Llava, **other: Any) -> Kept:
-    return Kept(**({"model": MINI, "side": own.tower.side, "patch": own.tower.patch, "precision": "fp32"} | other))
+def kept(own: Llava, **other: Any) -> LlavaCard:
+    return LlavaCard(**({"model": MINI, "side": own.tower.side, "patch": own.tower.patch, "precision": "fp32"} | other))
 
 
 @pytest.mark.parametrize("tiles", ["2x2", "one"])

@@ -24,7 +24,7 @@ from mllm.llava.language_model import load_language_model
 from mllm.llava.packing import Anyres, Square
 from mllm.llava.recipe import RECIPES, LlavaConfig, LlavaLearning, LlavaRecipe
 from mllm.llava.training import InstructTraining, LlavaTraining, rate_at, stages_of
-from mllm.llava.weights import Kept, save_llava
+from mllm.llava.weights import LlavaCard, save_llava
 from probes.knn import Knn
 from rice_core.budget import Budget, Took
 from rice_core.datasets import open_dataset
@@ -133,7 +133,9 @@ def test_the_second_stage_reads_the_commit_that_the_first_one_read(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokenizer, _ = stages_of(RECIPE, dataset).before._begun(encoder(), None, 1)
-    kept = Kept(model=RECIPE.model, side=model.tower.side, patch=model.tower.patch, precision="fp32", commit="0f1e")
+    kept = LlavaCard(
+        model=RECIPE.model, side=model.tower.side, patch=model.tower.patch, precision="fp32", commit="0f1e"
+    )
     save_llava(model, tokenizer, kept, tmp_path, tower=False, language_model=False, ranks=ALONE)
     asked: list[str] = []
     load = training.load_language_model
