@@ -157,6 +157,13 @@ class StageWork(Handle, Protocol):
     """`Stage.train` is called on each; only the first of them writes, and has the feature cache."""
     companions: tuple[Companion, ...]
 
+    def skip(self, item: str, reason: str, times: int = 1) -> None:
+        """See `Handle`.
+
+        Args:
+            times: how many inputs the line stands for, where it stands for several of one reason.
+        """
+
     def budget(self) -> Budget:
         """What is known of the encoder's speed, and how much `keep` may take."""
 

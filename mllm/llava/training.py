@@ -24,6 +24,7 @@ from mllm.llava.loader import LlavaPart, open_batches
 from mllm.llava.model import Llava
 from mllm.llava.packing import Anyres, Square
 from mllm.llava.recipe import CrocLearning, LlavaConfig, LlavaLearning, LlavaRecipe
+from mllm.llava.samples import by_reason
 from mllm.llava.text import Captions, ChatML
 from mllm.llava.vision import VisionTower
 from mllm.llava.weights import (
@@ -120,8 +121,8 @@ class LlavaTraining(Stage):
         own.resume()
         if own.done < steps:
             self._learn(encoder.spec.title, own, tokenizer, Leg(0, self.called, 0, steps), seed, work)
-        for item, reason in learner.counts()["skipped"].items():
-            work.skip(item, reason)
+        for skip in by_reason(learner.counts()["skipped"]):
+            work.skip(skip.item, skip.reason, skip.times)
         told = self.model.model_copy(update={"lm": identity(self.model.lm)})
         side, patch, precision = model.tower.side, model.tower.patch, self.learning.precision
         kept = LlavaCard(model=told, side=side, patch=patch, precision=precision, commit=commit)

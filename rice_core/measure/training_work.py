@@ -66,8 +66,8 @@ class TrainingWork(AnyWork):
         """What was left out."""
         self._encoder, self._made_from, self._extractor = encoder, made_from, extractor
 
-    def skip(self, item: str, reason: str) -> None:
-        self.skipped[item, reason] = Skipped(item=item, reason=reason)
+    def skip(self, item: str, reason: str, times: int = 1) -> None:
+        self.skipped[item, reason] = Skipped(item=item, reason=reason, times=times)
 
     def budget(self) -> Budget:
         return budget_of(self._encoder, self._engine.store.records(), self._features.cache.space())

@@ -47,6 +47,9 @@ def stage_work(folder: Path, stop: int | None = None, ranks: Ranks = ALONE) -> A
                 raise KeyboardInterrupt
             yield each
 
+    def skip(item: str, reason: str, times: int = 1) -> None:
+        said[item] = reason
+
     return SimpleNamespace(
-        ranks=ranks, folder=folder, companions=(), workers=0, progress=progress, skip=said.__setitem__, said=said
+        ranks=ranks, folder=folder, companions=(), workers=0, progress=progress, skip=skip, said=said
     )

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mllm.llava.mini_tokenizer import mini_tokenizer
 from mllm.llava.packing import Anyres, Square
-from mllm.llava.samples import Schooling
+from mllm.llava.samples import Schooling, by_reason
 from mllm.llava.text import IGNORED, IMAGE, Captions, ChatML, NothingToLearn
 from rice_core.datasets import Conversation, Turn
 from rice_core.encoders.preprocess import Preprocess
@@ -191,3 +191,13 @@ def test_a_size_is_read_from_the_header_or_refused_like_the_picture(tmp_path: Pa
         upright_size(tmp_path / "none.png")
     with pytest.raises(ImageError, match="40 x 30 pixels, more than the limit of 1000"):
         upright_size(saved(tmp_path / "a.png"), most_pixels=1000)
+
+
+def test_many_that_are_left_out_for_one_reason_are_one_line_that_counts_them() -> None:
+    few = {f"instruct/{k}": f"shows {k}.jpg, which is not there" for k in range(1000)}
+    assert [(skip.item, skip.times) for skip in by_reason(few)] == [(item, 1) for item in few]
+    many = few | {f"instruct/{k}": f"has {k} tokens, of which the last {k - 7} do not fit" for k in range(1000, 1010)}
+    assert [(skip.item, skip.reason, skip.times) for skip in by_reason(many)] == [
+        ("instruct/0", "shows 0.jpg, which is not there", 1000),
+        ("instruct/1000", "has 1000 tokens, of which the last 993 do not fit", 10),
+    ]
