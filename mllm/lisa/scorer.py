@@ -192,7 +192,7 @@ def _rows(judged: Mapping[str, MaskOverlaps]) -> list[Rated]:
 
 def _rows_of_two(pairs: Mapping[str, tuple[MaskOverlaps, MaskOverlaps]], names: tuple[str, str]) -> list[Rated]:
     """Of each split the numbers of both, and how far they are apart."""
-    from mllm.lisa.metrics import CIOU, mean_ciou, scores_of
+    from mllm.lisa.metrics import CIOU, ZERO, mean_ciou, scores_of
     from rice_core.record import Scores
     from rice_core.stats.estimates import paired
 
@@ -209,10 +209,14 @@ def _rows_of_two(pairs: Mapping[str, tuple[MaskOverlaps, MaskOverlaps]], names: 
                 continue
             for words, side in (("", one), (", against", other)):
                 value = sum(side.values[name]) / len(side.sample)
-                rows.append(Rated({"metric": name + words, "split": split}, value, len(side.sample), "%"))
+                rows.append(
+                    Rated({"metric": name + words, "split": split}, value, len(side.sample), "%", detail=name == ZERO)
+                )
             found = paired(one, other, name, better="higher")
             labels = {"metric": f"{name}, difference", "split": split}
-            rows.append(rated_difference(labels, found, f"clustered by picture ({found.clusters})", names))
+            rows.append(
+                rated_difference(labels, found, f"clustered by picture ({found.clusters})", names, detail=name == ZERO)
+            )
     return rows
 
 

@@ -48,7 +48,7 @@ DataOption = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="Folder for every probe that can use it, PROBE=FOLDER, or train=FOLDER to learn from; a comma separates, and it may be given again. A folder is COCO format, Roboflow exports, folder per class, ADE20K, PASCAL VOC or Cityscapes with label maps, photos, videos (GOT-10k, LaSOT, TrackingNet, TNL2K, your own), or LLaVA's json files with their pictures; FOLDER@LAYOUT (coco, lvis, class-folders, ade20k, voc, cityscapes, photos, got10k, lasot, trackingnet, tnl2k, videos, llava) where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, mini-videos, mini-lasot, mini-trackingnet, mini-tnl2k, mini-llava, which are drawn.",
+        help="Folder for every probe that can use it, PROBE=FOLDER, or train=FOLDER to learn from; a comma separates, and it may be given again. A folder is COCO format, Roboflow exports, folder per class, ADE20K, PASCAL VOC or Cityscapes with label maps, photos, videos (GOT-10k, LaSOT, TrackingNet, TNL2K, your own), LLaVA's json files with their pictures, or REFER's referring expressions; FOLDER@LAYOUT (coco, lvis, class-folders, ade20k, voc, cityscapes, photos, got10k, lasot, trackingnet, tnl2k, videos, llava, refer) where its looks mislead; or mini, mini-words, mini-hard, mini-lvis, mini-rf100, mini-videos, mini-lasot, mini-trackingnet, mini-tnl2k, mini-llava, mini-refer, which are drawn.",
     ),
 ]
 AnnotationsOption = Annotated[

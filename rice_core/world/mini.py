@@ -23,11 +23,11 @@ class World:
     """Side of an image in pixels; of a video's frames the height, and their width is 4/3 of it."""
     level: Literal["easy", "hard"] = "easy"
     annotate: Literal["objects", "syllables"] = "objects"
-    layout: Literal["coco", "lvis", "rf100", "got10k", "lasot", "trackingnet", "tnl2k", "llava"] = "coco"
+    layout: Literal["coco", "lvis", "rf100", "got10k", "lasot", "trackingnet", "tnl2k", "llava", "refer"] = "coco"
     """rf100 is a suite: seven data sets, each of as many scenes. The next four hold videos: train, val and test count clips. llava: train counts
-    captions, and conversations, val the questions of each benchmark."""
+    captions, and conversations, val the questions of each benchmark. refer: all three count pictures with expressions."""
     test: int = 0
-    """Of a suite and of videos alone."""
+    """Of a suite, of videos and of expressions alone."""
 
 
 MINI = World(name="mini", seed=0, train=600, val=300)
@@ -46,6 +46,7 @@ WORLDS = {
         World(name="mini-trackingnet", seed=0, train=16, val=0, test=12, size=144, layout="trackingnet"),
         World(name="mini-tnl2k", seed=0, train=16, val=0, test=16, size=144, layout="tnl2k"),
         World(name="mini-llava", seed=0, train=1200, val=48, layout="llava"),
+        World(name="mini-refer", seed=0, train=600, val=100, test=100, layout="refer"),
     )
 }
 """What --data takes beside folders."""
@@ -78,6 +79,7 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
     from rice_core.world.layouts.lasot import write_lasot
     from rice_core.world.layouts.llava import write_llava
     from rice_core.world.layouts.lvis import write_lvis
+    from rice_core.world.layouts.refer import write_refer
     from rice_core.world.layouts.rf100 import write_rf100
     from rice_core.world.layouts.tnl2k import write_tnl2k
     from rice_core.world.layouts.trackingnet import write_trackingnet
@@ -101,6 +103,8 @@ def draw(world: World, folder: Path, *, workers: int = 1, progress: Progress | N
             return write_tnl2k(target, train=train, test=test, **asked)
         case "llava":
             return write_llava(target, train=train, val=val, **asked)
+        case "refer":
+            return write_refer(target, train=train, val=val, test=test, **asked)
 
 
 def folder_name(world: World) -> str:

@@ -74,8 +74,23 @@ class PlainScene:
         return ", ".join([*things, f"the word {self.word} at the {PLACES[self.word_quarter]}"])
 
 
+@dataclass(frozen=True)
+class PlainMasks:
+    """Where everything is in a plain picture."""
+
+    things: tuple[npt.NDArray[np.bool_], ...]
+    """[H, W], as its things are ordered: at least half covered by the shape."""
+    word_box: tuple[int, int, int, int]
+    """Left, top, right and bottom of the word's ink."""
+
+
 def draw_plain(seed: int, index: int, *, size: int = 96) -> PlainScene:
     """Draw plain picture `index` of the world `seed`; `size` is its side in pixels, at least 48."""
+    return draw_plain_masks(seed, index, size=size)[0]
+
+
+def draw_plain_masks(seed: int, index: int, *, size: int = 96) -> tuple[PlainScene, PlainMasks]:
+    """The same, and where everything is in it."""
     rng = np.random.Generator(np.random.PCG64([seed, index, _SALT]))
     count = 1 + int(np.searchsorted(_FEWER, rng.random(), side="right"))
     quarters = [int(k) for k in rng.permutation(len(PLACES))]
@@ -83,15 +98,17 @@ def draw_plain(seed: int, index: int, *, size: int = 96) -> PlainScene:
     things = [PlainThing(*each) for each in zip(shapes, colours, quarters[:count], strict=False)]
     word = str(rng.choice(PLAIN_WORDS))
     canvas_HW3 = np.full((size, size, 3), rng.uniform(225, 250))
-    for thing in things:
-        _paste(rng, canvas_HW3, thing)
-    canvas_HW3 = _write(rng, canvas_HW3, word, quarters[count])
+    masks = {thing.quarter: _paste(rng, canvas_HW3, thing) for thing in things}
+    canvas_HW3, word_box = _write(rng, canvas_HW3, word, quarters[count])
     noise_HW3 = rng.standard_normal(canvas_HW3.shape, dtype=np.float32) * 2
     pixels_HW3 = np.clip(np.rint(canvas_HW3 + noise_HW3), 0, 255).astype(np.uint8)
-    return PlainScene(pixels_HW3, tuple(sorted(things, key=lambda thing: thing.quarter)), word, quarters[count])
+    ordered = tuple(sorted(things, key=lambda thing: thing.quarter))
+    scene = PlainScene(pixels_HW3, ordered, word, quarters[count])
+    return scene, PlainMasks(tuple(masks[thing.quarter] for thing in ordered), word_box)
 
 
-def _paste(rng: np.random.Generator, canvas_HW3: Floats, thing: PlainThing) -> None:
+def _paste(rng: np.random.Generator, canvas_HW3: Floats, thing: PlainThing) -> npt.NDArray[np.bool_]:
+    """The pixels that it covers."""
     half = len(canvas_HW3) // 2
     radius = float(rng.uniform(0.7, 0.96)) * (half // 2 - 1)  # so that its stamp fits into a quarter
     opacity_PP, _ = draw_stamp(SHAPES.index(thing.shape) * len(TEXTURES), radius, rng)
@@ -100,10 +117,15 @@ def _paste(rng: np.random.Generator, canvas_HW3: Floats, thing: PlainThing) -> N
     ink_3 = np.clip(np.array(COLOURS[thing.colour]) + rng.normal(0, 10, 3), 0, 255)
     window_PP3 = canvas_HW3[top : top + side, left : left + side]
     window_PP3 += opacity_PP[:, :, None] * (ink_3 - window_PP3)
+    mask_HW = np.zeros(canvas_HW3.shape[:2], bool)
+    mask_HW[top : top + side, left : left + side] = opacity_PP >= 0.5
+    return mask_HW
 
 
-def _write(rng: np.random.Generator, canvas_HW3: Floats, word: str, quarter: int) -> Floats:
-    """The canvas with the word."""
+def _write(
+    rng: np.random.Generator, canvas_HW3: Floats, word: str, quarter: int
+) -> tuple[Floats, tuple[int, int, int, int]]:
+    """The canvas with the word, and the box of its ink."""
     size = len(canvas_HW3)
     font = font_of(_FONTS[rng.integers(len(_FONTS))], round(float(rng.uniform(13, 15)) * size / 96))
     left, top, right, bottom = (int(edge) for edge in font.getbbox(word))
@@ -111,7 +133,9 @@ def _write(rng: np.random.Generator, canvas_HW3: Floats, word: str, quarter: int
     ink = Image.new("L", (size, size))
     ImageDraw.Draw(ink).text((x - left, y - top), word, font=font, fill=255)
     shade_3 = rng.uniform(0, 60, 3)
-    return canvas_HW3 + np.asarray(ink)[:, :, None] / 255 * (shade_3 - canvas_HW3)
+    box = ink.getbbox()
+    assert box is not None  # no word is empty
+    return canvas_HW3 + np.asarray(ink)[:, :, None] / 255 * (shade_3 - canvas_HW3), box
 
 
 def _corner(rng: np.random.Generator, quarter: int, half: int, width: int, height: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ def test_the_presets() -> None:
     assert list(WORLDS) == [
         *("mini", "mini-words", "mini-hard", "mini-lvis", "mini-rf100"),
         *("mini-videos", "mini-lasot", "mini-trackingnet", "mini-tnl2k"),
-        "mini-llava",
+        *("mini-llava", "mini-refer"),
     ]
     scenes = [world for world in WORLDS.values() if world.layout in ("coco", "lvis")]
     assert {(world.train, world.val) for world in scenes} == {(600, 300)}
