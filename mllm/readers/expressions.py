@@ -34,6 +34,8 @@ def expressions_of(name: str, reference: Reference) -> tuple[str, list[Expressio
         raise NoExpression("is of a picture that instances.json has not")
     if annotation is None:
         raise NoExpression("is of an annotation that instances.json has not")
+    if annotation.get("image_id", told.get("image_id")) != told.get("image_id"):
+        raise NoExpression("is of an annotation of another picture")
     size_hw = _size(image)
     region, empty = _region(annotation, size_hw)
     sentences = told.get("sentences")

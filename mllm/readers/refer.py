@@ -10,7 +10,7 @@ several data sets refcoco_val, refcoco+_val ... Texts are as they stand: what lo
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +36,12 @@ PUBLISHED = {
 """Expressions of what Table 2 is over."""
 _TABLES = {"refcoco": "refcoco", "refcocoplus": "refcoco+", "refcocog": "refcocog"}
 """jxu124's names -> REFER's."""
+_NOT_TABLE_2 = ("refs(google).p", "refs(berkeley).p")
 _MIRRORS = ("RefCOCO", "RefCOCOplus", "RefCOCOg")
-_PICTURES = ("", "train2014", "images", "images/train2014", "images/mscoco/images/train2014", "coco/train2014")
+_PICTURES = (
+    *("", "train2014", "images", "images/train2014", "images/mscoco/images/train2014", "coco/train2014"),
+    "images/saiapr_tc-12",  # of refclef
+)
 _LOOKED_FOR = 64
 """Pictures that are looked for when the folder is opened."""
 
@@ -73,22 +77,25 @@ class ReferLayout:
     layout = "refer"
 
     def recognises(self, folder: Path) -> Sighting | None:
-        """By the names of its files; lmms-lab's mirrors too, which `open` refuses."""
-        found = [*_pickles(folder), *(file for files in _tables(folder).values() for file in files), *_mirrors(folder)]
-        return Sighting("sure", found[0].relative_to(folder).as_posix()) if found else None
+        """By the names of its files."""
+        found = [*_pickles(folder), *(files[0] for _, files in _tables(folder))]
+        if found:
+            return Sighting("sure", _relative(found[0], folder))
+        mirror = next(_mirrors(folder), None)
+        return Sighting("doubtful", f"has {_relative(mirror, folder)}, which {MIRRORED}") if mirror else None
 
     def open(self, folder: Path, *, name: str, judge: Judge) -> Dataset:
         """Raises:
         UserError: as `read_refer`, or none of the pictures is there.
         """
         read = read_refer(folder)
-        splits, missing = _with_pictures(read.splits, folder)
+        splits, lost, missing = _with_pictures(read, folder)
         files = [file for source in read.sources for file in source.files]
         digests = {_relative(file, folder): file_digest(file) for file in files}
         spec = DatasetSpec(name=name, layout=self.layout, fingerprint=fingerprint(self.layout, (), splits, digests))
         saw = " and ".join(_relative(source.files[0], folder) for source in read.sources)
-        notes = (*read.notes, *([missing] if missing else []))
-        return Dataset(spec, (), splits, frozenset({"expressions"}), read.skipped, saw=saw, notes=notes)
+        skipped = (*read.skipped, *lost)
+        return Dataset(spec, (), splits, frozenset({"expressions"}), skipped, saw=saw, notes=(*read.notes, *missing))
 
 
 def read_refer(folder: Path) -> Referred:
@@ -159,15 +166,14 @@ def _is_train(split: str) -> bool:
 
 def _sources(folder: Path) -> list[ReferSource]:
     """Raises UserError where there is none, one is there twice, or one is not what Table 2 is over."""
-    if mirrors := list(_mirrors(folder)):
-        raise UserError(f"{mirrors[0]} {MIRRORED}.")
     found: dict[str, list[ReferSource]] = defaultdict(list)
     for refs in _pickles(folder):
-        found[refs.parent.name].append(ReferSource(refs.parent.name, (refs, refs.with_name("instances.json"))))
-    for name, files in _tables(folder).items():
+        name = refs.absolute().parent.name
+        found[name].append(ReferSource(name, (refs, refs.with_name("instances.json"))))
+    for name, files in _tables(folder):
         found[name].append(ReferSource(name, files))
     for name, there in found.items():
-        known = [source for source in there if source.files[0].name not in ("refs(google).p", "refs(berkeley).p")]
+        known = [source for source in there if source.files[0].name not in _NOT_TABLE_2]
         if not known:
             raise UserError(
                 f"{there[0].files[0]} is not what Table 2 is over (the google split of refCOCOg has no test expressions); put refs(umd).p of "
@@ -175,12 +181,14 @@ def _sources(folder: Path) -> list[ReferSource]:
             )
         if len(known) > 1:
             raise UserError(f"{known[0].files[0]} and {known[1].files[0]} would both be {name}; keep one of them.")
-        if len(known[0].files) == 2 and not known[0].files[1].is_file() and known[0].files[1].suffix == ".json":
+        if (instances := known[0].files[-1]).name == "instances.json" and not instances.is_file():
             raise UserError(
-                f"{known[0].files[1]} is not there; unpack it from REFER's archive, beside {known[0].files[0].name}."
+                f"{instances} is not there; unpack it from REFER's archive, beside {known[0].files[0].name}."
             )
         found[name] = known
     if not found:
+        if mirror := next(_mirrors(folder), None):
+            raise UserError(f"{mirror} {MIRRORED}.")
         raise UserError(
             f"{folder} has neither refcoco/refs(unc).p, refcoco+/refs(unc).p nor refcocog/refs(umd).p; unpack REFER's archives into it, or "
             "load jxu124/refcoco from the hub."
@@ -192,50 +200,68 @@ def _pickles(folder: Path) -> list[Path]:
     return sorted([*folder.glob("refs(*).p"), *folder.glob("*/refs(*).p")])
 
 
-def _tables(folder: Path) -> dict[str, tuple[Path, ...]]:
-    found = {}
+def _tables(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """REFER's name of a data set and its tables, a pair a place that has some."""
     for name, of_refer in _TABLES.items():
-        places = [folder / "jxu124" / name, folder / name, *folder.glob(f"datasets--jxu124--{name}/snapshots/*")]
-        if folder.name == name:
+        places = [
+            folder / "jxu124" / name,
+            folder / name,
+            *sorted(folder.glob(f"datasets--jxu124--{name}/snapshots/*")),
+        ]
+        if folder.absolute().name == name:
             places.append(folder)
-        there = [tuple(sorted([*place.glob("*.parquet"), *place.glob("data/*.parquet")])) for place in places]
-        if files := next(filter(None, there), ()):
-            found[of_refer] = files
-    return found
+        for place in places:
+            if files := _parquet_in(place):
+                yield of_refer, files
 
 
 def _mirrors(folder: Path) -> Iterator[Path]:
     """lmms-lab's, by the names of their folders."""
-    listed = [path for place in (folder, folder / "lmms-lab") if place.is_dir() for path in place.iterdir()]
-    for path in sorted([folder, *listed]):
-        name = path.name.removeprefix("datasets--lmms-lab--")
-        if name in _MIRRORS and next(path.rglob("*.parquet"), None):
-            yield path
+    for name in _MIRRORS:
+        cached = sorted(folder.glob(f"datasets--lmms-lab--{name}/snapshots/*"))
+        itself = [folder] if folder.absolute().name == name else []
+        yield from (each for each in (folder / "lmms-lab" / name, folder / name, *cached, *itself) if _parquet_in(each))
 
 
-def _with_pictures(
-    splits: Mapping[str, tuple[Expression, ...]], folder: Path
-) -> tuple[dict[str, tuple[Expression, ...]], str]:
-    """With the folder that the pictures are in, and what is to be known of them.
+def _parquet_in(place: Path) -> tuple[Path, ...]:
+    return tuple(sorted([*place.glob("*.parquet"), *place.glob("data/*.parquet")]))
+
+
+def _with_pictures(read: Referred, folder: Path) -> tuple[dict[str, tuple[Expression, ...]], list[Skipped], list[str]]:
+    """With the folder that each data set's pictures are in, the data sets without any, and what is to be known of the others.
 
     Raises:
         UserError: none of those that are looked for is anywhere.
     """
-    names = sorted({item.image for items in splits.values() for item in items})
-    tried = [names[k] for k in sorted({*np.linspace(0, len(names) - 1, _LOOKED_FOR).astype(int).tolist()})]
     # One of the data sets itself has its pictures beside it.
     bases = [folder, folder.parent] if any(path.parent == folder for path in _pickles(folder)) else [folder]
     roots = [base / place for base in bases for place in _PICTURES]
-    there = Counter({root: sum((root / name).is_file() for name in tried) for root in roots})
-    root = max(roots, key=there.__getitem__)
-    if not there[root]:
-        raise UserError(
-            f"{folder} has expressions about pictures such as {names[0]}, and of {len(tried)} that were looked for none is there; unpack COCO's "
-            f"train2014.zip into it."
-        )
-    found = {split: tuple(replace(item, image=root / item.image) for item in items) for split, items in splits.items()}
-    lost = len(tried) - there[root]
-    return found, f"{lost} of {len(tried)} pictures that were looked for are not there" if lost else ""
+    found: dict[str, Path] = {}
+    skipped, notes = [], []
+    for source in read.sources:
+        items = [item for each in read.splits.values() for item in each if _source(item) == source.name]
+        names = sorted({item.image for item in items})
+        tried = [names[k] for k in sorted({*np.linspace(0, len(names) - 1, _LOOKED_FOR).astype(int).tolist()}) if names]
+        there = {root: sum((root / name).is_file() for name in tried) for root in roots}
+        root = max(roots, key=there.__getitem__)
+        if there[root]:
+            found[source.name] = root
+            if lost := len(tried) - there[root]:
+                notes.append(f"{source.name}: {lost} of {len(tried)} pictures that were looked for are not there")
+        elif names:
+            reason = f"has expressions about pictures such as {names[0]}, and of {len(tried)} that were looked for none is there"
+            skipped.append(Skipped(item=source.name, reason=reason, times=len(items)))
+    if not found:
+        raise UserError(f"{folder}: {skipped[0].item} {skipped[0].reason}; unpack COCO's train2014.zip into it.")
+    placed = {
+        split: tuple(replace(item, image=found[_source(item)] / item.image) for item in items if _source(item) in found)
+        for split, items in read.splits.items()
+    }
+    return {split: items for split, items in placed.items() if items}, skipped, notes
+
+
+def _source(item: Expression) -> str:
+    return item.id.partition("/")[0]
 
 
 def _relative(file: Path, folder: Path) -> str:

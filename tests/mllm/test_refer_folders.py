@@ -111,6 +111,7 @@ def test_what_covers_nothing_is_an_empty_mask_and_counted(tmp_path: Path, segmen
         ({"ann_id": 9}, "is of an annotation that instances.json has not"),
         ({"ann_id": [1]}, "is of an annotation that instances.json has not"),
         ({"image_id": 99}, "is of a picture that instances.json has not"),
+        ({"ann_id": 1}, "is of an annotation of another picture"),
         ({"split": None}, "has no number or no split"),
         ({"ref_id": "2"}, "has no number or no split"),
         ({"sentences": []}, "has no sentences"),
@@ -122,7 +123,11 @@ def test_what_covers_nothing_is_an_empty_mask_and_counted(tmp_path: Path, segmen
     ],
 )
 def test_what_cannot_be_used_is_left_out_with_its_reason(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
-    truth = [*TRUTH, annotation(4, [[float("nan"), *SQUARE[1:]]]), annotation(5, {"size": [4, 5], "counts": [0, 20]})]
+    truth = [
+        *TRUTH,
+        annotation(4, [[float("nan"), *SQUARE[1:]]], image_id=2),
+        annotation(5, {"size": [4, 5], "counts": [0, 20]}, image_id=2),
+    ]
     write_refer(tmp_path / "refclef", REFS[:2], truth)
     refs = [REFS[0], REFS[1] | change]
     (tmp_path / "refclef" / "refs(unc).p").write_bytes(pickle.dumps(refs))
@@ -192,6 +197,31 @@ def test_texts_of_python_2_are_read(tmp_path: Path) -> None:
     assert (item.id, item.text) == ("refcoco/7/70", "café")
 
 
+def test_a_folder_is_called_as_it_is_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_refer(tmp_path / "refcoco", REFS, TRUTH, pictures="train2014")
+    monkeypatch.chdir(tmp_path / "refcoco")
+    assert read_refer(Path()).splits["testA"][0].id == "refcoco/3/30"
+    # A folder of people's that is called as a mirror's.
+    (tmp_path / "refcoco").rename(tmp_path / "moved")
+    write_refer(tmp_path / "RefCOCO" / "refcoco", REFS, TRUTH)
+    write_table(tmp_path / "RefCOCO" / "lmms-lab" / "RefCOCO" / "val-0.parquet", [{"question_id": "1"}])
+    assert read_refer(tmp_path / "RefCOCO").splits["testA"][0].id == "refcoco/3/30"
+
+
+def test_a_data_set_without_its_pictures_is_left_out(tmp_path: Path) -> None:
+    write_refer(tmp_path / "refcoco", REFS, TRUTH, pictures="train2014")
+    refs = [ref | {"image_id": ref["image_id"] + 50} for ref in REFS]
+    truth = [each | {"image_id": each["image_id"] + 50} for each in TRUTH]
+    write_refer(tmp_path / "refclef", refs, truth)
+    data = opened(tmp_path)
+    assert list(data.splits) == ["refcoco_testA", "refcoco_train", "refcoco_val"]
+    assert [(skip.item, skip.times) for skip in data.skipped] == [("refclef", 4)]
+    (tmp_path / "train2014" / "COCO_train2014_000000000001.jpg").unlink()
+    assert "refcoco: 1 of 3 pictures that were looked for are not there" in opened(tmp_path).notes
+    write_refer(tmp_path / "refclef", refs, truth, pictures="images/saiapr_tc-12")
+    assert len(opened(tmp_path).splits) == 6
+
+
 def test_what_table_2_is_not_over_is_refused(tmp_path: Path) -> None:
     write_refer(tmp_path / "refcocog", REFS, TRUTH, file="refs(google).p")
     with pytest.raises(UserError, match=r"google\)\.p is not what Table 2 is over .*put refs\(umd\)\.p of refcocog"):
@@ -246,7 +276,8 @@ def test_mirrors_that_mix_the_splits_are_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "a" / "lmms-lab" / "RefCOCO" / "data" / "val-0.parquet", [row])
     write_table(tmp_path / "b" / "refcoco" / "val-0.parquet", [row])
     write_table(tmp_path / "c" / "refcoco" / "val-0.parquet", [{"x": 1}])
-    assert ReferLayout().recognises(tmp_path / "a") is not None
+    with pytest.raises(UserError, match=r"a has lmms-lab/RefCOCO, which is lmms-lab's copy of refCOCO"):
+        open_dataset(tmp_path / "a")
     for place in ("a", "b"):
         with pytest.raises(
             UserError, match=r"lmms-lab's copy of refCOCO, which mixes the splits and keeps one polygon"
