@@ -28,7 +28,17 @@ class LlavaBenchmark(LlavaSettings):
     summary: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset({"dense"})
     data: ClassVar[frozenset[str]] = frozenset({"questions"})
-    instruments: ClassVar[tuple[str, ...]] = ("lmms-eval",)
+    instruments: ClassVar[tuple[str, ...]] = (
+        "lmms-eval",
+        "nltk",
+        "pyarrow",
+        "pyyaml",
+        "scipy",
+        "tokenizers",
+        "torch",
+        "torchvision",
+        "transformers",
+    )
     role: ClassVar[str] = "llava"
     lessons: ClassVar[tuple[str, ...]] = ("align", "instruct")
 

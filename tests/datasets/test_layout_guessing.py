@@ -494,7 +494,7 @@ def test_a_layout_that_is_none(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 1)
     with pytest.raises(
         UserError,
-        match=r"'phtos' is no layout .*coco, got10k, lasot, llava, lvis, tnl2k, trackingnet, videos, voc, class-folders, photos",
+        match=r"'phtos' is no layout .*coco, got10k, lasot, llava, lvis, refer, tnl2k, trackingnet, videos, voc, class-folders, photos",
     ):
         open_data(f"{tmp_path}@phtos", tmp_path)
     with pytest.raises(UserError, match="is no folder"):

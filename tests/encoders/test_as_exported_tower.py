@@ -23,7 +23,7 @@ from mllm.llava.recipe import LlavaConfig
 from mllm.llava.speaker import Question, Speaker
 from mllm.llava.text import IGNORED, ChatML
 from mllm.llava.vision import VisionTower
-from mllm.llava.weights import Kept, save_llava
+from mllm.llava.weights import LlavaCard, save_llava
 from rice_core.encoders import load_encoder
 from rice_core.encoders.blank import described
 from rice_core.errors import UserError
@@ -96,7 +96,7 @@ def test_a_description_of_another_network_is_refused(written: Any, monkeypatch: 
 def test_it_learns_a_step_and_is_kept_to_the_bit(checkpoint: Any, tmp_path: Path) -> None:
     speaker = trained(speaker_of(checkpoint))
     before, own = speaker_of(checkpoint).model.tower, speaker.model
-    kept = Kept(model=LlavaConfig(lm="mini"), side=own.tower.side, patch=own.tower.patch, precision="fp32")
+    kept = LlavaCard(model=LlavaConfig(lm="mini"), side=own.tower.side, patch=own.tower.patch, precision="fp32")
     alone = Ranks(0, 1, torch.device("cpu"))
     save_llava(own, speaker.tokenizer, kept, tmp_path, tower=True, language_model=True, ranks=alone)
     again = load_llava(tmp_path, load_encoder(EncoderSpec.parse(checkpoint.typed)))

@@ -16,7 +16,7 @@ from probes.knn import Knn
 from rice_core.changes import Change
 from rice_core.datasets import Dataset, Sample, open_dataset
 from rice_core.datasets.seen import coverage_seen, labels_seen
-from rice_core.encoders.base import TorchEncoder
+from rice_core.encoders import base
 from rice_core.errors import UserError
 from rice_core.images import load_image
 from rice_core.light import FunctionProbe, Work, Yielded, dense, metric, probe
@@ -37,14 +37,14 @@ LAYERS = (-4, -3, -2, -1)
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Images of each forward pass of the ViT."""
     seen: list[int] = []
-    tokens = TorchEncoder._tokens
+    tokens = base.tokens_of
 
-    def counted(self: TorchEncoder, pixels: Any, layers: Any) -> Any:
+    def counted(trunk: Any, pixels: Any, layers: Any) -> Any:
         if not torch.is_inference_mode_enabled():  # in which it calls itself without
             seen.append(len(pixels))
-        return tokens(self, pixels, layers)
+        return tokens(trunk, pixels, layers)
 
-    monkeypatch.setattr(TorchEncoder, "_tokens", counted)
+    monkeypatch.setattr(base, "tokens_of", counted)
     return seen
 
 
