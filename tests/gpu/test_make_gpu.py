@@ -13,6 +13,7 @@ from benchmarks.gpu import environment
 from benchmarks.gpu.table import RESULTS
 
 
+@pytest.mark.slow
 def test_every_measurement_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert driver.main(["--tiny", "--here", "--out", str(tmp_path)]) == 0, capsys.readouterr().out
     found = json.loads((tmp_path / "tiny-cpu.json").read_text())
