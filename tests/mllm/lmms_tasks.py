@@ -31,6 +31,8 @@ def lmms_task(task: str, folder: Path) -> Any:
     It skips where what its scorer needs is not installed.
     """
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    # A task finds its metrics in a registry that this fills.
+    import lmms_eval.api.metrics  # noqa: F401
     from lmms_eval import utils
     from lmms_eval.api.task import ConfigurableTask
 
