@@ -17,6 +17,7 @@ from mllm.evaluate.extract import AnsweredQuestion, Credited, credit_of, groups_
 from mllm.evaluate.shown import ShownQuestion, examples_artifact, kinds_artifact
 from mllm.evaluate.tables import picture_bytes
 from mllm.llava.recipe import LlavaRecipe
+from rice_core.figures import training_lines
 from rice_core.record import Artifact, Metric, Outcome, Scores
 from rice_core.stats.estimates import bootstrap, metric_of
 from rice_core.stats.ratios import mean_of_ratios
@@ -205,12 +206,5 @@ def _training(work: Work, name: str, trained: Ready) -> Artifact:
     """The loss of the training whose model was asked."""
     curve = trained.trained.curve
     losses = [key for key in (curve[0] if curve else {}) if "loss" in key]
-    body = {
-        "x": {"label": "step"},
-        "y": {"label": "loss a label"},
-        "series": [
-            {"label": key, "x": [point["step"] for point in curve], "y": [point[key] for point in curve]}
-            for key in losses
-        ],
-    }
+    body = training_lines(curve, "loss a label", losses)
     return work.artifact_json(f"{name}-training.json", body, figure="lines", title="Training of the language model")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -212,6 +213,17 @@ BODIES: dict[str, type[Frozen]] = {
 }
 IMAGES = ("image", "wide-image")
 """Types of pictures: of several encoders they stand side by side, or below each other."""
+
+
+def training_lines(curve: Sequence[Mapping[str, float]], label: str, losses: Sequence[str]) -> dict[str, Any]:
+    """The body of "lines" for the curve that a training left (`rice_core.stage.Trained.curve`).
+
+    Args:
+        label: of the losses' axis. losses: keys of the curve's points, a line each.
+    """
+    steps = [point["step"] for point in curve]
+    series = [{"label": key, "x": steps, "y": [point[key] for point in curve]} for key in losses]
+    return {"x": {"label": "step"}, "y": {"label": label}, "series": series}
 
 
 def check(artifact: Artifact, data: bytes) -> None:

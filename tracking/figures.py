@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rice_core.errors import UserError
+from rice_core.figures import training_lines
 from rice_core.record import Artifact
 from tracking.dialects import DIALECTS
 from tracking.dialects.got10k import Got10kDialect
@@ -131,14 +132,7 @@ def training_figure(work: Work, name: str, ready: Ready) -> Artifact:
     """The losses of the head's training."""
     curve = ready.trained.curve
     losses = [key for key in (curve[0] if curve else {}) if key not in ("step", "rate", "redrawn")]
-    body = {
-        "x": {"label": "step"},
-        "y": {"label": "loss"},
-        "series": [
-            {"label": key, "x": [point["step"] for point in curve], "y": [point[key] for point in curve]}
-            for key in losses
-        ],
-    }
+    body = training_lines(curve, "loss", losses)
     return work.artifact_json(f"{name}-training.json", body, figure="lines", title="Training of the tracker")
 
 

@@ -15,7 +15,7 @@ from rice_core.errors import UserError, did_you_mean, loaded
 
 if TYPE_CHECKING:
     from rice_core.record import Skipped
-    from rice_core.scorer import Scorecard, Scorer
+    from rice_core.scorer import Checked, Scorecard, Scorer
 
 _REASONS = 10
 
@@ -65,8 +65,6 @@ def evaluate(
     What KIND has as a setting may be an option too: `--style lvis` is `detection?style=lvis` (`ricebench show detection`).
     Exit code 3: entries were left out, and the score is about the rest. 1: none could be used.
     """
-    from rice_core.cli import scorecard
-
     kind = _with_settings(kind, ctx.args)
     if annotations or style or no_error or categories or not kind:
         kind = _as_before(kind, style, no_error=no_error)
@@ -82,7 +80,17 @@ def evaluate(
         card = _compared(scorer, kind, results, against, data, check=check)
     elif not check:
         card = scorer.score(results, data)
-    checked = scorer.validate(results, data) if card is None else card.checked
+    _print(results, scorer.validate(results, data) if card is None else card.checked, card, format_, details=all_)
+
+
+def _print(results: Path, checked: Checked, card: Scorecard | None, format_: ScoreFormat, *, details: bool) -> None:
+    """What was left out, then the score where there is one.
+
+    Raises:
+        typer.Exit: with 3 where something was left out, with 1 where nothing could be used.
+    """
+    from rice_core.cli import scorecard
+
     _say(checked.left_out)
     for note in checked.notes:
         echo(f"note: {note}", err=True)
@@ -90,7 +98,7 @@ def evaluate(
         echo(f"ricebench: no entry of {results} can be used; the reasons are above.", err=True)
         raise typer.Exit(1)
     if format_ is ScoreFormat.terminal:
-        echo(scorecard.to_terminal(checked, card, details=all_))
+        echo(scorecard.to_terminal(checked, card, details=details))
     else:
         emit((scorecard.to_json if format_ is ScoreFormat.json else scorecard.to_csv)(checked, card))
     if checked.left_out:
